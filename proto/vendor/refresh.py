@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Copies the third-party .proto files that this crate compiles, with all they import.
+
+Usage: refresh.py SOURCE
+SOURCE is the `proto` folder of an unpacked `envoy-types` crate (0.7.7 carries Envoy 1.40's
+API). Files are copied unchanged; everything not reachable from ROOTS is left out.
+"""
+
+import pathlib
+import re
+import shutil
+import sys
+
+INCLUDES = ["data-plane-api", "googleapis", "protoc-gen-validate", "ratelimit/api", "xds",
+            "cel-spec/proto", "opentelemetry-proto", "client_model"]
+ROOTS = [
+    "envoy/config/cluster/v3/cluster.proto",
+    "envoy/config/endpoint/v3/endpoint.proto",
+    "envoy/config/listener/v3/listener.proto",
+    "envoy/config/route/v3/route.proto",
+    "envoy/extensions/access_loggers/stream/v3/stream.proto",
+    "envoy/extensions/filters/http/cors/v3/cors.proto",
+    "envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto",
+    "envoy/extensions/filters/http/lua/v3/lua.proto",
+    "envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto",
+    "envoy/extensions/filters/http/router/v3/router.proto",
+    "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
+    "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
+    "envoy/extensions/transport_sockets/tls/v3/tls.proto",
+    "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
+    "envoy/service/auth/v3/external_auth.proto",
+    "envoy/service/discovery/v3/ads.proto",
+    "envoy/service/ratelimit/v3/rls.proto",
+    "ratelimit/config/ratelimit/v3/rls_conf.proto",
+]
+IMPORT = re.compile(r'^import\s+(?:public\s+)?"([^"]+)";', re.MULTILINE)
+
+
+def main() -> None:
+    source, target = pathlib.Path(sys.argv[1]), pathlib.Path(__file__).parent
+    queue, seen = list(ROOTS), set()
+    while queue:
+        name = queue.pop()
+        if name in seen or name.startswith("google/protobuf/"):
+            continue
+        seen.add(name)
+        path = next(source / i / name for i in INCLUDES if (source / i / name).exists())
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / name)
+        queue += IMPORT.findall(path.read_text())
+    print(f"{len(seen)} files")
+
+
+main()
