@@ -1,0 +1,280 @@
+//! A Kubernetes object as the programs pass it around, whichever door it came through.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::yaml;
+
+/// Which object: kind, namespace, name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// As in `Mapping`.
+    pub kind: String,
+    /// As in `default`; empty for objects that have none.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// A reference from its parts.
+    pub fn new(
+        kind: impl Into<String>,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self { kind: kind.into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// `Kind namespace/name`.
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Where an object was read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file's path as people would type it.
+    pub file: Arc<str>,
+    node: Arc<yaml::Node>,
+}
+
+impl Source {
+    /// The line of the field `path`, from 1; of the object itself when `path` is empty.
+    pub fn line_of(&self, path: &str) -> Option<usize> {
+        Some(self.node.line_of(path))
+    }
+}
+
+/// A Kubernetes object: what every kind has, and the rest as JSON.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// As in `getambassador.io/v3alpha1`.
+    pub api_version: String,
+    /// Kind, namespace and name.
+    pub reference: ObjectRef,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// `metadata.generation`; 0 outside a cluster.
+    pub generation: i64,
+    /// The whole object.
+    pub json: Value,
+    /// Where it was read from; not part of what the object says, so ignored by `==`.
+    pub source: Option<Source>,
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.api_version == other.api_version
+            && self.reference == other.reference
+            && self.json == other.json
+    }
+}
+
+/// The part of `metadata` that the programs read.
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    generation: i64,
+}
+
+impl Object {
+    /// Reads an object from its JSON. Without `metadata.namespace` it is in `default`.
+    ///
+    /// # Errors
+    /// A finding that says which of `apiVersion`, `kind`, `metadata` is missing or wrong.
+    pub fn from_json(json: Value) -> Result<Self, Diagnostic> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let refuse = |path: &str, message: String, name: &str| {
+            Diagnostic::new(Severity::Error, ObjectRef::new(&kind, "", name), path, message)
+        };
+        if api_version.is_empty() || kind.is_empty() {
+            let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+            return Err(refuse(missing, format!("a Kubernetes object needs `{missing}`"), ""));
+        }
+        let metadata = json.get("metadata").cloned().unwrap_or_default();
+        let metadata: Metadata = serde_path_to_error::deserialize(metadata).map_err(|e| {
+            refuse(&format!("metadata.{}", e.path()), e.inner().to_string(), "")
+        })?;
+        if metadata.name.is_empty() {
+            return Err(refuse("metadata.name", "an object needs a name".to_owned(), ""));
+        }
+        let namespace = metadata.namespace.filter(|n| !n.is_empty());
+        Ok(Self {
+            reference: ObjectRef {
+                kind,
+                namespace: namespace.unwrap_or_else(|| "default".to_owned()),
+                name: metadata.name,
+            },
+            api_version,
+            labels: metadata.labels.unwrap_or_default(),
+            annotations: metadata.annotations.unwrap_or_default(),
+            generation: metadata.generation,
+            json,
+            source: None,
+        })
+    }
+
+    /// Reads every document of a YAML (or JSON) text; `file` is named in findings. A `List` gives
+    /// its items. A document that is no object costs itself only.
+    ///
+    /// # Errors
+    /// When the text is no YAML nothing of it is read; the finding has the line.
+    pub fn from_yaml(
+        text: &str,
+        file: &str,
+    ) -> Result<(Vec<Self>, Vec<Diagnostic>), Box<Diagnostic>> {
+        let file: Arc<str> = file.into();
+        let documents = yaml::parse(text).map_err(|e| {
+            let message = format!("not YAML: {} (column {})", e.message, e.column);
+            let mut d = Diagnostic::new(Severity::Error, ObjectRef::default(), "", message);
+            d.file = Some(file.to_string());
+            d.line = Some(e.line);
+            Box::new(d)
+        })?;
+        let (mut objects, mut found) = (Vec::new(), Vec::new());
+        for node in documents {
+            let items = match node.get("items").map(|n| n.kind.clone()) {
+                Some(yaml::Kind::Sequence(items)) if is_list(&node) => items,
+                _ => vec![node],
+            };
+            for node in items {
+                let source = Source { file: file.clone(), node: Arc::new(node) };
+                match Self::from_json(source.node.to_json()) {
+                    Ok(object) => objects.push(Self { source: Some(source), ..object }),
+                    Err(mut d) => {
+                        d.line = source.line_of(&d.path);
+                        d.file = Some(file.to_string());
+                        found.push(d);
+                    }
+                }
+            }
+        }
+        Ok((objects, found))
+    }
+
+    /// Reads `spec` into `T`. A wrong type or a missing field is an error at its path; a field
+    /// that `T` does not have is reported with `unknown`.
+    pub fn read_spec<T: DeserializeOwned>(
+        &self,
+        unknown: Severity,
+        found: &mut Diagnostics<'_>,
+    ) -> Option<T> {
+        let null = Value::Null;
+        let spec = self.json.get("spec").unwrap_or(&null);
+        let mut ignored = Vec::new();
+        let mut track = serde_path_to_error::Track::new();
+        let inner = serde_path_to_error::Deserializer::new(spec, &mut track);
+        let mut note = |path: serde_ignored::Path<'_>| ignored.push(field_path(&path.to_string()));
+        let result = T::deserialize(serde_ignored::Deserializer::new(inner, &mut note));
+        for path in ignored {
+            let message = "unknown field; it has no effect";
+            match unknown {
+                Severity::Error => found.error(path, "unknown field"),
+                Severity::Warning => found.warning(path, message),
+                Severity::Notice => found.notice(path, message),
+            }
+            .hint("check its spelling and its place against the reference of this kind");
+        }
+        match result {
+            Ok(spec) => Some(spec),
+            Err(e) => {
+                found.error(field_path(&track.path().to_string()), e.to_string());
+                None
+            }
+        }
+    }
+}
+
+fn is_list(node: &yaml::Node) -> bool {
+    node.get("kind").and_then(yaml::Node::text).is_some_and(|k| k.ends_with("List"))
+}
+
+/// `limits.0.rate` or `limits[0].rate` as `spec.limits[0].rate`; serde's `?` steps (an optional
+/// value) are left out.
+fn field_path(path: &str) -> String {
+    let mut out = String::from("spec");
+    for step in path.split('.').filter(|s| !s.is_empty() && *s != "?") {
+        if step.bytes().all(|b| b.is_ascii_digit()) {
+            out += &format!("[{step}]");
+        } else {
+            out.push('.');
+            out += step;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Spec {
+        #[serde(default)]
+        limits: Vec<Limit>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Limit {
+        #[serde(default)]
+        rate: Option<u32>,
+    }
+
+    const TEXT: &str = "apiVersion: v1\nkind: RateLimit\nmetadata: {name: a}\nspec:\n  limits:\n  - rate: 1\n    color: red\n  - rate: many\n";
+
+    #[test]
+    fn findings_name_file_line_object_and_field() {
+        let (objects, found) = Object::from_yaml(TEXT, "x.yaml").unwrap();
+        assert!(found.is_empty());
+        let mut found = Diagnostics::new(&objects[0]);
+        assert!(objects[0].read_spec::<Spec>(Severity::Warning, &mut found).is_none());
+        let texts: Vec<String> = found.into_vec().iter().map(ToString::to_string).collect();
+        assert!(texts[0].starts_with("x.yaml:7: warning: RateLimit default/a: spec.limits[0].color: unknown field"), "{texts:?}");
+        assert!(texts[1].starts_with("x.yaml:8: error: RateLimit default/a: spec.limits[1].rate: invalid type"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_bad_document_costs_itself_only() {
+        let text = "kind: Host\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Host, metadata: {name: h, namespace: n}}\n";
+        let (objects, found) = Object::from_yaml(text, "x.yaml").unwrap();
+        assert_eq!(objects[0].reference.to_string(), "Host n/h");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "apiVersion");
+    }
+
+    #[test]
+    fn broken_yaml_names_the_line() {
+        let found = Object::from_yaml("a: [\nb: {\n", "x.yaml").unwrap_err();
+        assert_eq!((found.file.as_deref(), found.line.is_some()), (Some("x.yaml"), true));
+    }
+
+    #[test]
+    fn where_it_was_read_does_not_make_it_another() {
+        let (a, _) = Object::from_yaml(TEXT, "x.yaml").unwrap();
+        let (b, _) = Object::from_yaml(&format!("\n\n{TEXT}"), "y.yaml").unwrap();
+        assert_eq!(a[0], b[0]);
+    }
+}
