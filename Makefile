@@ -1,0 +1,47 @@
+# One profile for everything, so that one target folder serves the demo, the tests and the smoke run.
+PROFILE ?= release
+BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+CARGO_PROFILE := --profile $(PROFILE)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List all targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Build and run the gateway, both services and a backend on this machine.
+	@scripts/require.sh cargo python3
+	@cargo build $(CARGO_PROFILE)
+	@exec $(BIN)/gateway-ctl run --config docs/examples/quickstart --echo 127.0.0.1:9080
+
+.PHONY: test
+test: tools bins ## Install what the tests need, then run all of them.
+	@scripts/test.sh $(CARGO_PROFILE)
+
+.PHONY: smoke
+smoke: tools bins ## Run the demo, make its requests, show each status and why.
+	@cargo run -q $(CARGO_PROFILE) -p e2e --bin smoke
+
+.PHONY: bench
+bench: tools ## Compare speed with a bare RLS server and, when Go is here, with envoyproxy/ratelimit.
+	@scripts/bench.sh
+
+.PHONY: lint
+lint: ## Formatting, lints, the direction of dependencies, licences.
+	@cargo fmt --all --check
+	@cargo clippy -q --workspace --all-targets -- -D warnings
+	@scripts/check-dependencies.sh
+
+.PHONY: fmt
+fmt: ## Format the code.
+	@cargo fmt --all
+
+.PHONY: bins
+bins:
+	@cargo build $(CARGO_PROFILE)
+
+.PHONY: tools
+tools:
+	@scripts/require.sh cargo python3
+	@scripts/install-test-tools.sh

