@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Gateway resources to Envoy configuration, incrementally. Pure: no IO, no clock, no threads.
+//!
+//! [`Engine::apply`] takes objects as they come and says which xDS resources changed because of
+//! them. The way of a change: the object is parsed and checked once at the door (`resource`),
+//! the store keeps its last good version, what it touched before and what it touches now are the
+//! dirty units, each is lowered to an intermediate form (`ir`), and only what differs is encoded
+//! (`envoy`) and published. This crate knows Envoy's messages, not how they get to an Envoy.
+
+pub mod engine;
+pub mod output;
+pub mod overview;
+
+pub use engine::{Engine, Settings};
+pub use output::{Output, Resource, ResourceType};
+pub use overview::Overview;
