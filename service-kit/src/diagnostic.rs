@@ -123,7 +123,11 @@ impl<'a> Diagnostics<'a> {
     }
 
     /// Adds an error at `path` (as in `spec.rules[1].host`); chain `.hint(…)` for the next step.
-    pub fn error(&mut self, path: impl Into<String>, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn error(
+        &mut self,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Error, path, message)
     }
 

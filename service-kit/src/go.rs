@@ -30,11 +30,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let mut nanos: u128 = 0;
     while !rest.is_empty() {
-        let number_len =
-            rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
         let (number, after) = rest.split_at(number_len);
-        let unit_len =
-            after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_len);
         let scale = unit_nanos(unit).ok_or_else(wrong)?;
         nanos = nanos

@@ -14,3 +14,6 @@ pub mod yaml;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use object::{Object, ObjectRef};
 pub use secret::Secret;
+
+#[cfg(feature = "server")]
+pub mod server;

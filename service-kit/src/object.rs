@@ -113,9 +113,8 @@ impl Object {
             return Err(refuse(missing, format!("a Kubernetes object needs `{missing}`"), ""));
         }
         let metadata = json.get("metadata").cloned().unwrap_or_default();
-        let metadata: Metadata = serde_path_to_error::deserialize(metadata).map_err(|e| {
-            refuse(&format!("metadata.{}", e.path()), e.inner().to_string(), "")
-        })?;
+        let metadata: Metadata = serde_path_to_error::deserialize(metadata)
+            .map_err(|e| refuse(&format!("metadata.{}", e.path()), e.inner().to_string(), ""))?;
         if metadata.name.is_empty() {
             return Err(refuse("metadata.name", "an object needs a name".to_owned(), ""));
         }
@@ -252,8 +251,18 @@ mod tests {
         let mut found = Diagnostics::new(&objects[0]);
         assert!(objects[0].read_spec::<Spec>(Severity::Warning, &mut found).is_none());
         let texts: Vec<String> = found.into_vec().iter().map(ToString::to_string).collect();
-        assert!(texts[0].starts_with("x.yaml:7: warning: RateLimit default/a: spec.limits[0].color: unknown field"), "{texts:?}");
-        assert!(texts[1].starts_with("x.yaml:8: error: RateLimit default/a: spec.limits[1].rate: invalid type"), "{texts:?}");
+        assert!(
+            texts[0].starts_with(
+                "x.yaml:7: warning: RateLimit default/a: spec.limits[0].color: unknown field"
+            ),
+            "{texts:?}"
+        );
+        assert!(
+            texts[1].starts_with(
+                "x.yaml:8: error: RateLimit default/a: spec.limits[1].rate: invalid type"
+            ),
+            "{texts:?}"
+        );
     }
 
     #[test]

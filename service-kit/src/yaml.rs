@@ -153,7 +153,13 @@ impl Builder {
 
     /// Puts a finished node where it belongs. `size` counts it for the bound; nodes inside a
     /// collection have been counted one by one, so only an alias counts for more than 1.
-    fn add(&mut self, node: Node, anchor: usize, size: usize, span: Span) -> Result<(), SyntaxError> {
+    fn add(
+        &mut self,
+        node: Node,
+        anchor: usize,
+        size: usize,
+        span: Span,
+    ) -> Result<(), SyntaxError> {
         if anchor > 0 {
             self.anchors.insert(anchor, (node.clone(), size));
         }
@@ -345,7 +351,8 @@ mod tests {
 
     #[test]
     fn resolves_scalars_as_kubernetes_does() {
-        let doc = "[1, -2, 1.5, '1', no, null, ~, 1e3, 0x10, 1.2.3, a, !!str 5, 18446744073709551615]";
+        let doc =
+            "[1, -2, 1.5, '1', no, null, ~, 1e3, 0x10, 1.2.3, a, !!str 5, 18446744073709551615]";
         assert_eq!(
             parse(doc).unwrap()[0].to_json(),
             json!([1, -2, 1.5, "1", false, null, null, 1000.0, 16, "1.2.3", "a", "5", u64::MAX])
@@ -366,7 +373,9 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for i in 1..12 {
             let p = i - 1;
-            text += &format!("a{i}: &a{i} [*a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}]\n");
+            text += &format!(
+                "a{i}: &a{i} [*a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}]\n"
+            );
         }
         assert!(parse(&text).unwrap_err().message.contains("two million"));
         assert!(parse(&"[".repeat(1000)).is_err());

@@ -1,0 +1,10 @@
+//! The shell a process runs in: logs, admin port, files, streams, drain. Knows no resource.
+
+pub mod admin;
+pub mod files;
+pub mod grpc;
+pub mod live;
+pub mod objects;
+pub mod shutdown;
+pub mod telemetry;
+pub mod xds_client;

@@ -1,0 +1,202 @@
+//! The admin port: health, readiness, metrics and the configuration in force, on a thread and a
+//! runtime of its own so that a slow scrape cannot hurt a request.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::shutdown::{Shutdown, Trigger};
+
+/// Whether each named component works. A component starts as not ready.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
+
+impl Readiness {
+    /// With these components, none of them ready.
+    pub fn new(components: &[&'static str]) -> Self {
+        let starting = |c: &&'static str| (*c, Err("starting".to_owned()));
+        Self(Arc::new(Mutex::new(components.iter().map(starting).collect())))
+    }
+
+    /// Says how `component` is, in words when it is not ready.
+    pub fn set(&self, component: &'static str, state: Result<(), String>) {
+        self.lock().insert(component, state);
+    }
+
+    /// Whether all components are ready.
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(Result::is_ok)
+    }
+
+    /// `{"component": "ok" | "why not"}`.
+    pub fn report(&self) -> Value {
+        let state =
+            |r: &Result<(), String>| r.as_ref().map_or_else(Clone::clone, |()| "ok".to_owned());
+        self.lock().iter().map(|(c, r)| ((*c).to_owned(), Value::String(state(r)))).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Result<(), String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an admin port shows.
+pub struct Admin {
+    /// For `/metrics`.
+    pub registry: Registry,
+    /// For `/readyz`.
+    pub ready: Readiness,
+    /// For `/config`: the configuration in force, without secrets.
+    pub config: Box<dyn Fn() -> Value + Send + Sync>,
+    /// More routes; may hold `/` (otherwise it lists the endpoints).
+    pub extra: Router,
+}
+
+/// A running admin port; ends when dropped.
+#[derive(Debug)]
+pub struct AdminServer {
+    /// Where it listens (the real port when 0 was asked for).
+    pub addr: SocketAddr,
+    trigger: Trigger,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        self.trigger.fire();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Shared {
+    registry: Registry,
+    ready: Readiness,
+    config: Box<dyn Fn() -> Value + Send + Sync>,
+}
+
+/// Serves `admin` on `addr`. The port is bound when this returns.
+///
+/// # Errors
+/// When the port cannot be bound or the thread not started; the text names the address.
+pub fn serve(addr: SocketAddr, admin: Admin) -> io::Result<AdminServer> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{addr}: {e}"));
+    let listener = std::net::TcpListener::bind(addr).map_err(named)?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    let router = router(admin);
+    let (shutdown, trigger) = Shutdown::manual();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let served = match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => tokio::select! {
+                    served = axum::serve(listener, router) => served,
+                    () = shutdown.wait() => Ok(()),
+                },
+                Err(e) => Err(e),
+            };
+            if let Err(e) = served {
+                tracing::error!("the admin port {addr} stopped: {e}");
+            }
+        });
+    })?;
+    Ok(AdminServer { addr, trigger, thread: Some(thread) })
+}
+
+fn router(admin: Admin) -> Router {
+    let Admin { registry, ready, config, extra } = admin;
+    let shared = Arc::new(Shared { registry, ready, config });
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/config", get(|State(s): State<Arc<Shared>>| async move { Json((s.config)()) }))
+        .with_state(shared)
+        .merge(extra)
+        .fallback(list)
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let ready = shared.ready.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "components": shared.ready.report()}))).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let mut text = String::new();
+    if let Err(e) = prometheus_client::encoding::text::encode(&mut text, &shared.registry) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response();
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn list(uri: axum::http::Uri) -> Response {
+    let text = "/healthz  is the process alive\n/readyz   may it get requests, and why not\n\
+                /metrics  OpenMetrics\n/config   the configuration in force\n";
+    let status = if uri.path() == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    (status, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn get(addr: SocketAddr, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(addr).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn tells_why_it_is_not_ready() {
+        let ready = Readiness::new(&["config", "store"]);
+        let admin = Admin {
+            registry: Registry::default(),
+            ready: ready.clone(),
+            config: Box::new(|| json!({"a": 1})),
+            extra: Router::new(),
+        };
+        let server = serve(([127, 0, 0, 1], 0).into(), admin).unwrap();
+        ready.set("config", Ok(()));
+        ready.set("store", Err("no answer".to_owned()));
+        let text = get(server.addr, "/readyz");
+        assert!(text.starts_with("HTTP/1.1 503") && text.contains("no answer"), "{text}");
+        ready.set("store", Ok(()));
+        assert!(get(server.addr, "/readyz").starts_with("HTTP/1.1 200"));
+        assert!(get(server.addr, "/config").ends_with("{\"a\":1}"));
+        assert!(get(server.addr, "/metrics").contains("# EOF"));
+        assert!(get(server.addr, "/").contains("/healthz"));
+        assert!(get(server.addr, "/nope").starts_with("HTTP/1.1 404"));
+        assert!(
+            serve(
+                server.addr,
+                Admin {
+                    registry: Registry::default(),
+                    ready,
+                    config: Box::new(|| Value::Null),
+                    extra: Router::new(),
+                }
+            )
+            .unwrap_err()
+            .to_string()
+            .contains(&server.addr.to_string())
+        );
+    }
+}

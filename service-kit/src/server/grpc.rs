@@ -1,0 +1,103 @@
+//! A gRPC port that drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use super::admin::Readiness;
+use super::shutdown::Shutdown;
+
+/// Calls in flight that one connection may have.
+const MAX_STREAMS: u32 = 4096;
+
+/// How a port ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// From "not serving" to the first GOAWAY: time for callers to notice.
+    pub delay: Duration,
+    /// From there to the end, at most: time for calls in flight.
+    pub timeout: Duration,
+}
+
+/// Binds `addr` for this process alone (no SO_REUSEPORT: two processes must not share a port by
+/// mistake).
+///
+/// # Errors
+/// The plain reason, as in "address in use"; callers add what the port is for.
+pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await
+}
+
+/// Serves `routes` and `grpc.health.v1` (for "" and each of `health_services`; serving while
+/// `ready` is) until `shutdown`, then drains: `ready` and health say no at once, GOAWAY after
+/// `drain.delay`, the end when all calls are answered or `drain.timeout` is over.
+///
+/// # Errors
+/// When the transport fails.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    health_services: &[&str],
+    ready: Readiness,
+    drain: Drain,
+    shutdown: Shutdown,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let names: Vec<String> =
+        std::iter::once("").chain(health_services.iter().copied()).map(str::to_owned).collect();
+    let follow = {
+        let (ready, shutdown) = (ready.clone(), shutdown.clone());
+        async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            let mut told = None;
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    () = shutdown.wait() => {}
+                }
+                let serving = ready.is_ready() && !shutdown.is_triggered();
+                if told != Some(serving) {
+                    let status =
+                        if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+                    for name in &names {
+                        health.set_service_status(name, status).await;
+                    }
+                    told = Some(serving);
+                }
+                if shutdown.is_triggered() {
+                    return std::future::pending::<()>().await;
+                }
+            }
+        }
+    };
+    let begin = {
+        let shutdown = shutdown.clone();
+        async move {
+            shutdown.wait().await;
+            ready.set("drain", Err("shutting down".to_owned()));
+            tokio::time::sleep(drain.delay).await;
+        }
+    };
+    let limit = async move {
+        shutdown.wait().await;
+        tokio::time::sleep(drain.delay.saturating_add(drain.timeout)).await;
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_routes(routes)
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), begin);
+    tokio::select! {
+        served = server => served,
+        () = limit => Ok(()),
+        () = follow => Ok(()),
+    }
+}

@@ -1,0 +1,280 @@
+//! A client of delta xDS: what gateway-ctl streams to a service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use prost::Message as _;
+use proto::envoy::config::core::v3::Node;
+use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use proto::google::rpc::Status;
+use proto::tollgate::config::v1::{AuthorizationObject, RateLimitObject};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use super::objects::Change;
+use super::shutdown::Shutdown;
+use crate::object::{Object, ObjectRef};
+
+/// Type URL of [`RateLimitObject`].
+pub const RATE_LIMIT_OBJECT: &str = "type.googleapis.com/tollgate.config.v1.RateLimitObject";
+/// Type URL of [`AuthorizationObject`].
+pub const AUTHORIZATION_OBJECT: &str = "type.googleapis.com/tollgate.config.v1.AuthorizationObject";
+
+/// Longest message, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
+/// Wait before the first try again; doubles up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest wait between tries.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// One response of the server.
+#[derive(Debug)]
+pub struct Update {
+    /// Type URL, resource name, encoded message.
+    pub changed: Vec<(String, String, Bytes)>,
+    /// Type URL, resource name.
+    pub removed: Vec<(String, String)>,
+    /// Tells the server how it went.
+    pub reply: Reply,
+}
+
+/// Tells the server whether an update is in force. Dropped, it means yes.
+#[derive(Debug)]
+pub struct Reply(Option<oneshot::Sender<Result<(), String>>>);
+
+impl Reply {
+    /// It is in force.
+    pub fn ack(mut self) {
+        self.send(Ok(()));
+    }
+
+    /// It is not; `message` says why.
+    pub fn nack(mut self, message: impl Into<String>) {
+        self.send(Err(message.into()));
+    }
+
+    fn send(&mut self, result: Result<(), String>) {
+        if let Some(sender) = self.0.take() {
+            // The stream may be gone meanwhile; then nobody asks.
+            let _ = sender.send(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.send(Ok(()));
+    }
+}
+
+/// Subscribes to all resources of `type_urls` at `addr` (`host:port`, or `http://host:port`) as
+/// node `node_id`, for ever: reconnects with growing, jittered waits and tells the server what it
+/// has, so that only differences come. The receiver ends with `shutdown`.
+pub fn connect(
+    addr: String,
+    node_id: String,
+    type_urls: Vec<String>,
+    shutdown: Shutdown,
+) -> mpsc::Receiver<Update> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut client = Client { node_id, type_urls, versions: HashMap::new(), updates: sender };
+        let mut backoff = MIN_BACKOFF;
+        loop {
+            let result = tokio::select! {
+                result = client.stream(&addr, &mut backoff) => result,
+                () = shutdown.wait() => return,
+            };
+            match result {
+                Err(Ended::NobodyListens) => return,
+                Err(Ended::Failed(why)) => {
+                    tracing::warn!(
+                        "configuration stream from {addr}: {why}; what is in force stays, trying again in {backoff:?}"
+                    );
+                }
+                Ok(()) => tracing::info!(
+                    "configuration stream from {addr} ended; trying again in {backoff:?}"
+                ),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(backoff)) => {}
+                () = shutdown.wait() => return,
+            }
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    });
+    receiver
+}
+
+/// Half to all of `wait`, so that clients of a server that came back do not come at once.
+fn jittered(wait: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let share = RandomState::new().hash_one(0) % 512;
+    wait / 2 + wait.mul_f64(f64::from(u32::try_from(share).unwrap_or_default()) / 1024.0)
+}
+
+struct Client {
+    node_id: String,
+    type_urls: Vec<String>,
+    /// What this side has: type URL → name → version.
+    versions: HashMap<String, BTreeMap<String, String>>,
+    updates: mpsc::Sender<Update>,
+}
+
+enum Ended {
+    NobodyListens,
+    Failed(String),
+}
+
+impl Client {
+    async fn stream(&mut self, addr: &str, backoff: &mut Duration) -> Result<(), Ended> {
+        let failed = |e: &dyn std::error::Error| Ended::Failed(words(e));
+        let uri = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
+        let channel = Endpoint::from_shared(uri)
+            .map_err(|e| failed(&e))?
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|e| failed(&e))?;
+        let (requests, outgoing) = mpsc::channel(self.type_urls.len() + 16);
+        for request in self.subscriptions() {
+            // The channel has room for all of them.
+            let _ = requests.try_send(request);
+        }
+        let mut responses = AggregatedDiscoveryServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .delta_aggregated_resources(ReceiverStream::new(outgoing))
+            .await
+            .map_err(|status| Ended::Failed(status.message().to_owned()))?
+            .into_inner();
+        while let Some(response) = responses.next().await {
+            let response = response.map_err(|s| Ended::Failed(s.message().to_owned()))?;
+            *backoff = MIN_BACKOFF;
+            let answer = self.take(response).await?;
+            if requests.send(answer).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn subscriptions(&self) -> Vec<DeltaDiscoveryRequest> {
+        let request = |type_url: &String| DeltaDiscoveryRequest {
+            node: Some(Node { id: self.node_id.clone(), ..Node::default() }),
+            type_url: type_url.clone(),
+            initial_resource_versions: self.versions.get(type_url).cloned().unwrap_or_default(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.type_urls.iter().map(request).collect()
+    }
+
+    /// Hands a response on and turns the reply into an ACK or NACK.
+    async fn take(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+    ) -> Result<DeltaDiscoveryRequest, Ended> {
+        let type_url = response.type_url;
+        let mut answer = DeltaDiscoveryRequest {
+            type_url: type_url.clone(),
+            response_nonce: response.nonce,
+            ..DeltaDiscoveryRequest::default()
+        };
+        let (mut changed, mut versions) = (Vec::new(), Vec::new());
+        for resource in response.resources {
+            let body = resource.resource.map(|any| any.value).unwrap_or_default();
+            versions.push((resource.name.clone(), resource.version));
+            changed.push((type_url.clone(), resource.name, Bytes::from(body)));
+        }
+        let removed = response.removed_resources;
+        let (sender, reply) = oneshot::channel();
+        let update = Update {
+            changed,
+            removed: removed.iter().map(|name| (type_url.clone(), name.clone())).collect(),
+            reply: Reply(Some(sender)),
+        };
+        self.updates.send(update).await.map_err(|_| Ended::NobodyListens)?;
+        match reply.await.unwrap_or(Ok(())) {
+            Ok(()) => {
+                let known = self.versions.entry(type_url).or_default();
+                known.extend(versions);
+                for name in removed {
+                    known.remove(&name);
+                }
+            }
+            Err(message) => {
+                answer.error_detail = Some(Status { code: 3, message, details: Vec::new() });
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text += &format!(": {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// As [`connect`], for streams of [`RateLimitObject`] or [`AuthorizationObject`]: each update as
+/// what happened to the objects. A message that holds no object refuses its update.
+pub fn objects(
+    addr: String,
+    node_id: String,
+    type_urls: Vec<String>,
+    shutdown: Shutdown,
+) -> mpsc::Receiver<(Change, Reply)> {
+    let mut updates = connect(addr, node_id, type_urls, shutdown);
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(update) = updates.recv().await {
+            match change(&update) {
+                Ok(change) => {
+                    if sender.send((change, update.reply)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(why) => update.reply.nack(why),
+            }
+        }
+    });
+    receiver
+}
+
+fn change(update: &Update) -> Result<Change, String> {
+    let mut change = Change::default();
+    for (type_url, name, body) in &update.changed {
+        let object = decode(type_url, body).map_err(|why| format!("{name}: {why}"))?;
+        change.applied.push(Arc::new(object));
+    }
+    for (_, name) in &update.removed {
+        let mut parts = name.splitn(3, '/');
+        if let (Some(kind), Some(namespace), Some(object)) =
+            (parts.next(), parts.next(), parts.next())
+        {
+            change.deleted.push(ObjectRef::new(kind, namespace, object));
+        }
+    }
+    Ok(change)
+}
+
+fn decode(type_url: &str, body: &Bytes) -> Result<Object, String> {
+    let object = match type_url {
+        RATE_LIMIT_OBJECT => RateLimitObject::decode(body.clone()).map(|m| m.object),
+        AUTHORIZATION_OBJECT => AuthorizationObject::decode(body.clone()).map(|m| m.object),
+        other => return Err(format!("unknown resource type {other}")),
+    };
+    let object = object.map_err(|e| e.to_string())?.ok_or("the message holds no object")?;
+    let json = serde_json::from_slice(&object.json).map_err(|e| format!("not JSON: {e}"))?;
+    Object::from_json(json).map_err(|d| d.to_string())
+}
