@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Controller of the gateway: Emissary-compatible resources in, delta xDS out.
+
+pub mod bootstrap;
+pub mod controller;
+pub mod folder;
+pub mod metrics;
+pub mod output;
+pub mod page;
+pub mod plane;
+pub mod render;
+pub mod reporter;
+pub mod xds;

@@ -1,0 +1,84 @@
+//! Numbers about the configuration.
+
+use std::time::Duration;
+
+use gateway_core::ResourceType;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use service_kit::{Diagnostic, Severity};
+
+use crate::xds::Snapshot;
+use crate::xds::snapshot::word;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SeverityLabel {
+    severity: String,
+}
+
+/// The handles; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    changes: Counter,
+    apply: Histogram,
+    resources: Family<TypeLabel, Gauge>,
+    diagnostics: Family<SeverityLabel, Gauge>,
+}
+
+impl Metrics {
+    /// Puts the metrics into `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            changes: Counter::default(),
+            apply: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+            resources: Family::default(),
+            diagnostics: Family::default(),
+        };
+        registry.register(
+            "tollgate_config_changes",
+            "Changes of the configuration",
+            metrics.changes.clone(),
+        );
+        registry.register(
+            "tollgate_config_apply_seconds",
+            "From noticing a change to the resources made of it",
+            metrics.apply.clone(),
+        );
+        registry.register("tollgate_resources", "Resources in force", metrics.resources.clone());
+        registry.register(
+            "tollgate_diagnostics",
+            "What is wrong with the configuration now",
+            metrics.diagnostics.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn applied(&self, took: Duration) {
+        self.changes.inc();
+        self.apply.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn in_force(&self, snapshot: &Snapshot) {
+        for resource_type in ResourceType::ALL {
+            let count = i64::try_from(snapshot.of(resource_type).len()).unwrap_or(i64::MAX);
+            self.resources.get_or_create(&TypeLabel { r#type: word(resource_type) }).set(count);
+        }
+    }
+
+    pub(crate) fn found(&self, diagnostics: &[Diagnostic]) {
+        for severity in [Severity::Error, Severity::Warning, Severity::Notice] {
+            let count = diagnostics.iter().filter(|d| d.severity == severity).count();
+            self.diagnostics
+                .get_or_create(&SeverityLabel { severity: severity.to_string() })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The control plane of one process: controller, xDS port and the page for people, put together.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_core::Settings;
+use prometheus_client::registry::Registry;
+use service_kit::server::admin;
+use service_kit::server::admin::{Admin, AdminServer, Readiness};
+use service_kit::server::files::Watch;
+use service_kit::server::grpc::{self, Drain};
+use service_kit::server::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::controller::{Controller, Findings};
+use crate::metrics::Metrics;
+use crate::page::Page;
+use crate::xds::{self, Clients, Pace, Snapshot};
+use crate::{folder, output};
+
+/// Refusals and questions that wait for the controller.
+const WAITING: usize = 64;
+/// Streams never end by themselves, so there is nothing to wait for.
+const DRAIN: Drain = Drain { delay: Duration::ZERO, timeout: Duration::from_millis(200) };
+
+/// What a control plane needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder (or file) of resources.
+    pub config: PathBuf,
+    /// Where Envoys and services connect.
+    pub xds_addr: SocketAddr,
+    /// Where people look.
+    pub admin_addr: SocketAddr,
+    /// What the engine is told.
+    pub settings: Settings,
+}
+
+/// A control plane that runs until its [`Shutdown`].
+pub struct Plane {
+    /// The xDS port as bound.
+    pub xds_addr: SocketAddr,
+    /// The diagnostics page as bound; ends when dropped.
+    pub admin: AdminServer,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What is in force.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What is wrong.
+    pub findings: watch::Receiver<Arc<Findings>>,
+    /// Commands that the configuration's comments suggest.
+    pub suggestions: Vec<String>,
+    /// What `/readyz` says.
+    pub ready: Readiness,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Plane {
+    /// Reads the configuration, says what is wrong with it, binds both ports and serves.
+    /// `components` are further ones that `/readyz` asks for.
+    ///
+    /// # Errors
+    /// One line for people: what is missing or taken, and which flag changes it.
+    pub async fn start(
+        options: &Options,
+        components: &[&'static str],
+        shutdown: Shutdown,
+    ) -> Result<Self, String> {
+        let mut registry = Registry::default();
+        let metrics = xds::Metrics::new(&mut registry);
+        let paths = vec![options.config.clone()];
+        // Watched before it is read, so that no change falls between.
+        let watch = Watch::new(&options.config).map_err(|e| cannot_read(&e))?;
+        let files = folder::read(&paths).map_err(|e| cannot_read(&e))?;
+        let suggestions = folder::suggestions(&files);
+        if files.is_empty() {
+            output::note(format!(
+                "warning: {} has no .yaml, .yml or .json file yet",
+                options.config.display()
+            ));
+        }
+        let listener = grpc::bind(options.xds_addr)
+            .await
+            .map_err(|e| cannot_listen("xDS", options.xds_addr, &e, "--xds-addr"))?;
+        let xds_addr = listener.local_addr().map_err(|e| e.to_string())?;
+        if !xds_addr.ip().is_loopback() {
+            output::note(format!(
+                "warning: xDS listens on {xds_addr} in clear text and carries keys; let only trusted networks reach it"
+            ));
+        }
+
+        let mut controller =
+            Controller::new(paths, options.settings.clone(), Metrics::new(&mut registry));
+        controller.load(files, Instant::now());
+        let (snapshots, findings) = (controller.snapshots(), controller.findings());
+        let (rejections, rejected) = mpsc::channel(WAITING);
+        let (questions, asked) = mpsc::channel(WAITING);
+        let clients = Clients::default();
+        let server = xds::Server::new(
+            snapshots.clone(),
+            rejections,
+            clients.clone(),
+            metrics,
+            Pace::default(),
+        );
+
+        let mut names = vec!["configuration", "xds"];
+        names.extend_from_slice(components);
+        let ready = Readiness::new(&names);
+        let page = Page::new(
+            clients.clone(),
+            findings.clone(),
+            snapshots.clone(),
+            questions,
+            ready.clone(),
+        );
+        let admin = Admin {
+            registry,
+            ready: ready.clone(),
+            config: page.config(options),
+            extra: page.router(),
+        };
+        let admin = admin::serve(options.admin_addr, admin).map_err(|e| {
+            cannot_listen("the diagnostics page", options.admin_addr, &e, "--admin-addr")
+        })?;
+        tracing::info!(port = "xds", address = %xds_addr, "listening");
+        tracing::info!(port = "admin", address = %admin.addr, "listening");
+        ready.set("configuration", Ok(()));
+        ready.set("xds", Ok(()));
+
+        let routes = tonic::service::Routes::new(server.into_service());
+        let serving = {
+            let (ready, shutdown) = (ready.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                if let Err(e) =
+                    grpc::serve(listener, routes, &[], ready.clone(), DRAIN, shutdown).await
+                {
+                    tracing::error!("the xDS port stopped: {e}");
+                    ready.set("xds", Err(e.to_string()));
+                }
+            })
+        };
+        let controlling = tokio::spawn(controller.run(watch, rejected, asked, shutdown));
+        Ok(Self {
+            xds_addr,
+            admin,
+            clients,
+            snapshots,
+            findings,
+            suggestions,
+            ready,
+            tasks: vec![serving, controlling],
+        })
+    }
+
+    /// Waits until everything has ended after the shutdown.
+    pub async fn join(self) {
+        for task in self.tasks {
+            // A task that panicked has said so already.
+            let _ = task.await;
+        }
+    }
+}
+
+fn cannot_read(e: &io::Error) -> String {
+    format!("cannot read the configuration: {e} (name a folder of resources with --config)")
+}
+
+/// One line about a port that cannot be bound.
+pub fn cannot_listen(what: &str, address: SocketAddr, e: &io::Error, flag: &str) -> String {
+    let reason = match e.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user may not bind it (ports below 1024 need privileges)".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => e.to_string(),
+    };
+    format!("cannot listen on {address} for {what}: {reason}; choose another with {flag}")
+}

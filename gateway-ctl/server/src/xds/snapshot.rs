@@ -1,0 +1,133 @@
+//! Everything in force at one moment, immutable and shared by all streams.
+//!
+//! A change copies only the maps of the types that it touches. This module knows no client.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_core::{Output, Resource, ResourceType};
+
+/// Order in which an Envoy learns of additions: what is used comes before what uses it.
+pub const GATED: [ResourceType; 5] = [
+    ResourceType::Cluster,
+    ResourceType::Endpoint,
+    ResourceType::Secret,
+    ResourceType::Listener,
+    ResourceType::Route,
+];
+
+/// Types of the two services; nothing else depends on them.
+pub const INDEPENDENT: [ResourceType; 2] =
+    [ResourceType::RateLimitObject, ResourceType::AuthorizationObject];
+
+/// A short name for logs, metrics and pages.
+pub const fn word(resource_type: ResourceType) -> &'static str {
+    match resource_type {
+        ResourceType::Cluster => "cluster",
+        ResourceType::Endpoint => "endpoint",
+        ResourceType::Secret => "secret",
+        ResourceType::Listener => "listener",
+        ResourceType::Route => "route",
+        ResourceType::RateLimitObject => "rate_limit",
+        ResourceType::AuthorizationObject => "authorization",
+    }
+}
+
+/// All resources of one type.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    by_name: BTreeMap<Arc<str>, Arc<Resource>>,
+    digest: u64,
+}
+
+impl Resources {
+    /// The resource of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Resource>)> {
+        self.by_name.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Equal for equal sets of names and versions, whichever controller made them. For people:
+    /// clients compare the versions of single resources.
+    pub fn version(&self) -> String {
+        format!("{:016x}", self.digest)
+    }
+
+    fn insert(&mut self, resource: Resource) {
+        self.digest ^= digest(&resource);
+        let resource = Arc::new(resource);
+        if let Some(old) = self.by_name.insert(resource.name.as_str().into(), resource) {
+            self.digest ^= digest(&old);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(old) = self.by_name.remove(name) {
+            self.digest ^= digest(&old);
+        }
+    }
+}
+
+/// Only ever compared by eye, so the standard library's fixed-key hasher will do.
+fn digest(resource: &Resource) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&resource.name, &resource.version).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Everything in force.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts changes since the start of this process.
+    pub revision: u64,
+    /// When the change that led here was noticed.
+    pub changed_at: Instant,
+    types: BTreeMap<ResourceType, Arc<Resources>>,
+}
+
+impl Snapshot {
+    /// A snapshot of nothing.
+    pub fn empty(changed_at: Instant) -> Self {
+        let types =
+            ResourceType::ALL.into_iter().map(|t| (t, Arc::new(Resources::default()))).collect();
+        Self { revision: 0, changed_at, types }
+    }
+
+    /// The resources of one type.
+    pub fn of(&self, resource_type: ResourceType) -> Arc<Resources> {
+        self.types.get(&resource_type).cloned().unwrap_or_default()
+    }
+
+    /// This snapshot with `output` applied.
+    #[must_use]
+    pub fn with(&self, output: Output, changed_at: Instant) -> Self {
+        let mut next = Self { revision: self.revision + 1, changed_at, types: self.types.clone() };
+        for resource in output.changed {
+            next.edit(resource.resource_type).insert(resource);
+        }
+        for (resource_type, name) in output.removed {
+            next.edit(resource_type).remove(&name);
+        }
+        next
+    }
+
+    fn edit(&mut self, resource_type: ResourceType) -> &mut Resources {
+        Arc::make_mut(self.types.entry(resource_type).or_default())
+    }
+}
