@@ -1,7 +1,11 @@
 //! Controller of the gateway: Emissary-compatible resources in, delta xDS out.
 
 pub mod bootstrap;
+pub mod check;
+pub mod cli;
 pub mod controller;
+pub mod echo;
+pub mod explain;
 pub mod folder;
 pub mod metrics;
 pub mod output;
@@ -9,4 +13,5 @@ pub mod page;
 pub mod plane;
 pub mod render;
 pub mod reporter;
+pub mod run;
 pub mod xds;

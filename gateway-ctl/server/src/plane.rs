@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_core::Settings;
+use gateway_core::{Overview, Settings};
 use prometheus_client::registry::Registry;
 use service_kit::server::admin;
 use service_kit::server::admin::{Admin, AdminServer, Readiness};
 use service_kit::server::files::Watch;
 use service_kit::server::grpc::{self, Drain};
 use service_kit::server::shutdown::Shutdown;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::controller::{Controller, Findings};
+use crate::controller::{Controller, Findings, Question};
 use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::xds::{self, Clients, Pace, Snapshot};
@@ -56,6 +56,7 @@ pub struct Plane {
     pub suggestions: Vec<String>,
     /// What `/readyz` says.
     pub ready: Readiness,
+    questions: mpsc::Sender<Question>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -115,7 +116,7 @@ impl Plane {
             clients.clone(),
             findings.clone(),
             snapshots.clone(),
-            questions,
+            questions.clone(),
             ready.clone(),
         );
         let admin = Admin {
@@ -153,8 +154,16 @@ impl Plane {
             findings,
             suggestions,
             ready,
+            questions,
             tasks: vec![serving, controlling],
         })
+    }
+
+    /// What is in force, for people; absent when the controller has ended.
+    pub async fn overview(&self) -> Option<Overview> {
+        let (question, answer) = oneshot::channel();
+        self.questions.send(question).await.ok()?;
+        answer.await.ok()
     }
 
     /// Waits until everything has ended after the shutdown.

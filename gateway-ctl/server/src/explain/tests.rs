@@ -1,0 +1,131 @@
+use gateway_core::overview::{ClusterOverview, ServiceOverview, ValueMatch};
+
+use super::*;
+
+fn overview() -> Overview {
+    let host = ObjectRef::new("Host", "default", "shop");
+    let route = |name: &str, path: &str| RouteOverview {
+        host: host.clone(),
+        mapping: ObjectRef::new("Mapping", "default", name),
+        path_kind: "prefix".to_owned(),
+        path: path.to_owned(),
+        case_sensitive: true,
+        hostname: "*".to_owned(),
+        weight: 100,
+        cluster: Some("cluster_a".to_owned()),
+        service: "a".to_owned(),
+        timeout_ms: 3000,
+        authorized: true,
+        descriptors: vec![vec![
+            "remote_address=<client address>".to_owned(),
+            "user=<header x-user>".to_owned(),
+        ]],
+        ..RouteOverview::default()
+    };
+    let mut posts = route("posts", "/api/");
+    posts.headers.push(ValueMatch {
+        name: ":method".to_owned(),
+        value: Some("POST".to_owned()),
+        regex: false,
+    });
+    let service = |kind: &str| ServiceOverview {
+        service: ObjectRef::new(kind, "default", "s"),
+        state: "in force".to_owned(),
+        domain: "ambassador".to_owned(),
+        ..ServiceOverview::default()
+    };
+    Overview {
+        listeners: vec![ListenerOverview {
+            port: 8080,
+            security_model: "INSECURE".to_owned(),
+            hosts: vec![host.clone(), ObjectRef::new("Host", "default", "any")],
+            ..ListenerOverview::default()
+        }],
+        hosts: vec![
+            HostOverview {
+                host: ObjectRef::new("Host", "default", "any"),
+                hostname: "*".to_owned(),
+                insecure_action: "Redirect".to_owned(),
+                routes: 0,
+            },
+            HostOverview {
+                host: host.clone(),
+                hostname: "*.example".to_owned(),
+                insecure_action: "Route".to_owned(),
+                routes: 2,
+            },
+        ],
+        routes: vec![posts, route("all", "/api/")],
+        clusters: vec![ClusterOverview {
+            name: "cluster_a".to_owned(),
+            address: "a:80".to_owned(),
+            ..ClusterOverview::default()
+        }],
+        services: vec![service("AuthService"), service("RateLimitService")],
+    }
+}
+
+fn objects() -> Vec<Arc<Object>> {
+    let text = "\
+apiVersion: getambassador.io/v3alpha1
+kind: FilterPolicy
+metadata: {name: p}
+spec:
+  rules:
+  - {host: 'other.example', path: '*', filters: [{name: no}]}
+  - {host: '*.example', path: '/api/*', filters: [{name: login}]}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: Filter
+metadata: {name: login}
+spec: {JWT: {}}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: RateLimit
+metadata: {name: l}
+spec:
+  domain: ambassador
+  limits:
+  - {pattern: [{remote_address: '*'}], rate: 10, unit: minute}
+  - {name: bob, pattern: [{remote_address: '*'}, {user: bob}], rate: 1, unit: hour}
+";
+    Object::from_yaml(text, "x.yaml").unwrap().0.into_iter().map(Arc::new).collect()
+}
+
+fn explain_one(method: &str, url: &str, headers: &[&str]) -> String {
+    let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
+    let request = Request::parse(method, url, &headers).unwrap();
+    explain_with(&request, &overview(), &objects(), &[])
+}
+
+#[test]
+fn names_what_a_request_meets_and_why() {
+    let text = explain_one("get", "http://shop.example:8080/api/x?y=1", &["X-User: bob"]);
+    for part in [
+        "GET /api/x?y=1 to shop.example",
+        "Host default/shop: hostname `*.example`",
+        "Mapping default/all: prefix `/api/`",
+        "not Mapping default/posts: wants header :method to be `POST`",
+        "cluster_a (a:80)",
+        "FilterPolicy default/p rule 1",
+        "Filter default/login (JWT)",
+        "limit `bob` of RateLimit default/l: 1 per hour\n",
+        "limit 0 of RateLimit default/l: 10 per minute",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!explain_one("GET", "http://a.example:8080/api/", &["x-user: eve"]).contains("`bob`"));
+}
+
+#[test]
+fn says_where_a_request_ends_early() {
+    assert!(explain_one("GET", "http://shop.example:8080/other", &[]).contains("none fits: 404"));
+    assert!(explain_one("GET", "http://elsewhere:8080/api/", &[]).contains("301 to https"));
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    assert!(Request::parse("GET", "/api", &[]).unwrap_err().contains("/api"));
+    let error = Request::parse("GET", "http://a/", &["nonsense".to_owned()]).unwrap_err();
+    assert!(error.contains("nonsense"));
+}
