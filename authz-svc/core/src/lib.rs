@@ -1,14 +1,19 @@
 //! Authorization: specification, compilation and the step machine. Pure: no IO, no clock of its own.
+//!
+//! Objects become a [`Snapshot`] ([`compile`]); a request becomes a [`Flow`] that says what it
+//! [`Step::Need`]s until it is allowed or denied. Whatever goes wrong denies.
 
-use service_kit::{Diagnostic, Object, ObjectRef};
+pub mod catalog;
+mod compile;
+pub mod filter;
+pub mod flow;
+pub mod keys;
+pub mod policy;
+mod reply;
+pub mod request;
+pub mod spec;
 
-/// Everything that is wrong with one `Filter` or `FilterPolicy` object by itself; whether what it
-/// refers to exists is not looked at.
-pub fn check(_object: &Object) -> Vec<Diagnostic> {
-    Vec::new()
-}
-
-/// The Secrets that a `Filter` object names.
-pub fn secret_refs(_object: &Object) -> Vec<ObjectRef> {
-    Vec::new()
-}
+pub use compile::{Compiled, DefaultDecision, Settings, check, compile, secret_refs};
+pub use flow::{Fetch, Flow, Mutations, Outcome, Snapshot, Step};
+pub use reply::Reply;
+pub use request::Request;

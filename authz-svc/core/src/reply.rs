@@ -1,0 +1,69 @@
+//! What a denied client gets.
+
+use gotemplate::Value;
+
+/// A response instead of the backend's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Name and value.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Reply {
+    /// The default form of an error: JSON with `message`, `status_code` and, from 500 on,
+    /// `request_id`.
+    pub fn json(status: u16, message: &str, request_id: &str) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: json_body(status, message, request_id),
+        }
+    }
+}
+
+/// The JSON of the default form, indented by tabs.
+pub(crate) fn json_body(status: u16, message: &str, request_id: &str) -> String {
+    let mut object = serde_json::Map::new();
+    object.insert("message".to_owned(), message.into());
+    if status >= 500 {
+        object.insert("request_id".to_owned(), request_id.into());
+    }
+    object.insert("status_code".to_owned(), status.into());
+    let mut body = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut body, format);
+    // A map of strings and numbers always has a JSON form.
+    let _ = serde::Serialize::serialize(&object, &mut serializer);
+    String::from_utf8(body).unwrap_or_default()
+}
+
+/// The data of an `errorResponse` template; `validation` is golang-jwt's bit mask.
+pub(crate) fn template_data(
+    status: u16,
+    message: &str,
+    request_id: &str,
+    validation: Option<u32>,
+    headers: Value,
+) -> Value {
+    let mut shown =
+        vec![("message", Value::from(message)), ("status_code", Value::Int(i64::from(status)))];
+    let mut hidden = vec![
+        ("httpStatus", Value::Int(i64::from(status))),
+        ("requestId", Value::from(request_id)),
+        ("httpRequestHeader", headers),
+    ];
+    let id = ("request_id", Value::from(request_id));
+    if status >= 500 {
+        shown.push(id)
+    } else {
+        hidden.push(id)
+    }
+    let mask = validation
+        .map_or(Value::Nil, |bits| Value::structure([("Errors", Value::Uint(u64::from(bits)))]));
+    hidden.push(("error", Value::error(message, [("ValidationError", mask)])));
+    Value::map_with_hidden(shown, hidden)
+}
