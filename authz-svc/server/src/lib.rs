@@ -1,1 +1,82 @@
-//! Placeholder.
+//! Envoy's external authorization service: the edge around `authz-core`. Sockets, files, fetches
+//! and metrics are here; what is allowed is not.
+
+mod args;
+mod check;
+mod configuration;
+mod key_sets;
+mod metrics;
+
+pub use args::Args;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use prometheus_client::registry::Registry;
+use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
+use service_kit::server::grpc::{self, Drain};
+use service_kit::server::shutdown::Shutdown;
+use service_kit::server::telemetry;
+use tonic::service::Routes;
+
+use check::Checks;
+use configuration::Configuration;
+use key_sets::KeySets;
+use metrics::Metrics;
+
+/// Name of the gRPC service for health checks.
+const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+/// Longest CheckRequest, in bytes: Envoy may send a body.
+const MAX_MESSAGE: usize = 16 << 20;
+/// How the process ends.
+const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
+
+/// Runs the service until a signal ends it.
+///
+/// # Errors
+/// When a setting is wrong, a port is taken or the configuration cannot be read: in words for the
+/// user, with the next step.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let settings = args.settings()?;
+    telemetry::init(&args.log_level, args.log_format()).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let ready = Readiness::new(&["configuration"]);
+        let configuration =
+            Configuration::open(&args, settings.compile, ready.clone(), shutdown.clone())?;
+        let listener = grpc::bind(args.grpc_addr).await.with_context(|| {
+            format!(
+                "the gRPC port {} cannot be used; choose another by --grpc-addr",
+                args.grpc_addr
+            )
+        })?;
+        let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration)?;
+        tracing::info!("listening for gRPC on {}", listener.local_addr()?);
+        let key_sets = KeySets::new(metrics.clone())?;
+        let checks = Checks::new(configuration, key_sets, metrics, settings.timeout);
+        let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
+        grpc::serve(listener, Routes::new(service), &[SERVICE], ready, DRAIN, shutdown).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+fn serve_admin(
+    addr: SocketAddr,
+    registry: Registry,
+    ready: Readiness,
+    configuration: &Configuration,
+) -> anyhow::Result<AdminServer> {
+    let configuration = configuration.clone();
+    let config = Box::new(move || configuration.report());
+    let server = admin::serve(addr, Admin { registry, ready, config, extra: Router::new() })
+        .context("the admin port cannot be used; choose another by --admin-addr")?;
+    tracing::info!("listening for admin on {}", server.addr);
+    Ok(server)
+}

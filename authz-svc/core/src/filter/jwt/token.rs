@@ -13,10 +13,10 @@ const MAX_LEN: usize = 16 << 10;
 /// A refusal before it is put in the user's form.
 #[derive(Debug)]
 pub(super) struct Challenge {
-    pub status: u16,
-    pub message: String,
+    pub(super) status: u16,
+    pub(super) message: String,
     /// What is wrong with the token itself.
-    pub bits: Option<u32>,
+    pub(super) bits: Option<u32>,
     error: Option<&'static str>,
     scope: Option<String>,
 }
@@ -26,18 +26,18 @@ impl Challenge {
         Self { status, message: message.into(), bits: None, error, scope: None }
     }
 
-    pub fn invalid_token(bits: u32, message: String) -> Self {
+    pub(super) fn invalid_token(bits: u32, message: String) -> Self {
         Self { bits: Some(bits), ..Self::new(401, Some("invalid_token"), message) }
     }
 
     /// Ours to mend, not the client's.
-    pub fn failure(message: &str) -> Self {
+    pub(super) fn failure(message: &str) -> Self {
         Self::new(500, None, message)
     }
 
     /// The header's value; none for a failure. `realm` is escaped already, and no other word of it
     /// comes from the client.
-    pub fn www_authenticate(&self, realm: &str) -> Option<String> {
+    pub(super) fn www_authenticate(&self, realm: &str) -> Option<String> {
         if self.status >= 500 {
             return None;
         }
@@ -77,18 +77,18 @@ pub(super) fn bearer(header: Option<&str>) -> Result<&str, Challenge> {
 pub(super) struct Token {
     raw: String,
     header: Json,
-    pub claims: Json,
+    pub(super) claims: Json,
     /// `alg` of the header.
-    pub algorithm: String,
+    pub(super) algorithm: String,
     /// `kid` of the header.
-    pub key_id: Option<String>,
+    pub(super) key_id: Option<String>,
     /// What the signature is of.
-    pub signed: String,
-    pub signature: String,
+    pub(super) signed: String,
+    pub(super) signature: String,
 }
 
 impl Token {
-    pub fn parse(text: &str) -> Result<Self, Challenge> {
+    pub(super) fn parse(text: &str) -> Result<Self, Challenge> {
         let malformed =
             |why: &str| Challenge::invalid_token(bits::MALFORMED, format!("the token is {why}"));
         if text.len() > MAX_LEN {
@@ -122,7 +122,7 @@ impl Token {
     }
 
     /// What templates see as `.token`.
-    pub fn template_value(&self) -> Value {
+    pub(super) fn template_value(&self) -> Value {
         Value::map([
             ("Raw", Value::from(self.raw.as_str())),
             ("Header", Value::from(self.header.clone())),

@@ -1,0 +1,94 @@
+//! The command line and the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use authz_core::{DefaultDecision, Settings};
+use service_kit::go;
+use service_kit::server::telemetry::Format;
+
+/// Envoy's external authorization service, for Filter and FilterPolicy resources.
+///
+/// It reads its configuration from files (--config) or from gateway-ctl (--xds).
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  authz-svc --config policies/ --grpc-addr 0.0.0.0:9001\n\nEnvoy calls it by an ext_authz filter with transport_api_version V3."
+)]
+pub struct Args {
+    /// File or folder with Filter, FilterPolicy and Secret objects; watched.
+    #[arg(long, value_name = "PATH", conflicts_with = "xds")]
+    pub config: Option<PathBuf>,
+    /// Where gateway-ctl streams the configuration from.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub xds: Option<String>,
+    /// Where Envoy's checks come in.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
+    pub grpc_addr: SocketAddr,
+    /// Checks over HTTP: `off`, others are not supported yet.
+    #[arg(long, value_name = "ADDR", default_value = "off")]
+    pub http_addr: String,
+    /// Health, readiness, metrics, configuration.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6071")]
+    pub admin_addr: SocketAddr,
+    /// Sessions of logins: not supported yet.
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// Objects for other ids are left alone.
+    #[arg(long, env = "AMBASSADOR_ID", default_value = "default")]
+    pub ambassador_id: String,
+    /// error, warn, info, debug or trace.
+    #[arg(long, env = "AES_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// `text` or `json`.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+    /// Longest time for all filters of a request; past it the answer is 504.
+    #[arg(long, env = "AES_AUTH_TIMEOUT", default_value = "4s")]
+    pub auth_timeout: String,
+    /// What becomes of a request that meets no rule: `allow` or `deny`.
+    #[arg(long, env = "AUTHZ_DEFAULT", default_value = "allow", value_parser = ["allow", "deny"])]
+    pub default: String,
+    /// Remove a client's header where a template says doNotSet, instead of leaving it.
+    #[arg(long, env = "AUTHZ_STRIP_UNSET", default_value = "false")]
+    pub strip_unset: String,
+}
+
+/// The settings after validation.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceSettings {
+    pub compile: Settings,
+    pub timeout: Duration,
+}
+
+impl Args {
+    pub(crate) fn settings(&self) -> anyhow::Result<ServiceSettings> {
+        if self.http_addr != "off" {
+            bail!("--http-addr: checks over HTTP are not supported yet; use `off` and gRPC");
+        }
+        if self.redis_url.is_some() {
+            bail!("--redis-url: nothing is kept in Redis yet; leave it out");
+        }
+        let timeout = go::parse_duration(&self.auth_timeout)
+            .map_err(anyhow::Error::msg)
+            .context("AES_AUTH_TIMEOUT")?;
+        if timeout.is_zero() {
+            bail!("AES_AUTH_TIMEOUT: no request could be allowed in no time; use the default 4s");
+        }
+        let strip_unset = go::parse_bool(&self.strip_unset).with_context(|| {
+            format!("AUTHZ_STRIP_UNSET: `{}` is neither true nor false", self.strip_unset)
+        })?;
+        let default = match self.default.as_str() {
+            "deny" => DefaultDecision::Deny,
+            _ => DefaultDecision::Allow,
+        };
+        let compile = Settings { ambassador_id: self.ambassador_id.clone(), default, strip_unset };
+        Ok(ServiceSettings { compile, timeout })
+    }
+
+    pub(crate) fn log_format(&self) -> Format {
+        if self.log_format == "json" { Format::Json } else { Format::Text }
+    }
+}
