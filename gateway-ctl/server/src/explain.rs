@@ -32,6 +32,7 @@ pub fn explain(request: &Request, paths: &[PathBuf], settings: Settings) -> io::
     let change = FileObjects::new().update(folder::read(paths)?);
     let objects: Vec<Arc<Object>> = change.applied.clone();
     let mut engine = Engine::new(settings);
+    let ambassador_id = engine.settings().ambassador_id.clone();
     engine.apply(change.applied, change.deleted);
     let refused: Vec<ObjectRef> = engine
         .diagnostics()
@@ -39,7 +40,7 @@ pub fn explain(request: &Request, paths: &[PathBuf], settings: Settings) -> io::
         .filter(|d| d.severity == Severity::Error)
         .map(|d| d.object)
         .collect();
-    let mut text = explain_with(request, &engine.overview(), &objects, &refused);
+    let mut text = explain_with(request, &engine.overview(), &objects, &refused, &ambassador_id);
     if !refused.is_empty() {
         text.push_str(
             "\nSome objects have errors and are not in force; see `gateway-ctl check`.\n",
@@ -53,6 +54,7 @@ fn explain_with(
     overview: &Overview,
     objects: &[Arc<Object>],
     refused: &[ObjectRef],
+    ambassador_id: &str,
 ) -> String {
     let mut out = Lines::default();
     out.say(
@@ -66,9 +68,18 @@ fn explain_with(
     }
     let Some(route) = route(request, overview, host, &mut out) else { return out.0 };
     target(route, overview, &mut out);
-    policies::explain(request, route, overview, objects, refused, &mut out);
-    if route.redirect.is_none() {
-        limits::explain(request, route, overview, objects, refused, &mut out);
+    let decision = policies::explain(request, route, overview, objects, ambassador_id, &mut out);
+    match decision {
+        policies::Decision::GoesOn(headers) if route.redirect.is_none() => {
+            let mut request = request.clone();
+            request.headers.retain(|(name, _)| !headers.iter().any(|(set, _)| set == name));
+            request.headers.extend(headers);
+            limits::explain(&request, route, overview, objects, refused, &mut out);
+        }
+        policies::Decision::GoesOn(_) => {}
+        policies::Decision::Denied => {
+            out.say("Rate limits", "not asked: the request is denied before")
+        }
     }
     out.0
 }

@@ -38,10 +38,7 @@ pub(super) fn explain(
         out.more(format!("descriptor {}", descriptor.join(", ")));
         let entries: Vec<Entry> = descriptor.iter().map(|e| Entry::read(e, request)).collect();
         if let Some(missing) = entries.iter().find(|e| e.is_missing) {
-            out.more(format!(
-                "  not sent unless authorization sets it: the request has no {}",
-                missing.source
-            ));
+            out.more(format!("  not sent: the request has no {}", missing.source));
         }
         let mut fits = limits.iter().filter_map(|l| Some((l, l.fits(&entries)?))).peekable();
         if fits.peek().is_none() {

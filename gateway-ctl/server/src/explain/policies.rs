@@ -1,29 +1,42 @@
-//! Who decides about a request: the AuthService, and the first FilterPolicy rule that fits.
+//! Who decides about a request: the AuthService, the first FilterPolicy rule that fits, and what
+//! its filters say. The same code decides as in authz-svc; only keys are not fetched here.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use authz_core::{DefaultDecision, Flow, Outcome, Step};
 use gateway_core::Overview;
 use gateway_core::overview::RouteOverview;
+use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
+use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use serde_json::Value;
 use service_kit::{Object, ObjectRef};
 
 use super::{Lines, Request};
+
+/// What authorization makes of the request.
+pub(super) enum Decision {
+    /// It goes on with these headers, too.
+    GoesOn(Vec<(String, String)>),
+    /// It is answered.
+    Denied,
+}
 
 pub(super) fn explain(
     request: &Request,
     route: &RouteOverview,
     overview: &Overview,
     objects: &[Arc<Object>],
-    refused: &[ObjectRef],
+    ambassador_id: &str,
     out: &mut Lines,
-) {
+) -> Decision {
     let Some(service) = overview.services.iter().find(|s| s.service.kind == "AuthService") else {
         out.say("Authorization", "none: there is no AuthService");
-        return;
+        return Decision::GoesOn(Vec::new());
     };
     if !route.authorized {
-        out.say("Authorization", format!("not asked: {} has bypass_auth", route.mapping));
-        return;
+        out.say("Authorization", format!("not asked for {}", route.mapping));
+        return Decision::GoesOn(Vec::new());
     }
     let otherwise = if service.fails_open { "pass" } else { "are refused" };
     out.say(
@@ -33,129 +46,108 @@ pub(super) fn explain(
             service.service, service.state, service.timeout_ms
         ),
     );
-    let mut rules = rules(objects, refused);
-    // Higher precedence first, then by object and place: the order that authz-svc tries them in.
-    rules.sort_by_key(|r| std::cmp::Reverse(r.precedence));
-    let Some(rule) = rules.iter().find(|r| r.fits(request)) else {
-        out.more("no FilterPolicy rule fits: authz-svc lets it through");
-        return;
+    let settings =
+        authz_core::Settings { ambassador_id: ambassador_id.to_owned(), ..Default::default() };
+    let compiled = authz_core::compile(objects.iter().map(|o| &**o), &settings);
+    let snapshot = Arc::new(compiled.snapshot);
+    let Ok(check) = authz_core::Request::from_check(check_request(request)) else {
+        return Decision::GoesOn(Vec::new());
     };
-    out.more(format!(
-        "FilterPolicy {}/{} rule {}: host `{}`, path `{}` fits first",
-        rule.policy.namespace, rule.policy.name, rule.index, rule.host, rule.path
-    ));
-    if rule.filters.is_empty() {
-        out.more("the rule has no filters: authz-svc lets it through");
+    match snapshot.rules.find(&check) {
+        None => {
+            let default = match snapshot.default {
+                DefaultDecision::Allow => "it passes untouched",
+                DefaultDecision::Deny => "it is denied",
+            };
+            out.more(format!("no FilterPolicy rule fits: {default}"));
+        }
+        Some(rule) => {
+            out.more(format!("the first FilterPolicy rule that fits: {}", rule.name));
+            for filter in filters(&rule.name, objects) {
+                out.more(format!("  {filter}"));
+            }
+        }
     }
-    for filter in &rule.filters {
-        out.more(describe(filter, rule.policy, objects));
+    decide(snapshot, check, out)
+}
+
+fn decide(
+    snapshot: Arc<authz_core::Snapshot>,
+    check: authz_core::Request,
+    out: &mut Lines,
+) -> Decision {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match Flow::new(snapshot, check, now).step() {
+        Step::Need(fetch) => {
+            out.more(format!(
+                "the answer depends on the keys of {}, which are not fetched here",
+                fetch.url
+            ));
+            Decision::GoesOn(Vec::new())
+        }
+        Step::Done(Outcome::Deny(reply)) => {
+            out.more(format!("denied with status {}", reply.status));
+            Decision::Denied
+        }
+        Step::Done(Outcome::Allow(mutations)) => {
+            let names: Vec<&str> = mutations.set.iter().map(|(name, _)| name.as_str()).collect();
+            match names.as_slice() {
+                [] => out.more("allowed"),
+                names => out.more(format!("allowed; sets {}", names.join(", "))),
+            }
+            Decision::GoesOn(mutations.set)
+        }
     }
 }
 
-struct Rule<'a> {
-    policy: &'a ObjectRef,
-    index: usize,
-    host: &'a str,
-    path: &'a str,
-    precedence: i64,
-    filters: Vec<&'a Value>,
-}
-
-impl Rule<'_> {
-    fn fits(&self, request: &Request) -> bool {
-        let host = self.host.to_ascii_lowercase();
-        let authority = format!("{}:{}", request.host, request.port);
-        (is_glob_match(&host, &request.host) || is_glob_match(&host, &authority))
-            && is_glob_match(self.path, &request.path)
+fn check_request(request: &Request) -> CheckRequest {
+    let http = HttpRequest {
+        method: request.method.clone(),
+        host: format!("{}:{}", request.host, request.port),
+        path: request.path_and_query(),
+        scheme: if request.is_https { "https" } else { "http" }.to_owned(),
+        headers: request.headers.iter().cloned().collect(),
+        ..HttpRequest::default()
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(Attributes { http: Some(http), ..Attributes::default() }),
+            ..AttributeContext::default()
+        }),
     }
 }
 
-fn rules<'a>(objects: &'a [Arc<Object>], refused: &[ObjectRef]) -> Vec<Rule<'a>> {
-    let mut policies: Vec<&Object> = objects
-        .iter()
-        .map(|o| &**o)
-        .filter(|o| o.reference.kind == "FilterPolicy" && !refused.contains(&o.reference))
-        .collect();
-    policies.sort_by(|a, b| a.reference.cmp(&b.reference));
-    let text = |v: Option<&'a Value>| v.and_then(Value::as_str).unwrap_or("*");
-    policies
-        .into_iter()
-        .flat_map(|policy| {
-            let rules = policy.json.pointer("/spec/rules").and_then(Value::as_array);
-            rules.into_iter().flatten().enumerate().map(|(index, rule)| Rule {
-                policy: &policy.reference,
-                index,
-                host: text(rule.get("host")),
-                path: text(rule.get("path")),
-                precedence: rule.get("precedence").and_then(Value::as_i64).unwrap_or_default(),
-                filters: rule
-                    .get("filters")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .collect(),
-            })
-        })
-        .collect()
+/// The filters of the rule `NAME.NAMESPACE[INDEX]`, as in `Filter default/login (JWT)`.
+fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<String> {
+    for policy in objects.iter().filter(|o| o.reference.kind == "FilterPolicy") {
+        let prefix = format!("{}.{}[", policy.reference.name, policy.reference.namespace);
+        let index = rule.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(']'));
+        if let Some(index) = index {
+            let links = policy.json.pointer(&format!("/spec/rules/{index}/filters"));
+            let links = links.and_then(Value::as_array).into_iter().flatten();
+            return links.map(|link| describe(link, &policy.reference, objects)).collect();
+        }
+    }
+    Vec::new()
 }
 
-/// `Filter default/login (JWT); when denied: break; ...`.
-fn describe(filter: &Value, policy: &ObjectRef, objects: &[Arc<Object>]) -> String {
-    let text = |key: &str| filter.get(key).and_then(Value::as_str);
-    let name = text("name").unwrap_or_default();
+fn describe(link: &Value, policy: &ObjectRef, objects: &[Arc<Object>]) -> String {
+    let text = |key: &str| link.get(key).and_then(Value::as_str);
     let namespace = text("namespace").unwrap_or(&policy.namespace);
-    let reference = ObjectRef::new("Filter", namespace, name);
-    let object = objects.iter().find(|o| o.reference == reference);
-    let kind = object
+    let reference = ObjectRef::new("Filter", namespace, text("name").unwrap_or_default());
+    let kind = objects
+        .iter()
+        .find(|o| o.reference == reference)
         .and_then(|o| o.json.get("spec")?.as_object())
         .and_then(|spec| spec.keys().find(|key| key.starts_with(char::is_uppercase)))
-        .map_or("there is no such Filter: 500", String::as_str);
-    let mut line = format!(
-        "{reference} ({kind}); denied: {}, allowed: {}",
+        .map_or("there is none", String::as_str);
+    let then = format!(
+        "denied: {}, allowed: {}",
         text("onDeny").unwrap_or("break"),
         text("onAllow").unwrap_or("continue")
     );
-    if let Some(condition) = filter.get("ifRequestHeader") {
-        line += &format!("; only if {condition}");
+    match link.get("ifRequestHeader") {
+        Some(condition) => format!("{reference} ({kind}), {then}, only if {condition}"),
+        None => format!("{reference} ({kind}), {then}"),
     }
-    line
-}
-
-/// `*` is any run of characters, `?` any one, `[…]` a set, `{a,b}` alternatives, `\` takes the
-/// next as it is.
-fn is_glob_match(glob: &str, text: &str) -> bool {
-    glob_to_regex(glob).is_some_and(|pattern| super::matching::is_full_match(&pattern, text))
-}
-
-fn glob_to_regex(glob: &str) -> Option<String> {
-    let mut pattern = String::from("(?s)");
-    let mut depth = 0_u32;
-    let mut chars = glob.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '*' => pattern.push_str(".*"),
-            '?' => pattern.push('.'),
-            '\\' => pattern.push_str(&regex::escape(&chars.next()?.to_string())),
-            '{' => {
-                depth += 1;
-                pattern.push_str("(?:");
-            }
-            '}' if depth > 0 => {
-                depth -= 1;
-                pattern.push(')');
-            }
-            ',' if depth > 0 => pattern.push('|'),
-            '[' => {
-                let set: String = chars.by_ref().take_while(|c| *c != ']').collect();
-                let (not, set) = match set.strip_prefix('!') {
-                    Some(rest) => ("^", rest.to_owned()),
-                    None => ("", set),
-                };
-                let set = set.replace('\\', "\\\\").replace('[', "\\[").replace('^', "\\^");
-                pattern.push_str(&format!("[{not}{set}]"));
-            }
-            other => pattern.push_str(&regex::escape(&other.to_string())),
-        }
-    }
-    Some(pattern)
 }

@@ -73,12 +73,17 @@ metadata: {name: p}
 spec:
   rules:
   - {host: 'other.example', path: '*', filters: [{name: no}]}
-  - {host: '*.example', path: '/api/*', filters: [{name: login}]}
+  - {host: '*.example', path: '/api/*', filters: [{name: keys, ifRequestHeader: {name: x-key}}]}
 ---
 apiVersion: getambassador.io/v3alpha1
 kind: Filter
-metadata: {name: login}
-spec: {JWT: {}}
+metadata: {name: keys}
+spec: {APIKey: {keys: [{secretName: k}]}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: k}
+stringData: {a: b}
 ---
 apiVersion: getambassador.io/v3alpha1
 kind: RateLimit
@@ -95,7 +100,7 @@ spec:
 fn explain_one(method: &str, url: &str, headers: &[&str]) -> String {
     let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
     let request = Request::parse(method, url, &headers).unwrap();
-    explain_with(&request, &overview(), &objects(), &[])
+    explain_with(&request, &overview(), &objects(), &[], "default")
 }
 
 #[test]
@@ -107,14 +112,16 @@ fn names_what_a_request_meets_and_why() {
         "Mapping default/all: prefix `/api/`",
         "not Mapping default/posts: wants header :method to be `POST`",
         "cluster_a (a:80)",
-        "FilterPolicy default/p rule 1",
-        "Filter default/login (JWT)",
+        "rule that fits: p.default[1]",
+        "Filter default/keys (APIKey)",
         "limit `bob` of RateLimit default/l: 1 per hour\n",
         "limit 0 of RateLimit default/l: 10 per minute",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!explain_one("GET", "http://a.example:8080/api/", &["x-user: eve"]).contains("`bob`"));
+    let text = explain_one("GET", "http://a.example:8080/api/", &["x-key: wrong"]);
+    assert!(text.contains("denied with status 401") && !text.contains("limit 0"), "{text}");
 }
 
 #[test]
