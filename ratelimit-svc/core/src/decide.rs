@@ -1,0 +1,181 @@
+//! Counts to a response.
+
+mod headers;
+mod metadata;
+mod resource;
+
+use std::time::Duration;
+
+use proto::envoy::config::core::v3::HeaderValue;
+use proto::envoy::service::ratelimit::v3::rate_limit_response::{
+    Code, DescriptorStatus, RateLimit,
+};
+use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use smallvec::SmallVec;
+
+use crate::algorithm::fixed_window::{is_over, seconds_to_reset};
+use crate::limit::Limit;
+use crate::plan::{Count, Counter, CounterKind, Matched, Plan, Planned};
+use crate::resource::Action;
+
+/// Settings of an installation that a response depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `SHADOW_MODE`: no request is over.
+    pub shadow_mode: bool,
+    /// `QUOTA_MODE`: every descriptor is a quota.
+    pub quota_mode: bool,
+    /// `LIMIT_RESPONSE_HEADERS_ENABLED`: names of the headers for limit, remaining and reset.
+    pub limit_headers: Option<[String; 3]>,
+    /// `RESPONSE_DYNAMIC_METADATA`
+    pub dynamic_metadata: bool,
+    /// `RATELIMIT_HEADERS=draft03`: the `X-RateLimit-…` headers that Envoy would add.
+    pub draft03_headers: bool,
+}
+
+/// What came of a descriptor.
+#[derive(Debug)]
+pub(crate) struct Decided<'p> {
+    pub planned: &'p Planned<'p>,
+    /// Over the limit, whether or not that refuses the request.
+    pub exceeded: bool,
+    /// What Envoy is told.
+    pub code: Code,
+    pub remaining: u32,
+    pub reset: Duration,
+}
+
+impl<'p> Decided<'p> {
+    pub(crate) fn limit(&self) -> Option<&'p Limit> {
+        match self.planned {
+            Planned::Limited(matched, _) => Some(matched.limit()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn matched(&self) -> Option<&'p Matched<'p>> {
+        match self.planned {
+            Planned::Limited(matched, _) => Some(matched),
+            _ => None,
+        }
+    }
+
+    fn is_quota(&self, options: &Options) -> bool {
+        match self.planned {
+            Planned::NoLimit => options.quota_mode,
+            Planned::Unlimited => false,
+            Planned::Limited(m, _) => m.limit().quota || options.quota_mode,
+        }
+    }
+}
+
+/// Makes the response of `counts`, one for each of the plan's counters; `now` is in seconds since
+/// the Unix epoch.
+pub fn decide(
+    request: &RateLimitRequest,
+    plan: &Plan<'_>,
+    counts: &[Count],
+    options: &Options,
+    now: u64,
+) -> RateLimitResponse {
+    let decided: SmallVec<[Decided<'_>; 4]> =
+        plan.descriptors.iter().map(|planned| decide_one(planned, plan, counts, now)).collect();
+    let over = is_request_over(&decided, options) && !options.shadow_mode;
+    let mut response = RateLimitResponse {
+        overall_code: if over { Code::OverLimit } else { Code::Ok }.into(),
+        statuses: decided.iter().map(status).collect(),
+        ..RateLimitResponse::default()
+    };
+    headers::add(&mut response, &decided, options);
+    resource::add(&mut response, &decided, over);
+    if options.dynamic_metadata {
+        metadata::add(&mut response, request, &decided);
+    }
+    response
+}
+
+fn decide_one<'p>(
+    planned: &'p Planned<'p>,
+    plan: &Plan<'_>,
+    counts: &[Count],
+    now: u64,
+) -> Decided<'p> {
+    let ok = |remaining| Decided {
+        planned,
+        exceeded: false,
+        code: Code::Ok,
+        remaining,
+        reset: Duration::ZERO,
+    };
+    match planned {
+        Planned::NoLimit => ok(0),
+        Planned::Unlimited => ok(u32::MAX),
+        Planned::Limited(matched, index) => match (plan.counters.get(*index), counts.get(*index)) {
+            (Some(counter), Some(count)) => {
+                let (exceeded, remaining, reset) = judge(counter, *count, now);
+                let log_only =
+                    matches!(matched, Matched::Resource(r) if r.action == Action::LogOnly);
+                let passes = matched.limit().shadow || log_only;
+                let code = if exceeded && !passes { Code::OverLimit } else { Code::Ok };
+                Decided { planned, exceeded, code, remaining, reset }
+            }
+            // A store that answers too little is a fault; the limit counts as over.
+            _ => Decided { exceeded: true, code: Code::OverLimit, ..ok(0) },
+        },
+    }
+}
+
+/// Whether the counter is over, what remains, and the time to more.
+fn judge(counter: &Counter, count: Count, now: u64) -> (bool, u32, Duration) {
+    match (counter.kind, count) {
+        (CounterKind::Window { limit, seconds }, Count::Window { after }) => {
+            let exceeded = !counter.refund && is_over(after, limit);
+            let remaining = u32::try_from(limit.saturating_sub(after)).unwrap_or(u32::MAX);
+            (exceeded, remaining, Duration::from_secs(seconds_to_reset(now, seconds)))
+        }
+        (CounterKind::Bucket(bucket), Count::Bucket { allowed, tokens }) => {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+            let remaining = tokens.floor().max(0.0) as u32;
+            (!allowed, remaining, bucket.to_next(tokens))
+        }
+        _ => (true, 0, Duration::ZERO),
+    }
+}
+
+/// A plain limit that is over decides alone; quotas only together.
+fn is_request_over(decided: &[Decided<'_>], options: &Options) -> bool {
+    let over = |d: &Decided<'_>| d.code == Code::OverLimit;
+    let plain = decided.iter().any(|d| !d.is_quota(options) && over(d));
+    let mut quotas = decided.iter().filter(|d| d.is_quota(options)).peekable();
+    plain || (quotas.peek().is_some() && quotas.all(over))
+}
+
+fn status(decided: &Decided<'_>) -> DescriptorStatus {
+    DescriptorStatus {
+        code: decided.code.into(),
+        current_limit: decided.limit().map(|limit| RateLimit {
+            name: limit.name.to_string(),
+            requests_per_unit: limit.requests,
+            unit: limit.unit.number(),
+        }),
+        limit_remaining: decided.remaining,
+        duration_until_reset: decided
+            .limit()
+            .map(|_| prost_types::Duration { seconds: seconds_up(decided.reset), nanos: 0 }),
+        ..DescriptorStatus::default()
+    }
+}
+
+/// Whole seconds, rounded up: nobody may come back too early.
+fn seconds_up(duration: Duration) -> i64 {
+    let up = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    i64::try_from(up).unwrap_or(i64::MAX)
+}
+
+fn header(key: impl Into<String>, value: impl Into<String>) -> HeaderValue {
+    HeaderValue { key: key.into(), value: value.into(), ..HeaderValue::default() }
+}
+
+#[cfg(test)]
+#[path = "decide/tests.rs"]
+mod tests;

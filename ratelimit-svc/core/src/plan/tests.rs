@@ -1,0 +1,80 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
+    Entry, RateLimitOverride,
+};
+
+use super::*;
+
+const FILE: &str = "
+domain: d
+descriptors:
+- {key: a, rate_limit: {unit: hour, requests_per_unit: 4}}
+- key: s
+  value: t*
+  share_threshold: true
+  descriptors: [{key: u, rate_limit: {unit: minute, requests_per_unit: 1}}]
+";
+
+fn limits() -> Limits {
+    let files = Domains::read(&BTreeMap::from([("f".to_owned(), FILE.to_owned())]), false).unwrap();
+    Limits { files: Arc::new(files), resources: Resources::default() }
+}
+
+fn request(entries: &[(&str, &str)]) -> RateLimitRequest {
+    let entry = |(key, value): &(&str, &str)| Entry { key: (*key).into(), value: (*value).into() };
+    let descriptor = RateLimitDescriptor {
+        entries: entries.iter().map(entry).collect(),
+        ..RateLimitDescriptor::default()
+    };
+    RateLimitRequest { domain: "d".into(), descriptors: vec![descriptor], hits_addend: 0 }
+}
+
+fn key(entries: &[(&str, &str)]) -> Option<String> {
+    let limits = limits();
+    let plan = limits.plan(&request(entries), &PlanOptions::default(), 3_700).unwrap();
+    plan.counters.first().map(|c| plan.key(c).to_owned())
+}
+
+#[test]
+fn keys_are_those_of_envoyproxy_ratelimit() {
+    assert_eq!(key(&[("a", "1")]).as_deref(), Some("d_a_1_3600"));
+    assert_eq!(key(&[("a", "")]).as_deref(), Some("d_a__3600"));
+    assert_eq!(key(&[("s", "t9"), ("u", "x")]).as_deref(), Some("d_s_t*_u_x_3660"));
+    assert_eq!(key(&[("a", "1"), ("b", "2")]), None);
+}
+
+#[test]
+fn a_request_that_is_wrong_says_why() {
+    let limits = limits();
+    let plan = |request: &RateLimitRequest| {
+        limits.plan(request, &PlanOptions::default(), 0).map(|_| ()).unwrap_err()
+    };
+    let mut wrong = request(&[("a", "1")]);
+    wrong.descriptors[0].limit = Some(RateLimitOverride { requests_per_unit: 1, unit: 0 });
+    assert_eq!(plan(&wrong), PlanError::OverrideUnit);
+    wrong.descriptors[0].limit = None;
+    wrong.descriptors[0].entries[0].value = "x".repeat(MAX_KEY);
+    assert_eq!(plan(&wrong), PlanError::KeyTooLong);
+    wrong.descriptors = vec![RateLimitDescriptor::default(); MAX_DESCRIPTORS + 1];
+    assert_eq!(plan(&wrong), PlanError::TooManyDescriptors);
+    wrong.descriptors.clear();
+    assert_eq!(plan(&wrong), PlanError::NoDescriptors);
+    wrong.domain.clear();
+    assert_eq!(plan(&wrong), PlanError::EmptyDomain);
+}
+
+proptest! {
+    #[test]
+    fn every_request_has_one_answer_for_each_descriptor(
+        entries in prop::collection::vec(("[asu]{0,2}", "[t*1]{0,3}"), 0..4), now in 0_u64..5_000_000_000,
+    ) {
+        let entries: Vec<_> = entries.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (limits, request) = (limits(), request(&entries));
+        let plan = limits.plan(&request, &PlanOptions::default(), now).unwrap();
+        let again = limits.plan(&request, &PlanOptions::default(), now).unwrap();
+        prop_assert_eq!(plan.descriptors.len(), 1);
+        prop_assert_eq!(&plan.keys, &again.keys);
+    }
+}

@@ -1,0 +1,123 @@
+//! `RateLimit` objects: compiled, and matched against descriptors.
+
+mod compile;
+mod matching;
+mod template;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use service_kit::{Diagnostic, Object};
+
+use crate::limit::{Limit, LimitId};
+
+pub use compile::{CompiledObject, compile_object};
+pub use matching::MatchRule;
+pub use template::{HeaderTemplates, Templates};
+
+/// Everything that is wrong with one `RateLimit` object.
+pub fn check(object: &Object) -> Vec<Diagnostic> {
+    compile_object(object).1
+}
+
+/// What to do with a request that is over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Refuse it.
+    Enforce,
+    /// Let it pass, and say so in metadata.
+    LogOnly,
+}
+
+impl Action {
+    /// As in the resource.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "Enforce",
+            Self::LogOnly => "LogOnly",
+        }
+    }
+}
+
+/// One limit of an object.
+#[derive(Debug)]
+pub struct ResourceLimit {
+    /// The limit itself.
+    pub limit: Limit,
+    /// What happens over it.
+    pub action: Action,
+    /// Which descriptors it is for.
+    pub pattern: Vec<Vec<Pair>>,
+    /// Headers and bodies.
+    pub templates: Templates,
+    /// Object namespace, object name, index: the last word where limits are equal.
+    pub place: (String, String, usize),
+}
+
+/// A key and the value it must have.
+#[derive(Debug)]
+pub struct Pair {
+    /// Equal to the entry's.
+    pub key: String,
+    /// Any when none.
+    pub value: Option<String>,
+}
+
+/// The limits of all objects, by domain.
+#[derive(Debug, Default)]
+pub struct Resources {
+    domains: HashMap<String, Domain>,
+    limits: LimitId,
+}
+
+/// The limits of a domain, found by the first key of their patterns.
+#[derive(Debug, Default)]
+pub struct Domain {
+    by_key: HashMap<String, Vec<Arc<ResourceLimit>>>,
+}
+
+impl Resources {
+    /// Puts the limits of objects together; ids go up from `first_id`.
+    pub fn new<'a>(
+        objects: impl IntoIterator<Item = &'a CompiledObject>,
+        first_id: LimitId,
+    ) -> Self {
+        let mut resources = Self { limits: first_id, ..Self::default() };
+        for object in objects {
+            let domain = resources.domains.entry(object.domain.clone()).or_default();
+            for parts in &object.limits {
+                let limit = Arc::new(parts.with_id(resources.limits));
+                resources.limits += 1;
+                let mut keys: Vec<&str> =
+                    limit.pattern.first().into_iter().flatten().map(|p| p.key.as_str()).collect();
+                keys.dedup();
+                for key in keys {
+                    domain.by_key.entry(key.to_owned()).or_default().push(limit.clone());
+                }
+            }
+        }
+        resources
+    }
+
+    /// The limits of a domain.
+    pub fn get(&self, domain: &str) -> Option<&Domain> {
+        self.domains.get(domain)
+    }
+
+    /// All ids, those of other dialects before them, are below this.
+    pub fn limit_count(&self) -> LimitId {
+        self.limits
+    }
+
+    /// Every limit with its domain.
+    pub fn limits(&self) -> Vec<(&str, &Arc<ResourceLimit>)> {
+        let mut all: Vec<_> = self
+            .domains
+            .iter()
+            .flat_map(|(name, d)| d.by_key.values().flatten().map(move |l| (name.as_str(), l)))
+            .collect();
+        all.sort_by_key(|(_, l)| l.limit.id);
+        all.dedup_by_key(|(_, l)| l.limit.id);
+        all
+    }
+}

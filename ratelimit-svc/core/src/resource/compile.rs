@@ -1,0 +1,173 @@
+//! A `RateLimit` object to limits. One bad limit makes the whole object bad.
+
+use std::sync::Arc;
+
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Severity};
+
+use super::template::Templates;
+use super::{Action, Pair, ResourceLimit};
+use crate::limit::{Limit, LimitId, Unit};
+use crate::spec;
+
+/// Most limits of an object.
+const MAX_LIMITS: usize = 10_000;
+
+/// The limits of an object.
+#[derive(Debug)]
+pub struct CompiledObject {
+    /// Which requests they are for.
+    pub domain: String,
+    /// Whom it is for; everybody's default installation when absent.
+    pub ambassador_id: Option<spec::OneOrMany>,
+    pub(super) limits: Vec<LimitParts>,
+}
+
+/// A limit before it has an id.
+#[derive(Debug)]
+pub(super) struct LimitParts {
+    name: Arc<str>,
+    requests: u32,
+    unit: Unit,
+    burst_factor: Option<u32>,
+    action: Action,
+    pattern: Vec<Vec<(String, Option<String>)>>,
+    templates: Templates,
+    place: (String, String, usize),
+}
+
+impl LimitParts {
+    pub(super) fn with_id(&self, id: LimitId) -> ResourceLimit {
+        let pair = |(key, value): &(String, Option<String>)| Pair {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        ResourceLimit {
+            limit: Limit {
+                id,
+                name: self.name.clone(),
+                requests: self.requests,
+                unit: self.unit,
+                burst_factor: self.burst_factor,
+                shadow: false,
+                quota: false,
+            },
+            action: self.action,
+            pattern: self.pattern.iter().map(|item| item.iter().map(pair).collect()).collect(),
+            templates: self.templates.clone(),
+            place: self.place.clone(),
+        }
+    }
+}
+
+/// Compiles an object. With an error there is no result.
+pub fn compile_object(object: &Object) -> (Option<CompiledObject>, Vec<Diagnostic>) {
+    let mut found = Diagnostics::new(object);
+    let compiled = compile(object, &mut found);
+    let good = !found.has_errors();
+    (compiled.filter(|_| good), found.into_vec())
+}
+
+fn compile(object: &Object, found: &mut Diagnostics<'_>) -> Option<CompiledObject> {
+    let spec: spec::RateLimit = object.read_spec(Severity::Warning, found)?;
+    if spec.domain.is_empty() {
+        found
+            .error("spec.domain", "the domain is missing")
+            .hint("set it to the domain of the RateLimitService, usually ambassador");
+    }
+    let limits = spec.limits.unwrap_or_default();
+    if limits.len() > MAX_LIMITS {
+        found
+            .error("spec.limits", "more than 10,000 limits")
+            .hint("split them over several objects");
+        return None;
+    }
+    let compiled = limits
+        .iter()
+        .enumerate()
+        .filter_map(|(i, limit)| compile_limit(&object.reference, i, limit, found))
+        .collect();
+    Some(CompiledObject {
+        domain: spec.domain,
+        ambassador_id: spec.ambassador_id,
+        limits: compiled,
+    })
+}
+
+fn compile_limit(
+    object: &ObjectRef,
+    i: usize,
+    spec: &spec::Limit,
+    found: &mut Diagnostics<'_>,
+) -> Option<LimitParts> {
+    let path = format!("spec.limits[{i}]");
+    let pattern = pattern(spec, &path, found);
+    let requests = u32::try_from(spec.rate).ok();
+    if requests.is_none() {
+        found
+            .error(format!("{path}.rate"), format!("{} is not a rate", spec.rate))
+            .hint("use a whole number from 0 to 4294967295");
+    }
+    let unit = Unit::parse(&spec.unit);
+    if unit.is_none() {
+        found
+            .error(format!("{path}.unit"), format!("`{}` is not a unit", spec.unit))
+            .hint("use second, minute, hour, day, week, month or year");
+    }
+    let burst_factor = spec.burst_factor.filter(|f| *f != 0);
+    let factor = burst_factor.map(|f| u32::try_from(f).ok().filter(|f| *f <= 1_000_000));
+    if factor == Some(None) {
+        found
+            .error(format!("{path}.burstFactor"), "not a burst factor")
+            .hint("use a whole number from 1 to 1000000");
+    }
+    let action = match spec.action.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "enforce") => Some(Action::Enforce),
+        Some("logonly") => Some(Action::LogOnly),
+        Some(other) => {
+            found
+                .error(format!("{path}.action"), format!("`{other}` is not an action"))
+                .hint("use Enforce or LogOnly");
+            None
+        }
+    };
+    let templates = Templates::compile(spec, &path, found);
+    let default_name = format!("{}.{}-{i}", object.name, object.namespace);
+    let name = spec.name.clone().filter(|n| !n.is_empty()).unwrap_or(default_name);
+    Some(LimitParts {
+        name: name.into(),
+        requests: requests?,
+        unit: unit?,
+        burst_factor: factor.flatten(),
+        action: action?,
+        pattern: pattern?,
+        templates,
+        place: (object.namespace.clone(), object.name.clone(), i),
+    })
+}
+
+type Pattern = Vec<Vec<(String, Option<String>)>>;
+
+fn pattern(spec: &spec::Limit, path: &str, found: &mut Diagnostics<'_>) -> Option<Pattern> {
+    let items = spec.pattern.as_deref().unwrap_or_default();
+    if items.is_empty() {
+        found
+            .error(
+                format!("{path}.pattern"),
+                "the pattern is empty, so the limit would be for everything",
+            )
+            .hint("say which label it is for, as in [{remote_address: \"*\"}]");
+        return None;
+    }
+    let mut good = true;
+    for (k, _) in items.iter().enumerate().filter(|(_, item)| item.is_empty()) {
+        found
+            .error(format!("{path}.pattern[{k}]"), "an item without a key")
+            .hint("each item names at least one key, as in {user: \"*\"}");
+        good = false;
+    }
+    let any = |value: &String| (!value.is_empty() && value != "*").then(|| value.clone());
+    let pairs = |item: &std::collections::BTreeMap<String, String>| {
+        item.iter().map(|(key, value)| (key.clone(), any(value))).collect()
+    };
+    good.then(|| items.iter().map(pairs).collect())
+}
