@@ -1,11 +1,37 @@
-//! The incremental engine.
+//! The incremental engine: from events to resources.
+//!
+//! A change dirties what it touched before and what it touches now. Dirty units are settled in
+//! one pass, in the order in which they depend on each other: what all share (the Module and the
+//! services), clusters, bindings of Listeners and Hosts, groups of Mappings, route tables,
+//! Listeners, objects that are passed on. At each step what came out the same stops the change.
 
+mod clusters;
+mod groups;
+mod passed_on;
+mod publish;
+mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use service_kit::{Diagnostic, Object, ObjectRef};
+use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
+use self::clusters::Clusters;
+use self::groups::{Groups, mapping_of};
+use self::passed_on::PassedOn;
+use self::publish::Published;
+use crate::envoy;
+use crate::ir;
+use crate::lower::binding::{self, Binding};
+use crate::lower::cluster;
+use crate::lower::services::{self, Services};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
+use crate::resource::{Host, Mapping, Spec};
+use crate::store::{Change, Good, Store};
+
+/// Most objects that are named as the cause of a change.
+const MAX_CAUSES: usize = 20;
 
 /// What the engine is told once, at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +42,6 @@ pub struct Settings {
     pub namespace: String,
     /// The address of Listeners that name none.
     pub bind_address: String,
-    /// Where Envoy writes its access log.
-    pub access_log_path: String,
 }
 
 impl Default for Settings {
@@ -26,22 +50,53 @@ impl Default for Settings {
             ambassador_id: "default".to_owned(),
             namespace: "default".to_owned(),
             bind_address: "0.0.0.0".to_owned(),
-            access_log_path: "/dev/stdout".to_owned(),
         }
     }
+}
+
+/// What is to be settled, beyond what the parts of the engine know themselves.
+#[derive(Debug, Default)]
+struct Dirty {
+    services: bool,
+    bindings: bool,
+    listeners: bool,
+    tables: bool,
+    mappings: BTreeSet<ObjectRef>,
+    causes: BTreeSet<ObjectRef>,
 }
 
 /// Keeps the resources in step with the objects.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
-    resources: Vec<Resource>,
+    store: Store,
+    services: Services,
+    clusters: Clusters,
+    groups: Groups,
+    bindings: BTreeMap<ObjectRef, Binding>,
+    binding_found: Vec<Diagnostic>,
+    fallback_notice: bool,
+    passed_on: PassedOn,
+    published: Published,
 }
 
 impl Engine {
     /// An engine that knows no object yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, resources: Vec::new() }
+        let mut engine = Self {
+            settings,
+            store: Store::default(),
+            services: Services::default(),
+            clusters: Clusters::default(),
+            groups: Groups::default(),
+            bindings: BTreeMap::new(),
+            binding_found: Vec::new(),
+            fallback_notice: false,
+            passed_on: PassedOn::default(),
+            published: Published::default(),
+        };
+        engine.update_fallback();
+        engine
     }
 
     /// What it was told at the start.
@@ -50,27 +105,306 @@ impl Engine {
     }
 
     /// Takes new and changed objects and deletions, in this order, as one change.
-    pub fn apply(&mut self, _applied: Vec<Arc<Object>>, _deleted: Vec<ObjectRef>) -> Output {
-        Output::default()
+    pub fn apply(&mut self, applied: Vec<Arc<Object>>, deleted: Vec<ObjectRef>) -> Output {
+        let mut dirty = Dirty::default();
+        let mut found_changed = false;
+        let id = self.settings.ambassador_id.clone();
+        for object in applied {
+            if let Some(change) = self.store.put(object, &id) {
+                found_changed |= change.found_changed;
+                self.touch(&change, &mut dirty);
+            }
+        }
+        for reference in deleted {
+            if let Some(change) = self.store.remove(&reference) {
+                found_changed |= change.found_changed;
+                self.touch(&change, &mut dirty);
+            }
+        }
+        if self.update_fallback() {
+            dirty.bindings = true;
+        }
+        let (lowered, settled_changed) = self.settle(dirty);
+        self.output(lowered, found_changed || settled_changed)
     }
 
-    /// Takes Envoy's refusal of a resource: what it had before stays until the inputs change.
-    pub fn reject(&mut self, _kind: ResourceType, _name: &str, _message: &str) -> Output {
-        Output::default()
+    /// Takes Envoy's refusal of a resource: what it had before stays until the inputs change, and
+    /// a finding is on the objects whose change it was.
+    pub fn reject(&mut self, kind: ResourceType, name: &str, message: &str) -> Output {
+        self.published.reject(kind, name, message);
+        self.output(0, false)
     }
 
     /// Everything in force, in the order of [`ResourceType`], then by name.
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.iter()
+        self.published.iter()
     }
 
-    /// Everything wrong now, sorted.
+    /// Everything wrong now, sorted, with the places in files.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        Vec::new()
+        let mut found: Vec<Diagnostic> = Vec::new();
+        found.extend(self.store.iter().flat_map(|(_, entry)| entry.found.iter().cloned()));
+        found.extend(self.services.found.iter().cloned());
+        found.extend(self.binding_found.iter().cloned());
+        found.extend(self.groups.found().cloned());
+        found.extend(self.published.found());
+        if self.fallback_notice {
+            let mut d = Diagnostic::new(
+                Severity::Notice,
+                ObjectRef::default(),
+                "",
+                "there is no Host, so every hostname is served, in the clear",
+            );
+            d.hint("create a Host");
+            found.push(d);
+        }
+        for d in &mut found {
+            if let Some(entry) = self.store.get(&d.object) {
+                d.locate(&entry.latest);
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// What is in force, for people.
     pub fn overview(&self) -> Overview {
-        Overview::default()
+        survey::overview(self)
+    }
+
+    fn output(&mut self, lowered: usize, found_changed: bool) -> Output {
+        let (changed, removed, refusals_changed) = self.published.take_changes();
+        Output { changed, removed, diagnostics_changed: found_changed || refusals_changed, lowered }
+    }
+
+    /// Marks what an object touched before and what it touches now.
+    fn touch(&mut self, change: &Change, dirty: &mut Dirty) {
+        let (old, new) = (change.old.as_deref(), change.new.as_deref());
+        let unchanged = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => !change.missing,
+            _ => false,
+        };
+        if unchanged {
+            return;
+        }
+        let reference = &change.reference;
+        if dirty.causes.len() < MAX_CAUSES {
+            dirty.causes.insert(reference.clone());
+        }
+        match reference.kind.as_str() {
+            "Mapping" => {
+                let (old, new) = (old.and_then(as_mapping), new.and_then(as_mapping));
+                self.groups.touch_mapping(reference, old, new);
+                dirty.mappings.insert(reference.clone());
+            }
+            "Host" => {
+                let host = match new.map(|g| &g.spec) {
+                    Some(Spec::Host(host)) => Some(host),
+                    _ => None,
+                };
+                self.groups.touch_host(&self.store, reference, host);
+                dirty.bindings = true;
+            }
+            "Listener" => dirty.bindings = true,
+            "Module" | "AuthService" | "RateLimitService" => dirty.services = true,
+            _ => self.passed_on.touch(reference, old, new),
+        }
+    }
+
+    /// The Host that is there when there is none. A Host that is broken is there, too: nothing is
+    /// opened because of it. `true` when that changed.
+    fn update_fallback(&mut self) -> bool {
+        let reference = self.fallback_reference();
+        let wanted = self.store.of_kind("Host").next().is_none();
+        let there = self.groups.hosts.contains_key(&reference);
+        if wanted != there {
+            let host = wanted.then(Host::fallback);
+            self.groups.touch_host(&self.store, &reference, host.as_ref());
+        }
+        wanted != there
+    }
+
+    fn fallback_reference(&self) -> ObjectRef {
+        ObjectRef::new("Host", &self.settings.namespace, "")
+    }
+
+    /// Settles what is dirty. Gives how many units were lowered and whether findings changed.
+    fn settle(&mut self, mut dirty: Dirty) -> (usize, bool) {
+        let mut found_changed = false;
+        if dirty.services {
+            found_changed |= self.settle_services(&mut dirty);
+        }
+        self.claim_clusters(&dirty);
+        let (renamed, mut lowered) = self.clusters.settle(&mut self.published);
+        for reference in &renamed {
+            match mapping_of(&self.store, reference) {
+                Some(mapping) => self.groups.dirty_group_of(mapping),
+                None => dirty.listeners = true,
+            }
+        }
+        if dirty.bindings {
+            found_changed |= self.settle_bindings(&mut dirty);
+        }
+        lowered += self.groups.settle(&self.store, &self.clusters, &self.services.env);
+        found_changed |= std::mem::take(&mut self.groups.found_changed);
+        lowered += self.settle_tables(&dirty);
+        if dirty.listeners {
+            lowered += self.settle_listeners(&dirty);
+        }
+        lowered += self.passed_on.settle(&self.store, &mut self.published);
+        let any = |kind| self.store.of_kind(kind).next().is_some();
+        let notice = self.groups.hosts.contains_key(&self.fallback_reference())
+            && (any("Mapping") || any("Listener"));
+        found_changed |= std::mem::replace(&mut self.fallback_notice, notice) != notice;
+        (lowered, found_changed)
+    }
+
+    fn settle_services(&mut self, dirty: &mut Dirty) -> bool {
+        let new = services::lower(&self.store, &self.settings.namespace);
+        let old = std::mem::replace(&mut self.services, new);
+        let new = &self.services;
+        if old.env != new.env {
+            self.groups.dirty_all();
+        }
+        if old.env.defaults != new.env.defaults {
+            let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference.clone());
+            dirty.mappings.extend(mappings);
+        }
+        dirty.listeners |= old != *new;
+        for gone in [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)] {
+            if let Some(reference) = gone {
+                self.clusters.claim(&reference, None);
+            }
+        }
+        if let Some(auth) = &new.auth {
+            self.clusters.claim(&auth.reference, Some(auth.claim.clone()));
+        }
+        if let Some(limit) = &new.limit {
+            self.clusters.claim(&limit.reference, Some(limit.claim.clone()));
+        }
+        old.found != new.found
+    }
+
+    fn claim_clusters(&mut self, dirty: &Dirty) {
+        for reference in &dirty.mappings {
+            let claim = mapping_of(&self.store, reference).and_then(|mapping| {
+                cluster::of_mapping(
+                    mapping,
+                    &reference.namespace,
+                    &self.settings.namespace,
+                    &self.services.env.defaults,
+                )
+            });
+            self.clusters.claim(reference, claim);
+        }
+    }
+
+    fn settle_bindings(&mut self, dirty: &mut Dirty) -> bool {
+        let fallback = self.fallback_reference();
+        let is_fallback = self.groups.hosts.contains_key(&fallback);
+        let hosts: Vec<_> = self.groups.hosts.iter().map(|(r, s)| (r, &s.host)).collect();
+        let listeners =
+            self.store.of_kind("Listener").filter_map(|(reference, entry)| {
+                match &entry.good.as_ref()?.spec {
+                    Spec::Listener(listener) => Some((reference, listener)),
+                    _ => None,
+                }
+            });
+        let (bindings, found) = binding::lower(
+            listeners,
+            &hosts,
+            is_fallback,
+            &self.settings.namespace,
+            &self.settings.bind_address,
+        );
+        if bindings != self.bindings {
+            let names: BTreeSet<&str> = bindings.values().map(|b| b.name.as_str()).collect();
+            for gone in self.bindings.values().filter(|b| !names.contains(b.name.as_str())) {
+                self.published.remove(ResourceType::Listener, &gone.name);
+                self.published.remove(ResourceType::Route, &gone.name);
+            }
+            dirty.tables = true;
+            dirty.listeners = true;
+            self.bindings = bindings;
+        }
+        std::mem::replace(&mut self.binding_found, found) != self.binding_found
+    }
+
+    /// Puts the route tables together whose Hosts changed.
+    fn settle_tables(&mut self, dirty: &Dirty) -> usize {
+        let dirty_hosts = std::mem::take(&mut self.groups.dirty_hosts);
+        for host in &dirty_hosts {
+            self.groups.forget_parts(host);
+        }
+        let causes = self.causes(dirty, &["Mapping", "Host", "Module"]);
+        let mut assembled = 0;
+        for (reference, binding) in &self.bindings {
+            let hit = binding.hosts.values().any(|(host, _)| dirty_hosts.contains(host));
+            if !hit && !dirty.tables {
+                continue;
+            }
+            let mut parts = Vec::new();
+            let mut owners = vec![reference.clone()];
+            for (host, mode) in binding.hosts.values() {
+                assembled += usize::from(dirty_hosts.contains(host));
+                parts.extend(self.groups.virtual_host(host, *mode));
+                owners.push(host.clone());
+            }
+            let (body, version) =
+                envoy::table::table(&binding.name, binding.ports_matter, parts.iter());
+            assembled += 1;
+            let resource_type = ResourceType::Route;
+            let name = binding.name.clone();
+            owners.retain(|o| !o.name.is_empty());
+            let resource = Resource { resource_type, name, version, body, owners };
+            self.published.put(resource, causes.clone());
+        }
+        assembled
+    }
+
+    fn settle_listeners(&mut self, dirty: &Dirty) -> usize {
+        let filters = self.services.filters(|reference| self.clusters.name_of(reference));
+        let kinds = ["Listener", "Module", "AuthService", "RateLimitService"];
+        let causes = self.causes(dirty, &kinds);
+        for (reference, binding) in &self.bindings {
+            let listener = &binding.listener;
+            let ir = ir::Listener {
+                name: binding.name.clone(),
+                address: binding.address.clone(),
+                port: listener.port,
+                stat_prefix: listener
+                    .stats_prefix
+                    .clone()
+                    .unwrap_or_else(|| "ingress_http".to_owned()),
+                trusted_hops: listener.l7_depth,
+                max_concurrent_streams: listener.max_concurrent_streams,
+                options: self.services.http.clone(),
+                filters: filters.clone(),
+            };
+            let body = envoy::listener::encode(&ir);
+            let resource = Resource {
+                resource_type: ResourceType::Listener,
+                name: binding.name.clone(),
+                version: envoy::version(&body),
+                body: body.into(),
+                owners: vec![reference.clone()],
+            };
+            self.published.put(resource, causes.clone());
+        }
+        self.bindings.len()
+    }
+
+    fn causes(&self, dirty: &Dirty, kinds: &[&str]) -> Vec<ObjectRef> {
+        let fits = |r: &&ObjectRef| kinds.contains(&r.kind.as_str());
+        dirty.causes.iter().filter(fits).cloned().collect()
+    }
+}
+
+fn as_mapping(good: &Good) -> Option<&Mapping> {
+    match &good.spec {
+        Spec::Mapping(mapping) => Some(mapping),
+        _ => None,
     }
 }

@@ -7,8 +7,16 @@
 //! (`envoy`) and published. This crate knows Envoy's messages, not how they get to an Envoy.
 
 pub mod engine;
+pub mod envoy;
+pub mod index;
+pub mod ir;
+pub mod kinds;
+pub mod lower;
 pub mod output;
 pub mod overview;
+pub mod resource;
+pub mod store;
+pub mod syntax;
 
 pub use engine::{Engine, Settings};
 pub use output::{Output, Resource, ResourceType};

@@ -1,0 +1,139 @@
+//! `envoy.config.cluster.v3.Cluster`
+
+use prost::Message as _;
+use proto::envoy::config::cluster::v3 as cluster;
+use proto::envoy::config::core::v3 as core;
+use proto::envoy::config::endpoint::v3 as endpoint;
+use proto::envoy::extensions::transport_sockets::tls::v3 as tls;
+use proto::envoy::extensions::upstreams::http::v3 as upstream;
+
+use super::{any, milliseconds, socket_address};
+use crate::ir::{Cluster, Dns, Threshold};
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Encodes a cluster under a name.
+// `respect_dns_ttl` has moved into the DNS cluster extension, where older Envoys do not look.
+#[allow(deprecated)]
+pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
+    let discovery = match ir.dns {
+        Dns::Strict => DiscoveryType::StrictDns,
+        Dns::Logical => DiscoveryType::LogicalDns,
+    };
+    let family = match (ir.ipv4, ir.ipv6) {
+        (true, true) => DnsLookupFamily::Auto,
+        (false, true) => DnsLookupFamily::V6Only,
+        _ => DnsLookupFamily::V4Only,
+    };
+    let breakers = (!ir.thresholds.is_empty()).then(|| cluster::CircuitBreakers {
+        thresholds: ir.thresholds.iter().map(threshold).collect(),
+        ..cluster::CircuitBreakers::default()
+    });
+    let keepalive = ir.keepalive.map(|k| cluster::UpstreamConnectionOptions {
+        tcp_keepalive: Some(core::TcpKeepalive {
+            keepalive_probes: k.probes,
+            keepalive_time: k.idle_time,
+            keepalive_interval: k.interval,
+        }),
+        ..cluster::UpstreamConnectionOptions::default()
+    });
+    let mut message = cluster::Cluster {
+        name: name.to_owned(),
+        alt_stat_name: ir.stats_name.clone(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
+        connect_timeout: Some(milliseconds(ir.connect_timeout_ms)),
+        load_assignment: Some(endpoints(name, &ir.host, ir.port)),
+        circuit_breakers: breakers,
+        respect_dns_ttl: ir.respect_dns_ttl,
+        dns_lookup_family: family.into(),
+        upstream_connection_options: keepalive,
+        transport_socket: ir.tls.as_ref().map(|name| transport_socket(name.as_deref())),
+        ..cluster::Cluster::default()
+    };
+    set_protocol(&mut message, ir);
+    message.encode_to_vec()
+}
+
+/// HTTP/2 and time limits. Envoy reads the limits from one of two places.
+#[allow(deprecated)]
+fn set_protocol(message: &mut cluster::Cluster, ir: &Cluster) {
+    let limited = ir.idle_timeout_ms.is_some() || ir.max_connection_lifetime_ms.is_some();
+    let common = limited.then(|| core::HttpProtocolOptions {
+        idle_timeout: ir.idle_timeout_ms.map(milliseconds),
+        max_connection_duration: ir
+            .max_connection_lifetime_ms
+            .filter(|ms| *ms > 0)
+            .map(milliseconds),
+        ..core::HttpProtocolOptions::default()
+    });
+    if !ir.http2 {
+        message.common_http_protocol_options = common;
+        return;
+    }
+    use upstream::http_protocol_options::{
+        ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+    };
+    let options = upstream::HttpProtocolOptions {
+        common_http_protocol_options: common,
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
+            ExplicitHttpConfig {
+                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
+                    core::Http2ProtocolOptions::default(),
+                )),
+            },
+        )),
+        ..upstream::HttpProtocolOptions::default()
+    };
+    message
+        .typed_extension_protocol_options
+        .insert(HTTP_OPTIONS.to_owned(), any(HTTP_OPTIONS, &options));
+}
+
+fn threshold(t: &Threshold) -> cluster::circuit_breakers::Thresholds {
+    let priority = match t.high {
+        Some(true) => core::RoutingPriority::High,
+        _ => core::RoutingPriority::Default,
+    };
+    cluster::circuit_breakers::Thresholds {
+        priority: priority.into(),
+        max_connections: t.max_connections,
+        max_pending_requests: t.max_pending_requests,
+        max_requests: t.max_requests,
+        max_retries: t.max_retries,
+        ..cluster::circuit_breakers::Thresholds::default()
+    }
+}
+
+fn endpoints(name: &str, host: &str, port: u16) -> endpoint::ClusterLoadAssignment {
+    let endpoint = endpoint::Endpoint {
+        address: Some(socket_address(host, port)),
+        ..endpoint::Endpoint::default()
+    };
+    endpoint::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![endpoint::LocalityLbEndpoints {
+            lb_endpoints: vec![endpoint::LbEndpoint {
+                host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+                ..endpoint::LbEndpoint::default()
+            }],
+            ..endpoint::LocalityLbEndpoints::default()
+        }],
+        ..endpoint::ClusterLoadAssignment::default()
+    }
+}
+
+fn transport_socket(server_name: Option<&str>) -> core::TransportSocket {
+    let context = tls::UpstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext::default()),
+        sni: server_name.unwrap_or_default().to_owned(),
+        ..tls::UpstreamTlsContext::default()
+    };
+    core::TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(
+            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            &context,
+        ))),
+    }
+}

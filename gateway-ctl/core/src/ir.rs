@@ -1,0 +1,14 @@
+//! What is to be, between resources and Envoy: plain values that compare.
+//!
+//! No field here knows Envoy's messages, and none needs another object to be understood.
+
+pub mod cluster;
+pub mod listener;
+pub mod route;
+
+pub use cluster::{Cluster, Dns, Keepalive, Threshold};
+pub use listener::{Authorizer, HttpFilters, HttpOptions, Limiter, Listener};
+pub use route::{
+    Action, Auth, Cors, HeaderEdit, HeaderEdits, HostRewrite, PathKind, RateAction, Redirect,
+    RedirectPath, Retry, Rewrite, Route, RouteKey, Shadow, ValueMatch,
+};

@@ -1,0 +1,148 @@
+//! Listeners and what their HTTP traffic passes.
+
+use std::collections::BTreeMap;
+
+/// A port that is listened on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// The name of its Listener and Route resources.
+    pub name: String,
+    /// Address.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// The prefix of its statistics.
+    pub stat_prefix: String,
+    /// Proxies in front whose `x-forwarded-for` is trusted.
+    pub trusted_hops: u32,
+    /// HTTP/2 streams on one connection.
+    pub max_concurrent_streams: Option<u32>,
+    /// Options of all Listeners.
+    pub options: HttpOptions,
+    /// Filters of all Listeners.
+    pub filters: HttpFilters,
+}
+
+/// Options that all Listeners share; the Module sets them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpOptions {
+    /// The `server` header.
+    pub server_name: String,
+    /// Whether the peer's address is the client's.
+    pub use_remote_address: bool,
+    /// Whether `//` counts as `/`.
+    pub merge_slashes: bool,
+    /// Whether `%2F` in a path is refused.
+    pub reject_escaped_slashes: bool,
+    /// Whether a port in `host` that is the Listener's is dropped.
+    pub strip_matching_host_port: bool,
+    /// Whether a client's `x-request-id` is kept.
+    pub preserve_external_request_id: bool,
+    /// Whether Envoy's own headers are left out.
+    pub suppress_envoy_headers: bool,
+    /// Whether HTTP/1.0 is answered.
+    pub http10: bool,
+    /// Whether a request may have both a length and chunks.
+    pub allow_chunked_length: bool,
+    /// Whether HTTP/1 header names are written Like-This.
+    pub proper_case: bool,
+    /// `REJECT_REQUEST` and such; Envoy's word.
+    pub underscores: Underscores,
+    /// Until an idle connection is closed.
+    pub idle_timeout_ms: Option<u64>,
+    /// Largest request headers, KiB.
+    pub max_request_headers_kb: Option<u32>,
+    /// Most bytes that wait on a connection.
+    pub buffer_limit_bytes: Option<u32>,
+}
+
+/// What happens to headers with an underscore in their name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// They pass.
+    #[default]
+    Allow,
+    /// The request is refused.
+    RejectRequest,
+    /// They are dropped.
+    DropHeader,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            server_name: "envoy".to_owned(),
+            use_remote_address: true,
+            merge_slashes: false,
+            reject_escaped_slashes: false,
+            strip_matching_host_port: false,
+            preserve_external_request_id: false,
+            suppress_envoy_headers: false,
+            http10: false,
+            allow_chunked_length: false,
+            proper_case: false,
+            underscores: Underscores::Allow,
+            idle_timeout_ms: None,
+            max_request_headers_kb: None,
+            buffer_limit_bytes: None,
+        }
+    }
+}
+
+/// What decides about requests before they are routed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HttpFilters {
+    /// Every request is refused, for this reason.
+    pub closed: Option<String>,
+    /// The authorization service.
+    pub authorizer: Option<Authorizer>,
+    /// The rate limit service.
+    pub limiter: Option<Limiter>,
+}
+
+/// The authorization service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Authorizer {
+    /// Its cluster.
+    pub cluster: String,
+    /// `host:port`, for the `host` header of checks over HTTP.
+    pub authority: String,
+    /// HTTP's settings; none for gRPC.
+    pub http: Option<AuthorizerHttp>,
+    /// Until an answer is given up.
+    pub timeout_ms: u64,
+    /// Bytes of the body that are sent along, and whether a longer body is cut.
+    pub body: Option<(u32, bool)>,
+    /// Whether requests pass when there is no answer.
+    pub failure_mode_allow: bool,
+    /// The status when there is no answer.
+    pub status_on_error: Option<u32>,
+}
+
+/// What only checks over HTTP have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthorizerHttp {
+    /// Put before the path.
+    pub path_prefix: String,
+    /// Headers of the request that are sent.
+    pub request_headers: Vec<String>,
+    /// Headers of the answer that are taken.
+    pub response_headers: Vec<String>,
+    /// Headers that are added to checks.
+    pub add_headers: BTreeMap<String, String>,
+}
+
+/// The rate limit service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limiter {
+    /// Its cluster.
+    pub cluster: String,
+    /// The domain of every request.
+    pub domain: String,
+    /// Until an answer is given up.
+    pub timeout_ms: u64,
+    /// Whether requests are refused when there is no answer.
+    pub failure_mode_deny: bool,
+    /// Whether gRPC clients see RESOURCE_EXHAUSTED.
+    pub resource_exhausted: bool,
+}

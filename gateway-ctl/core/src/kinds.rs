@@ -1,0 +1,205 @@
+//! The kinds table: which objects are read, in which versions, and by what.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use service_kit::{Diagnostic, Diagnostics, Object, Severity};
+
+use crate::resource::{
+    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, fields, v2,
+};
+
+/// The API group of the gateway's own resources.
+pub const GROUP: &str = "getambassador.io";
+
+/// What is done with objects of a kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// They are read from their `spec`.
+    Spec(fn(&Object, Value, &mut Diagnostics<'_>) -> Option<Spec>),
+    /// They are checked and passed on whole.
+    Whole(fn(&Object) -> Checked),
+    /// They are not: an error says so.
+    NotYet,
+    /// They are not, and a notice says so: others may have use for them.
+    NotYetNotice,
+}
+
+/// A whole object's findings, and what it is if it may be passed on although there are errors.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is wrong with it.
+    pub found: Vec<Diagnostic>,
+    /// What it is.
+    pub spec: Spec,
+    /// Whether it is passed on with errors when there is no better version: the service then
+    /// refuses what it guards, where without it nothing would be guarded.
+    pub guards: bool,
+}
+
+/// A row of the kinds table.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// As in `Mapping`; `*` stands for every kind of the group.
+    pub name: &'static str,
+    /// The API group; empty for Kubernetes' core.
+    pub group: &'static str,
+    /// Versions that are read.
+    pub versions: &'static [&'static str],
+    /// What is done.
+    pub reading: Reading,
+}
+
+const V2: &[&str] = &["v2", "v3alpha1"];
+const OWN: &[&str] = &["v1beta1", "v1beta2", "v2", "v3alpha1"];
+
+/// Every kind that is looked at. Others are for other programs and are passed over, except that
+/// an unknown kind of [`GROUP`] is an error.
+pub const KINDS: &[Kind] = &[
+    own(
+        "Mapping",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Mapping(Box::new(Mapping::read(o, s, d)?)))),
+    ),
+    own("Host", V2, Reading::Spec(|o, s, d| Some(Spec::Host(Host::read(o, s, d)?)))),
+    own(
+        "Listener",
+        &["v3alpha1"],
+        Reading::Spec(|o, s, d| Some(Spec::Listener(Listener::read(o, s, d)?))),
+    ),
+    own(
+        "Module",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Module(Box::new(Module::read(o, s, d)?)))),
+    ),
+    own(
+        "AuthService",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::AuthService(Box::new(AuthService::read(o, s, d)?)))),
+    ),
+    own(
+        "RateLimitService",
+        V2,
+        Reading::Spec(|o, s, d| {
+            Some(Spec::RateLimitService(Box::new(RateLimitService::read(o, s, d)?)))
+        }),
+    ),
+    own(
+        "RateLimit",
+        OWN,
+        Reading::Whole(|o| Checked {
+            found: ratelimit_core::check(o),
+            spec: Spec::RateLimit,
+            guards: false,
+        }),
+    ),
+    own("Filter", OWN, Reading::Whole(check_authorization)),
+    own("FilterPolicy", OWN, Reading::Whole(check_authorization)),
+    Kind {
+        name: "Secret",
+        group: "",
+        versions: &["v1"],
+        reading: Reading::Whole(|_| Checked {
+            found: Vec::new(),
+            spec: Spec::Secret,
+            guards: false,
+        }),
+    },
+    own("ConsulResolver", V2, Reading::NotYet),
+    own("DevPortal", V2, Reading::NotYet),
+    own("KubernetesEndpointResolver", V2, Reading::NotYet),
+    own("KubernetesServiceResolver", V2, Reading::NotYet),
+    own("LogService", V2, Reading::NotYet),
+    own("TCPMapping", V2, Reading::NotYet),
+    own("TLSContext", V2, Reading::NotYet),
+    own("TracingService", V2, Reading::NotYet),
+    own("*", &[], Reading::NotYet),
+    other("*", "gateway.getambassador.io"),
+    other("Endpoints", ""),
+    other("EndpointSlice", "discovery.k8s.io"),
+    other("Ingress", "networking.k8s.io"),
+    other("IngressClass", "networking.k8s.io"),
+    other("Ingress", "extensions"),
+    other("Ingress", "networking.internal.knative.dev"),
+    other("*", "gateway.networking.k8s.io"),
+    other("*", "networking.x-k8s.io"),
+];
+
+const fn own(name: &'static str, versions: &'static [&'static str], reading: Reading) -> Kind {
+    Kind { name, group: GROUP, versions, reading }
+}
+
+const fn other(name: &'static str, group: &'static str) -> Kind {
+    Kind { name, group, versions: &[], reading: Reading::NotYetNotice }
+}
+
+fn check_authorization(object: &Object) -> Checked {
+    Checked {
+        found: authz_core::check(object),
+        spec: Spec::Authorization { secrets: authz_core::secret_refs(object) },
+        guards: true,
+    }
+}
+
+/// What came of reading an object.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is not for us.
+    Foreign,
+    /// It can be in force.
+    Good(Spec),
+    /// It cannot; the version before stays. If there is none, this is in force in its stead.
+    Broken(Option<Spec>),
+}
+
+/// Reads an object, for the instance `ambassador_id`.
+pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnostic>) {
+    let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
+    let kind = object.reference.kind.as_str();
+    let row = KINDS.iter().find(|k| k.group == group && (k.name == kind || k.name == "*"));
+    let Some(row) = row else { return (Outcome::Foreign, Vec::new()) };
+    if row.group == GROUP && !fields::is_for(object, ambassador_id) {
+        return (Outcome::Foreign, Vec::new());
+    }
+    let mut found = Diagnostics::new(object);
+    let known = row.versions.is_empty() || row.versions.contains(&version);
+    match row.reading {
+        Reading::NotYet => {
+            found.error("", format!("not supported yet: {kind}")).hint("remove the object");
+        }
+        Reading::NotYetNotice => {
+            let text = format!("not supported yet: {kind} of {}", object.api_version);
+            found.notice("", text).hint("it has no effect here");
+        }
+        Reading::Spec(_) | Reading::Whole(_) if !known => {
+            let text = format!("not supported yet: {kind} of {}", object.api_version);
+            let versions = row.versions.join(", ");
+            found.error("apiVersion", text).hint(format!("{group}/ and one of {versions} work"));
+        }
+        Reading::Spec(read) => {
+            let mut spec = object.json.get("spec").cloned().unwrap_or(Value::Null);
+            if spec.is_null() {
+                spec = Value::Object(serde_json::Map::new());
+            }
+            if version != "v3alpha1" {
+                v2::convert(kind, &mut spec);
+            }
+            let outcome = match read(object, spec, &mut found) {
+                Some(spec) => Outcome::Good(spec),
+                None => Outcome::Broken(None),
+            };
+            return (outcome, found.into_vec());
+        }
+        Reading::Whole(check) => {
+            let checked = check(object);
+            let broken = checked.found.iter().any(|d| d.severity == Severity::Error);
+            let outcome = match (broken, checked.guards) {
+                (false, _) => Outcome::Good(checked.spec),
+                (true, true) => Outcome::Broken(Some(checked.spec)),
+                (true, false) => Outcome::Broken(None),
+            };
+            return (outcome, checked.found);
+        }
+    }
+    (Outcome::Broken(None), found.into_vec())
+}

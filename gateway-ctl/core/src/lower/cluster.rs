@@ -1,0 +1,270 @@
+//! The cluster of a Mapping or service, and its name.
+
+use sha2::{Digest, Sha256};
+
+use crate::ir::{Cluster, HostRewrite, Threshold};
+use crate::resource::mapping::{Mapping, Target};
+use crate::resource::module::MappingDefaults;
+use crate::resource::service::Service;
+
+/// Until connecting is given up, unless the Mapping says otherwise.
+const CONNECT_TIMEOUT_MS: u64 = 3000;
+/// Longer names are cut and made unique by a hash.
+const MAX_NAME: usize = 60;
+const KEPT_OF_LONG_NAME: usize = 40;
+
+/// What an object wants of a cluster: the name that people know, and all of its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The name, unless another object with other settings has it.
+    pub base: String,
+    /// The settings.
+    pub cluster: Cluster,
+}
+
+/// What a name is made of.
+struct Name<'a> {
+    marker: Option<&'a str>,
+    service: &'a str,
+    tls: bool,
+    host_rewrite: Option<&'a str>,
+    namespace: &'a str,
+    breakers: &'a [Threshold],
+}
+
+/// The cluster of a Mapping in `namespace`; none for a redirect.
+pub fn of_mapping(
+    mapping: &Mapping,
+    namespace: &str,
+    own_namespace: &str,
+    defaults: &MappingDefaults,
+) -> Option<Claim> {
+    let shadow = match mapping.target {
+        Target::Redirect(_) => return None,
+        Target::Shadow => true,
+        Target::Service => false,
+    };
+    let up = &mapping.upstream;
+    let qualifies = namespace != own_namespace && !defaults.unqualified_services;
+    let (host, text) = if qualifies {
+        up.service.qualified(namespace)
+    } else {
+        (up.service.host.clone(), up.service.text.clone())
+    };
+    let tls = up.service.is_tls();
+    let host_rewrite = match &mapping.host_rewrite {
+        HostRewrite::Literal(name) if tls => Some(name.as_str()),
+        _ => None,
+    };
+    let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
+    let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
+    let name = Name { marker, service: &text, tls, host_rewrite, namespace, breakers: &thresholds };
+    let stats_name = up.stats_name.clone().or_else(|| defaults.stats_name.clone());
+    Some(Claim {
+        base: name.render(),
+        cluster: Cluster {
+            stats_name: stats_name.unwrap_or_else(|| default_stats_name(&text)),
+            tls: tls.then(|| server_name(host_rewrite, &host)),
+            host,
+            port: up.service.port_or_default(),
+            http2: up.grpc,
+            dns: up.dns,
+            respect_dns_ttl: up.respect_dns_ttl,
+            ipv4: up.ipv4.unwrap_or(defaults.ipv4),
+            ipv6: up.ipv6.unwrap_or(defaults.ipv6),
+            connect_timeout_ms: up.connect_timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS),
+            idle_timeout_ms: up.idle_timeout_ms.or(defaults.cluster_idle_timeout_ms),
+            max_connection_lifetime_ms: up
+                .max_connection_lifetime_ms
+                .or(defaults.cluster_max_connection_lifetime_ms),
+            thresholds,
+            keepalive: up.keepalive.or(defaults.keepalive),
+        },
+    })
+}
+
+/// A service that Envoy asks about requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// What sets its cluster apart from that of a Mapping to the same service.
+    pub marker: Option<&'a str>,
+    /// Where it is.
+    pub service: &'a Service,
+    /// Whether it is asked over gRPC.
+    pub grpc: bool,
+    /// Name in statistics.
+    pub stats_name: Option<&'a String>,
+    /// Circuit breakers.
+    pub breakers: Option<&'a Vec<Threshold>>,
+}
+
+/// The cluster of a service that Envoy asks, for an object in `namespace`.
+pub fn of_service(
+    asked: Asked<'_>,
+    namespace: &str,
+    own_namespace: &str,
+    defaults: &MappingDefaults,
+) -> Claim {
+    let service = asked.service;
+    let thresholds = asked.breakers.unwrap_or(&defaults.breakers).clone();
+    let tls = service.is_tls();
+    let name = Name {
+        marker: asked.marker,
+        service: &service.text,
+        tls,
+        host_rewrite: None,
+        namespace,
+        breakers: &thresholds,
+    };
+    let host = if namespace != own_namespace && !defaults.unqualified_services {
+        service.qualified(namespace).0
+    } else {
+        service.host.clone()
+    };
+    Claim {
+        base: name.render(),
+        cluster: Cluster {
+            stats_name: asked
+                .stats_name
+                .cloned()
+                .unwrap_or_else(|| default_stats_name(&service.text)),
+            tls: tls.then(|| server_name(None, &host)),
+            host,
+            port: service.port_or_default(),
+            http2: asked.grpc,
+            dns: crate::ir::Dns::Strict,
+            respect_dns_ttl: false,
+            ipv4: defaults.ipv4,
+            ipv6: defaults.ipv6,
+            connect_timeout_ms: CONNECT_TIMEOUT_MS,
+            idle_timeout_ms: None,
+            max_connection_lifetime_ms: None,
+            thresholds,
+            keepalive: None,
+        },
+    }
+}
+
+/// The name that is asked for in TLS: what the host is rewritten to, else the host's own.
+fn server_name(host_rewrite: Option<&str>, host: &str) -> Option<String> {
+    let name = host_rewrite.map_or(host, |h| h.split(':').next().unwrap_or(h));
+    let is_address = name.parse::<std::net::IpAddr>().is_ok();
+    (!is_address && !name.is_empty() && name.len() < 256).then(|| name.to_owned())
+}
+
+/// The service without its scheme, as a word.
+fn default_stats_name(service: &str) -> String {
+    let bare = service.split_once("://").map_or(service, |(_, rest)| rest);
+    word(bare)
+}
+
+fn word(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+impl Name<'_> {
+    fn render(&self) -> String {
+        let mut parts = vec!["cluster".to_owned()];
+        parts.extend(self.marker.map(str::to_owned));
+        parts.push(self.service.to_owned());
+        if self.tls {
+            parts.push("otls".to_owned());
+        }
+        parts.extend(self.host_rewrite.map(|h| format!("hr-{h}")));
+        parts.push(self.namespace.to_owned());
+        parts.extend(self.breakers.iter().map(breaker_name));
+        shorten(word(&parts.join("_")))
+    }
+}
+
+fn breaker_name(threshold: &Threshold) -> String {
+    let mut name = String::from(match threshold.high {
+        None => "cbn",
+        Some(false) => "cbd",
+        Some(true) => "cbh",
+    });
+    for (letter, value) in [
+        ('c', threshold.max_connections),
+        ('p', threshold.max_pending_requests),
+        ('r', threshold.max_requests),
+        ('t', threshold.max_retries),
+    ] {
+        if let Some(value) = value {
+            name.push(letter);
+            name += &value.to_string();
+        }
+    }
+    name
+}
+
+fn shorten(name: String) -> String {
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let hash = sha1_smol::Sha1::from(&name).digest().to_string().to_ascii_uppercase();
+    let head: String = name.chars().take(KEPT_OF_LONG_NAME).collect();
+    let hash: String = hash.chars().take(16).collect();
+    format!("{head}-{hash}-0")
+}
+
+/// The name of a cluster whose base name another one has: what differs is in the hash, so that a
+/// changed setting makes another cluster and the old one serves until the new one is warm.
+pub fn variant_name(base: &str, encoded: &[u8]) -> String {
+    let hash = Sha256::digest(encoded);
+    let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!("{base}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(service: &str, namespace: &str) -> String {
+        Name { marker: None, service, tls: false, host_rewrite: None, namespace, breakers: &[] }
+            .render()
+    }
+
+    #[test]
+    fn names_are_those_that_dashboards_know() {
+        let breakers = [
+            Threshold {
+                max_connections: Some(5),
+                max_pending_requests: Some(6),
+                ..Threshold::default()
+            },
+            Threshold {
+                high: Some(true),
+                max_requests: Some(7),
+                max_retries: Some(8),
+                ..Threshold::default()
+            },
+        ];
+        let service = "one:8000";
+        let with_breakers = Name {
+            marker: None,
+            service,
+            tls: false,
+            host_rewrite: None,
+            namespace: "default",
+            breakers: &breakers,
+        };
+        assert_eq!(with_breakers.render(), "cluster_one_8000_default_cbnc5p6_cbhr7t8");
+        let tagged = Name {
+            marker: Some("blue"),
+            service: "two.other:8000",
+            breakers: &[],
+            ..with_breakers
+        };
+        assert_eq!(tagged.render(), "cluster_blue_two_other_8000_default");
+        assert_eq!(name("four.team-y", "team-y"), "cluster_four_team_y_team_y");
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_unique() {
+        let a = name(&"a".repeat(80), "default");
+        let b = name(&"a".repeat(81), "default");
+        assert_eq!(a.len(), 40 + 1 + 16 + 2);
+        assert_ne!(a, b);
+        assert!(a.ends_with("-0"));
+    }
+}

@@ -1,0 +1,49 @@
+//! Resources as the engine keeps them: read once at the door, checked, with typed fields.
+//!
+//! Reading needs nothing but the object itself (and who we are), so an object's findings change
+//! only when the object does. What depends on other objects is found in `lower`.
+
+pub mod auth_service;
+pub mod fields;
+pub mod host;
+pub mod label;
+pub mod listener;
+pub mod mapping;
+pub mod module;
+pub mod rate_limit_service;
+pub mod service;
+pub mod traffic;
+pub mod v2;
+
+pub use auth_service::AuthService;
+pub use host::Host;
+pub use listener::Listener;
+pub use mapping::Mapping;
+pub use module::Module;
+pub use rate_limit_service::RateLimitService;
+
+/// A resource of one of the kinds that are read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    /// Routes requests to a service.
+    Mapping(Box<Mapping>),
+    /// A domain and how it is served.
+    Host(Host),
+    /// A port that is listened on.
+    Listener(Listener),
+    /// Settings of the whole gateway.
+    Module(Box<Module>),
+    /// The service that authorizes requests.
+    AuthService(Box<AuthService>),
+    /// The service that limits requests.
+    RateLimitService(Box<RateLimitService>),
+    /// Passed on to ratelimit-svc.
+    RateLimit,
+    /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.
+    Authorization {
+        /// The Secrets.
+        secrets: Vec<service_kit::ObjectRef>,
+    },
+    /// Passed on to authz-svc if it is named there.
+    Secret,
+}

@@ -1,0 +1,153 @@
+//! Fields that are not read, by kind, and forms that several kinds share.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use service_kit::{Diagnostics, Object, Severity};
+
+/// What happens to an object with a field that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The field never had an effect; it is accepted.
+    NoEffect,
+    /// An error; the object lives without the field.
+    Without,
+    /// An error; without the field traffic could go where it must not, in the clear, or past a
+    /// check, so the object is not in force.
+    LeftOut,
+}
+
+/// The fields of a kind that are not read.
+pub type Unread = &'static [(&'static str, Treatment)];
+
+/// Takes the fields that are not read out of `spec` (at `path`) and says so. `false` when the
+/// object cannot live without one of them.
+pub fn strip(
+    kind: &str,
+    path: &str,
+    spec: &mut Value,
+    unread: Unread,
+    found: &mut Diagnostics<'_>,
+) -> bool {
+    let Some(map) = spec.as_object_mut() else { return true };
+    let mut lives = true;
+    for (field, treatment) in unread {
+        let Some(value) = map.remove(*field) else { continue };
+        if *treatment == Treatment::NoEffect || is_unset(&value) {
+            continue;
+        }
+        let message = format!("not supported yet: {kind}.{field}");
+        let hint = match treatment {
+            Treatment::LeftOut => {
+                "without it the object would do something else than it says, so it is not in force; remove the field"
+            }
+            _ => "the object is in force without it; remove the field",
+        };
+        found.error(format!("{path}.{field}"), message).hint(hint);
+        lives &= *treatment != Treatment::LeftOut;
+    }
+    lives
+}
+
+/// Whether a value is the zero value that converted objects are full of.
+pub fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+        Value::Number(_) => false,
+    }
+}
+
+/// Reads `spec` (the object's own, after changes) into `T`: wrong types are errors, unknown
+/// fields warnings.
+pub fn read<T: DeserializeOwned>(
+    object: &Object,
+    spec: Value,
+    found: &mut Diagnostics<'_>,
+) -> Option<T> {
+    let read = Object {
+        api_version: object.api_version.clone(),
+        reference: object.reference.clone(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        generation: object.generation,
+        json: Value::Object([("spec".to_owned(), spec)].into_iter().collect()),
+        source: None,
+    };
+    read.read_spec(Severity::Warning, found)
+}
+
+/// One text or a list of texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_unit<E>(self) -> Result<Texts, E> {
+                Ok(Texts::default())
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element::<String>()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Whether the object is for the instance `id`: its `ambassador_id` is a name or a list of names,
+/// `default` when absent; `_automatic_` fits every instance.
+pub fn is_for(object: &Object, id: &str) -> bool {
+    let ids = object.json.get("spec").and_then(|spec| spec.get("ambassador_id"));
+    let fits = |text: &str| {
+        // What the conversion to v2 put in front so that old controllers do not see the object.
+        let text = text.strip_prefix("--apiVersion-v3alpha1-only--").unwrap_or(text);
+        text == id || text == "_automatic_"
+    };
+    match ids {
+        Some(Value::String(text)) if !text.is_empty() => fits(text),
+        Some(Value::Array(list)) if !list.is_empty() => {
+            list.iter().filter_map(Value::as_str).any(fits)
+        }
+        _ => fits("default"),
+    }
+}
+
+/// Milliseconds, at most about 24 days, so that no sum of them overflows.
+pub fn milliseconds(
+    value: Option<u64>,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> Result<Option<u64>, ()> {
+    match value {
+        Some(ms) if ms > u64::from(u32::MAX >> 1) => {
+            found.error(path, "longer than a timeout can be").hint("at most 2147483647 (24 days)");
+            Err(())
+        }
+        other => Ok(other),
+    }
+}

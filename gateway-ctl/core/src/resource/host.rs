@@ -1,0 +1,180 @@
+//! `Host`: a domain, which Mappings it takes, and what happens to requests in the clear.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use service_kit::{Diagnostics, Object};
+
+use super::fields::{self, Treatment, Unread};
+use crate::syntax::Hostname;
+
+/// Fields that are not read.
+pub const UNREAD: Unread = &[
+    ("acmeProvider", Treatment::NoEffect),
+    ("ambassadorId", Treatment::NoEffect),
+    ("ambassador_id", Treatment::NoEffect),
+    ("tls", Treatment::LeftOut),
+    ("tlsContext", Treatment::LeftOut),
+    ("tlsSecret", Treatment::LeftOut),
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    hostname: Option<String>,
+    mapping_selector: Option<Selector>,
+    selector: Option<Selector>,
+    request_policy: Option<RequestPolicy>,
+    preview_url: Option<Value>,
+}
+
+/// A Kubernetes label selector, as far as it is read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Selector {
+    pub(super) match_labels: Option<BTreeMap<String, String>>,
+    pub(super) match_expressions: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestPolicy {
+    insecure: Option<Insecure>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Insecure {
+    action: Option<String>,
+    #[serde(rename = "additionalPort")]
+    #[allow(dead_code)]
+    additional_port: Option<i64>,
+}
+
+/// What happens to a request that did not come over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InsecureAction {
+    /// The client is sent to https.
+    Redirect,
+    /// It is routed.
+    Route,
+    /// It is not known.
+    Reject,
+}
+
+impl InsecureAction {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redirect => "Redirect",
+            Self::Route => "Route",
+            Self::Reject => "Reject",
+        }
+    }
+}
+
+/// A Host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// Its domain.
+    pub hostname: Hostname,
+    /// Which Mappings it takes; none: by hostname only.
+    pub selector: Option<BTreeMap<String, String>>,
+    /// What happens to requests in the clear.
+    pub insecure: InsecureAction,
+    /// The object's labels, for `hostBinding`.
+    pub object_labels: BTreeMap<String, String>,
+}
+
+impl Host {
+    /// Reads a Host's `spec`. `None` when it cannot be in force.
+    pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        let mut good = fields::strip("Host", "spec", &mut spec, UNREAD, found);
+        let raw: Raw = fields::read(object, spec, found)?;
+        let text = raw.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or("*");
+        let hostname = Hostname::parse(text);
+        if let Err(why) = &hostname {
+            found.error("spec.hostname", why.clone());
+        }
+        if raw.preview_url.is_some_and(|p| !fields::is_unset(&p)) {
+            found.warning("spec.previewUrl", "it has no effect");
+        }
+        let (selector, path) = match (&raw.mapping_selector, &raw.selector) {
+            (Some(selector), _) => (Some(selector), "spec.mappingSelector"),
+            (None, selector) => (selector.as_ref(), "spec.selector"),
+        };
+        if let Some(selector) = selector {
+            good &= check_expressions(selector, "Host", path, found);
+        }
+        let insecure = raw.request_policy.and_then(|p| p.insecure).and_then(|i| i.action);
+        let insecure = match insecure.as_deref() {
+            None | Some("" | "Redirect") => InsecureAction::Redirect,
+            Some("Route") => InsecureAction::Route,
+            Some("Reject") => InsecureAction::Reject,
+            Some(other) => {
+                found
+                    .error(
+                        "spec.requestPolicy.insecure.action",
+                        format!("unknown action `{other}`"),
+                    )
+                    .hint("Redirect, Route or Reject");
+                return None;
+            }
+        };
+        let hostname = hostname.ok().filter(|_| good)?;
+        Some(Self {
+            hostname,
+            selector: selector.and_then(|s| s.match_labels.clone()).filter(|l| !l.is_empty()),
+            insecure,
+            object_labels: object.labels.clone(),
+        })
+    }
+
+    /// The Host that is there when there is none: every domain, in the clear.
+    pub fn fallback() -> Self {
+        Self {
+            hostname: Hostname::Any,
+            selector: None,
+            insecure: InsecureAction::Route,
+            object_labels: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it takes a Mapping with this hostname and these labels.
+    pub fn takes(
+        &self,
+        hostname: Option<&Hostname>,
+        any_host: bool,
+        labels: &BTreeMap<String, String>,
+    ) -> bool {
+        let by_name = || any_host || hostname.is_some_and(|h| h.overlaps(&self.hostname));
+        match &self.selector {
+            Some(selector) => fits(selector, labels) && (hostname.is_none() || by_name()),
+            None => by_name(),
+        }
+    }
+}
+
+/// Whether `labels` have every entry of `selector`.
+pub fn fits(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Refuses `matchExpressions`: without them a selector would take too much.
+pub(super) fn check_expressions(
+    selector: &Selector,
+    kind: &str,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> bool {
+    let given = selector.match_expressions.as_ref().is_some_and(|e| !fields::is_unset(e));
+    if given {
+        let field = path.trim_start_matches("spec.");
+        found
+            .error(
+                format!("{path}.matchExpressions"),
+                format!("not supported yet: {kind}.{field}.matchExpressions"),
+            )
+            .hint("use matchLabels");
+    }
+    !given
+}

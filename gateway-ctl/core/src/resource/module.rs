@@ -1,0 +1,369 @@
+//! `Module` `ambassador`: settings of the whole gateway.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use service_kit::{Diagnostic, Diagnostics, Object, Severity};
+
+use super::fields::{self, Texts, Treatment, Unread};
+use super::label;
+use super::traffic::{
+    AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
+    read_removed,
+};
+use crate::ir::listener::Underscores;
+use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
+use crate::syntax::header;
+
+/// The only Module that is read.
+pub const NAME: &str = "ambassador";
+
+/// Keys of `spec.config` that are not read.
+pub const UNREAD: Unread = &[
+    ("admin_port", Treatment::Without),
+    ("auth_enabled", Treatment::NoEffect),
+    ("buffer", Treatment::Without),
+    ("debug_mode", Treatment::NoEffect),
+    ("diag_port", Treatment::NoEffect),
+    ("diagnostics", Treatment::Without),
+    ("enable_grpc_http11_bridge", Treatment::Without),
+    ("enable_grpc_web", Treatment::Without),
+    ("envoy_log_format", Treatment::Without),
+    ("envoy_log_path", Treatment::Without),
+    ("envoy_log_type", Treatment::Without),
+    ("envoy_validation_timeout", Treatment::NoEffect),
+    ("error_response_overrides", Treatment::Without),
+    ("forward_client_cert_details", Treatment::Without),
+    ("grpc_stats", Treatment::Without),
+    ("gzip", Treatment::Without),
+    ("header_case_overrides", Treatment::Without),
+    ("liveness_probe", Treatment::Without),
+    ("load_balancer", Treatment::Without),
+    ("lua_scripts", Treatment::Without),
+    ("readiness_probe", Treatment::Without),
+    ("regex_type", Treatment::NoEffect),
+    ("resolver", Treatment::Without),
+    ("runtime_flags", Treatment::Without),
+    ("service_port", Treatment::NoEffect),
+    ("set_current_client_cert_details", Treatment::Without),
+    ("statsd", Treatment::Without),
+    ("use_proxy_proto", Treatment::NoEffect),
+    ("x_forwarded_proto_redirect", Treatment::NoEffect),
+    ("xff_num_trusted_hops", Treatment::NoEffect),
+];
+
+/// Keys that decide who may come in: without them everything is refused.
+const CLOSES: &[&str] = &["ip_allow", "ip_deny"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    add_linkerd_headers: Option<bool>,
+    circuit_breakers: Option<Vec<BreakerSpec>>,
+    cors: Option<CorsSpec>,
+    keepalive: Option<KeepaliveSpec>,
+    retry_policy: Option<RetrySpec>,
+    buffer_limit_bytes: Option<u32>,
+    cluster_idle_timeout_ms: Option<u64>,
+    cluster_max_connection_lifetime_ms: Option<u64>,
+    cluster_request_timeout_ms: Option<u64>,
+    default_label_domain: Option<String>,
+    default_labels: Option<Value>,
+    defaults: Option<DefaultsSpec>,
+    enable_http10: Option<bool>,
+    allow_chunked_length: Option<bool>,
+    proper_case: Option<bool>,
+    headers_with_underscores_action: Option<String>,
+    listener_idle_timeout_ms: Option<u64>,
+    max_request_headers_kb: Option<u32>,
+    merge_slashes: Option<bool>,
+    reject_requests_with_escaped_slashes: Option<bool>,
+    strip_matching_host_port: Option<bool>,
+    preserve_external_request_id: Option<bool>,
+    server_name: Option<String>,
+    use_remote_address: Option<bool>,
+    suppress_envoy_headers: Option<bool>,
+    enable_ipv4: Option<bool>,
+    enable_ipv6: Option<bool>,
+    regex_max_size: Option<usize>,
+    use_ambassador_namespace_for_service_resolution: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DefaultsSpec {
+    httpmapping: Option<MappingDefaultsSpec>,
+    /// Read with TLS.
+    #[allow(dead_code)]
+    tls_secret_namespacing: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MappingDefaultsSpec {
+    add_request_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    add_response_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    remove_request_headers: Option<Texts>,
+    remove_response_headers: Option<Texts>,
+    stats_name: Option<String>,
+}
+
+/// What the Module says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Module {
+    /// What Mappings have that do not say otherwise.
+    pub defaults: MappingDefaults,
+    /// Rate limit labels.
+    pub labels: LabelDefaults,
+    /// Options of Listeners.
+    pub http: HttpOptions,
+    /// Why everything is refused, if it is.
+    pub closed: Option<String>,
+}
+
+/// What Mappings have that do not say otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MappingDefaults {
+    /// Until a request is given up.
+    pub timeout_ms: u64,
+    /// Until an idle upstream connection is closed.
+    pub cluster_idle_timeout_ms: Option<u64>,
+    /// Until any upstream connection is closed.
+    pub cluster_max_connection_lifetime_ms: Option<u64>,
+    /// Circuit breakers.
+    pub breakers: Vec<Threshold>,
+    /// TCP keepalive.
+    pub keepalive: Option<Keepalive>,
+    /// Retries.
+    pub retry: Option<Retry>,
+    /// Headers.
+    pub edits: HeaderEdits,
+    /// Name in statistics.
+    pub stats_name: Option<String>,
+    /// Linkerd's header.
+    pub add_linkerd_headers: bool,
+    /// Other origins.
+    pub cors: Option<Cors>,
+    /// IPv4 upstream.
+    pub ipv4: bool,
+    /// IPv6 upstream.
+    pub ipv6: bool,
+    /// Largest program of a regular expression.
+    pub regex_max_size: usize,
+    /// Whether service names are left without the Mapping's namespace.
+    pub unqualified_services: bool,
+}
+
+impl Default for MappingDefaults {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 3000,
+            cluster_idle_timeout_ms: None,
+            cluster_max_connection_lifetime_ms: None,
+            breakers: Vec::new(),
+            keepalive: None,
+            retry: None,
+            edits: HeaderEdits::default(),
+            stats_name: None,
+            add_linkerd_headers: false,
+            cors: None,
+            ipv4: true,
+            ipv6: false,
+            regex_max_size: 200,
+            unqualified_services: false,
+        }
+    }
+}
+
+/// Rate limit labels that go before those of Mappings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelDefaults {
+    /// The domain of services that name none.
+    pub domain: String,
+    /// Specifiers by domain.
+    pub defaults: BTreeMap<String, Vec<RateAction>>,
+}
+
+impl Default for LabelDefaults {
+    fn default() -> Self {
+        Self { domain: "ambassador".to_owned(), defaults: BTreeMap::new() }
+    }
+}
+
+impl Module {
+    /// Reads a Module's `spec`. `None` when it cannot be in force.
+    pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        if object.reference.name != NAME {
+            let name = &object.reference.name;
+            found
+                .error("metadata.name", format!("not supported yet: Module named `{name}`"))
+                .hint("the settings of the gateway are in the Module named ambassador");
+            return None;
+        }
+        let mut config = match spec.as_object_mut().and_then(|m| m.remove("config")) {
+            None | Some(Value::Null) => Value::Object(serde_json::Map::new()),
+            Some(config) => config,
+        };
+        let closed = read_closing(&mut config, found);
+        fields::strip("Module", "spec.config", &mut config, UNREAD, found);
+        let raw = read_config(object, config, found)?;
+        let defaults = read_mapping_defaults(&raw, found);
+        let http = read_http(&raw, found);
+        let labels = LabelDefaults {
+            domain: raw
+                .default_label_domain
+                .clone()
+                .filter(|d| !d.is_empty())
+                .unwrap_or_else(|| LabelDefaults::default().domain),
+            defaults: raw
+                .default_labels
+                .as_ref()
+                .map(|l| label::read_defaults(l, "spec.config.default_labels", found))
+                .unwrap_or_default(),
+        };
+        Some(Self { defaults: defaults?, labels, http: http?, closed })
+    }
+}
+
+/// Reads `spec.config` with paths that say so.
+fn read_config(object: &Object, config: Value, found: &mut Diagnostics<'_>) -> Option<Raw> {
+    let mut inner = Diagnostics::new(object);
+    let raw = fields::read(object, config, &mut inner);
+    for d in inner.into_vec() {
+        let path = format!("spec.config{}", d.path.strip_prefix("spec").unwrap_or_default());
+        let added: &mut Diagnostic = match d.severity {
+            Severity::Error => found.error(path, d.message),
+            Severity::Warning => found.warning(path, d.message),
+            Severity::Notice => found.notice(path, d.message),
+        };
+        added.hint(d.hint);
+    }
+    raw
+}
+
+fn read_closing(config: &mut Value, found: &mut Diagnostics<'_>) -> Option<String> {
+    let map = config.as_object_mut()?;
+    let mut closed = None;
+    for field in CLOSES {
+        if map.remove(*field).is_some_and(|v| !fields::is_unset(&v)) {
+            found
+                .error(format!("spec.config.{field}"), format!("not supported yet: Module.{field}"))
+                .hint("without it requests would pass that must not, so every request is refused; remove the field");
+            closed = Some(format!("Module.{field} is not supported yet"));
+        }
+    }
+    closed
+}
+
+fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<MappingDefaults> {
+    let mut good = true;
+    let mut ms = |value, field: &str| {
+        fields::milliseconds(value, &format!("spec.config.{field}"), found).unwrap_or_else(|()| {
+            good = false;
+            None
+        })
+    };
+    let standard = MappingDefaults::default();
+    let timeout = ms(raw.cluster_request_timeout_ms, "cluster_request_timeout_ms");
+    let idle = ms(raw.cluster_idle_timeout_ms, "cluster_idle_timeout_ms");
+    let lifetime = ms(raw.cluster_max_connection_lifetime_ms, "cluster_max_connection_lifetime_ms");
+    let mut all = |ok: bool| good &= ok;
+    let breakers = raw
+        .circuit_breakers
+        .as_ref()
+        .map(|b| read_breakers(b, "spec.config.circuit_breakers", found));
+    all(breakers.as_ref().is_none_or(Option::is_some));
+    let retry = raw.retry_policy.as_ref().map(|r| r.read("spec.config.retry_policy", found));
+    all(retry.as_ref().is_none_or(Option::is_some));
+    let cors = raw.cors.as_ref().map(|c| c.read("spec.config.cors", found));
+    all(cors.as_ref().is_none_or(Option::is_some));
+    let mapping = raw.defaults.as_ref().and_then(|d| d.httpmapping.as_ref());
+    let edits = match mapping {
+        None => Some(HeaderEdits::default()),
+        Some(m) => read_edits(m, found),
+    };
+    all(edits.is_some());
+    good.then(|| MappingDefaults {
+        timeout_ms: timeout.unwrap_or(standard.timeout_ms),
+        cluster_idle_timeout_ms: idle,
+        cluster_max_connection_lifetime_ms: lifetime,
+        breakers: breakers.flatten().unwrap_or_default(),
+        keepalive: raw.keepalive.as_ref().map(Keepalive::from),
+        retry: retry.flatten(),
+        edits: edits.unwrap_or_default(),
+        stats_name: mapping.and_then(|m| m.stats_name.clone()).filter(|n| !n.is_empty()),
+        add_linkerd_headers: raw.add_linkerd_headers.unwrap_or(false),
+        cors: cors.flatten(),
+        ipv4: raw.enable_ipv4.unwrap_or(standard.ipv4),
+        ipv6: raw.enable_ipv6.unwrap_or(standard.ipv6),
+        regex_max_size: raw.regex_max_size.unwrap_or(standard.regex_max_size),
+        unqualified_services: raw.use_ambassador_namespace_for_service_resolution.unwrap_or(false),
+    })
+}
+
+fn read_edits(spec: &MappingDefaultsSpec, found: &mut Diagnostics<'_>) -> Option<HeaderEdits> {
+    let path = |field: &str| format!("spec.config.defaults.httpmapping.{field}");
+    let mut added = |headers: &Option<_>, field: &str| match headers {
+        None => Some(Vec::new()),
+        Some(headers) => read_added(headers, &path(field), found),
+    };
+    let add_request = added(&spec.add_request_headers, "add_request_headers");
+    let add_response = added(&spec.add_response_headers, "add_response_headers");
+    let mut removed = |names: &Option<_>, field: &str| match names {
+        None => Some(Vec::new()),
+        Some(names) => read_removed(names, &path(field), found),
+    };
+    let remove_request = removed(&spec.remove_request_headers, "remove_request_headers");
+    let remove_response = removed(&spec.remove_response_headers, "remove_response_headers");
+    Some(HeaderEdits {
+        add_request: add_request?,
+        add_response: add_response?,
+        remove_request: remove_request?,
+        remove_response: remove_response?,
+    })
+}
+
+fn read_http(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HttpOptions> {
+    let standard = HttpOptions::default();
+    let server_name =
+        raw.server_name.clone().filter(|n| !n.is_empty()).unwrap_or(standard.server_name);
+    if let Err(why) = header::check_value(&server_name) {
+        found.error("spec.config.server_name", why);
+        return None;
+    }
+    let underscores = match raw.headers_with_underscores_action.as_deref() {
+        None | Some("" | "ALLOW") => Underscores::Allow,
+        Some("REJECT_REQUEST") => Underscores::RejectRequest,
+        Some("DROP_HEADER") => Underscores::DropHeader,
+        Some(other) => {
+            found
+                .error(
+                    "spec.config.headers_with_underscores_action",
+                    format!("unknown action `{other}`"),
+                )
+                .hint("ALLOW, REJECT_REQUEST or DROP_HEADER");
+            return None;
+        }
+    };
+    let kb = raw.max_request_headers_kb.filter(|kb| *kb > 0);
+    if kb.is_some_and(|kb| kb > 8192) {
+        found.error("spec.config.max_request_headers_kb", "at most 8192");
+        return None;
+    }
+    let path = "spec.config.listener_idle_timeout_ms";
+    Some(HttpOptions {
+        server_name,
+        use_remote_address: raw.use_remote_address.unwrap_or(true),
+        merge_slashes: raw.merge_slashes.unwrap_or(false),
+        reject_escaped_slashes: raw.reject_requests_with_escaped_slashes.unwrap_or(false),
+        strip_matching_host_port: raw.strip_matching_host_port.unwrap_or(false),
+        preserve_external_request_id: raw.preserve_external_request_id.unwrap_or(false),
+        suppress_envoy_headers: raw.suppress_envoy_headers.unwrap_or(false),
+        http10: raw.enable_http10.unwrap_or(false),
+        allow_chunked_length: raw.allow_chunked_length.unwrap_or(false),
+        proper_case: raw.proper_case.unwrap_or(false),
+        underscores,
+        idle_timeout_ms: fields::milliseconds(raw.listener_idle_timeout_ms, path, found).ok()?,
+        max_request_headers_kb: kb,
+        buffer_limit_bytes: raw.buffer_limit_bytes,
+    })
+}

@@ -1,0 +1,78 @@
+//! `RateLimitService`: the service that Envoy asks whether there were too many requests.
+
+use serde::Deserialize;
+use serde_json::Value;
+use service_kit::{Diagnostics, Object};
+
+use super::auth_service::check_version;
+use super::fields::{self, Treatment, Unread};
+use super::service::Service;
+use super::traffic::{BreakerSpec, read_breakers};
+use crate::ir::Threshold;
+
+/// Fields that are not read.
+pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect), ("tls", Treatment::LeftOut)];
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    service: String,
+    domain: Option<String>,
+    protocol_version: Option<String>,
+    timeout_ms: Option<u64>,
+    failure_mode_deny: Option<bool>,
+    stats_name: Option<String>,
+    circuit_breakers: Option<Vec<BreakerSpec>>,
+    grpc: Option<GrpcSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GrpcSpec {
+    use_resource_exhausted_code: Option<bool>,
+}
+
+/// A RateLimitService.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateLimitService {
+    /// Where it is.
+    pub service: Service,
+    /// Its domain; the Module's when absent.
+    pub domain: Option<String>,
+    /// Until an answer is given up.
+    pub timeout_ms: u64,
+    /// Whether requests are refused when there is no answer.
+    pub failure_mode_deny: bool,
+    /// Name in statistics.
+    pub stats_name: Option<String>,
+    /// Circuit breakers.
+    pub breakers: Option<Vec<Threshold>>,
+    /// Whether gRPC clients see RESOURCE_EXHAUSTED.
+    pub resource_exhausted: bool,
+}
+
+impl RateLimitService {
+    /// Reads a RateLimitService's `spec`. `None` when it cannot be in force.
+    pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        let mut good = fields::strip("RateLimitService", "spec", &mut spec, UNREAD, found);
+        let raw: Raw = fields::read(object, spec, found)?;
+        let service = Service::read(&raw.service, "spec.service", found);
+        good &= check_version(raw.protocol_version.as_deref(), found);
+        let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found).ok()?;
+        let breakers = match &raw.circuit_breakers {
+            None => None,
+            Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),
+        };
+        let service = service.filter(|_| good)?;
+        Some(Self {
+            service,
+            domain: raw.domain.filter(|d| !d.is_empty()),
+            timeout_ms: timeout_ms.unwrap_or(20),
+            failure_mode_deny: raw.failure_mode_deny.unwrap_or(false),
+            stats_name: raw.stats_name.filter(|n| !n.is_empty()),
+            breakers,
+            resource_exhausted: raw
+                .grpc
+                .and_then(|g| g.use_resource_exhausted_code)
+                .unwrap_or(false),
+        })
+    }
+}
