@@ -1,0 +1,97 @@
+//! envoyproxy/ratelimit's HTTP port: `/json` and `/healthcheck`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use proto::reflect::POOL;
+use service_kit::server::admin::Readiness;
+use service_kit::server::shutdown::Shutdown;
+
+use crate::service::RateLimits;
+
+/// Longest body, in bytes.
+const MAX_BODY: usize = 1 << 20;
+
+#[derive(Clone)]
+struct Shared {
+    limits: Arc<RateLimits>,
+    ready: Readiness,
+}
+
+/// Serves until `shutdown`. The port is bound when this returns.
+pub(crate) async fn serve(
+    addr: SocketAddr,
+    limits: Arc<RateLimits>,
+    ready: Readiness,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(addr).await?;
+    tracing::info!("listening for HTTP on {}", listener.local_addr()?);
+    let router = Router::new()
+        .route("/json", any(json))
+        .route("/healthcheck", get(healthcheck))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Shared { limits, ready });
+    tokio::spawn(async move {
+        let ended = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { shutdown.wait().await })
+            .await;
+        if let Err(e) = ended {
+            tracing::error!("the HTTP port stopped: {e}");
+        }
+    });
+    Ok(())
+}
+
+async fn healthcheck(State(shared): State<Shared>) -> Response {
+    if shared.ready.is_ready() {
+        "OK".into_response()
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+async fn json(State(shared): State<Shared>, body: Bytes) -> Response {
+    let bad = || (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
+    let Some(request) = read(&body) else { return bad() };
+    let Ok(response) = shared.limits.answer(request).await else { return bad() };
+    let status = match Code::try_from(response.overall_code) {
+        Ok(Code::Ok) => StatusCode::OK,
+        Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    match write(&response) {
+        Some(text) => (status, [(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn descriptor(name: &str) -> Option<MessageDescriptor> {
+    POOL.get_message_by_name(&format!("envoy.service.ratelimit.v3.{name}"))
+}
+
+/// Protobuf's JSON; an unknown field is a fault.
+fn read(body: &[u8]) -> Option<RateLimitRequest> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let message =
+        DynamicMessage::deserialize(descriptor("RateLimitRequest")?, &mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    RateLimitRequest::decode(message.encode_to_vec().as_slice()).ok()
+}
+
+fn write(response: &RateLimitResponse) -> Option<String> {
+    let bytes = response.encode_to_vec();
+    let message =
+        DynamicMessage::decode(descriptor("RateLimitResponse")?, bytes.as_slice()).ok()?;
+    serde_json::to_string(&message).ok()
+}

@@ -1,0 +1,91 @@
+//! `envoy.service.ratelimit.v3.RateLimitService`: plan, count, decide.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
+use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use ratelimit_core::{Options, PlanError, PlanOptions, decide};
+use tonic::{Request, Response, Status};
+
+use crate::args::Settings;
+use crate::configuration::Configuration;
+use crate::metrics::{self, Metrics};
+use crate::store::Store;
+
+/// Answers requests.
+#[derive(Debug)]
+pub(crate) struct RateLimits {
+    configuration: Configuration,
+    store: Store,
+    metrics: Metrics,
+    plan: PlanOptions,
+    options: Options,
+    near_ratio: f32,
+}
+
+impl RateLimits {
+    pub(crate) fn new(
+        settings: &Settings,
+        configuration: Configuration,
+        store: Store,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            configuration,
+            store,
+            metrics,
+            plan: settings.plan.clone(),
+            options: settings.options.clone(),
+            near_ratio: settings.near_ratio,
+        }
+    }
+
+    /// The answer to a request, from whichever door.
+    pub(crate) async fn answer(
+        &self,
+        request: RateLimitRequest,
+    ) -> Result<RateLimitResponse, Status> {
+        let snapshot = self.configuration.load_full();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = now.as_secs();
+        if !snapshot.loaded {
+            self.metrics.refused.inc();
+            return Err(Status::unknown("no rate limit configuration loaded"));
+        }
+        let planned = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            snapshot.limits.plan(&request, &self.plan, seconds)
+        }))
+        .map_err(|_| Status::internal("the rate limit service failed"))?;
+        let plan = planned.map_err(|e| {
+            self.metrics.refused.inc();
+            match e {
+                PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
+                _ => Status::invalid_argument(e.to_string()),
+            }
+        })?;
+        let counts = self.store.run(&plan, now).await.map_err(|e| {
+            self.metrics.store_failed.inc();
+            Status::unknown(e.to_string())
+        })?;
+        metrics::count(&snapshot.metrics, &plan, &counts, self.near_ratio);
+        let response = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            decide(&request, &plan, &counts, &self.options, seconds)
+        }))
+        .map_err(|_| Status::internal("the rate limit service failed"))?;
+        let over = response.overall_code == i32::from(Code::OverLimit);
+        if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
+        Ok(response)
+    }
+}
+
+#[tonic::async_trait]
+impl RateLimitService for RateLimits {
+    async fn should_rate_limit(
+        &self,
+        call: Request<RateLimitRequest>,
+    ) -> Result<Response<RateLimitResponse>, Status> {
+        self.answer(call.into_inner()).await.map(Response::new)
+    }
+}
