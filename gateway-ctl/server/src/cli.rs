@@ -46,6 +46,8 @@ Examples:
   gateway-ctl render my-resources/ > envoy.yaml && envoy --mode validate -c envoy.yaml
   gateway-ctl explain GET http://127.0.0.1:8080/private/hello --config docs/examples/quickstart";
 
+// Made once a process: its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArgs),

@@ -163,11 +163,11 @@ impl Controller {
 
     async fn reload(&mut self, changed_at: Instant) {
         let mut files = read(&self.paths).await;
-        if let Ok(now) = &files {
-            if empty(now).iter().any(|name| !self.empty_files.contains(name)) {
-                tokio::time::sleep(SECOND_LOOK).await;
-                files = read(&self.paths).await;
-            }
+        if let Ok(now) = &files
+            && empty(now).iter().any(|name| !self.empty_files.contains(name))
+        {
+            tokio::time::sleep(SECOND_LOOK).await;
+            files = read(&self.paths).await;
         }
         match files {
             Ok(files) => self.load(files, changed_at),

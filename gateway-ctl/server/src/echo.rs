@@ -76,10 +76,10 @@ async fn answer(
     });
     let mut response = (status, Json(seen)).into_response();
     for (name, value) in &headers {
-        if let Some(set) = name.as_str().strip_prefix("x-echo-set-") {
-            if let Ok(set) = HeaderName::try_from(set) {
-                response.headers_mut().insert(set, value.clone());
-            }
+        if let Some(set) = name.as_str().strip_prefix("x-echo-set-")
+            && let Ok(set) = HeaderName::try_from(set)
+        {
+            response.headers_mut().insert(set, value.clone());
         }
     }
     if let Some(kind) = asked("x-echo-type").and_then(|k| HeaderValue::from_str(k).ok()) {

@@ -78,7 +78,7 @@ fn explain_with(
         }
         policies::Decision::GoesOn(_) => {}
         policies::Decision::Denied => {
-            out.say("Rate limits", "not asked: the request is denied before")
+            out.say("Rate limits", "not asked: the request is denied before");
         }
     }
     out.0

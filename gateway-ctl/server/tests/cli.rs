@@ -1,5 +1,7 @@
 //! The program as people call it: results, diagnostics and exit codes.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::net::TcpListener;

@@ -1,6 +1,8 @@
 //! A real Envoy on the xDS server, with resources made by hand: switching clusters under load
 //! costs no request, and a refused resource costs only itself.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -40,15 +40,20 @@ pub(super) fn explain(
         if let Some(missing) = entries.iter().find(|e| e.is_missing) {
             out.more(format!("  not sent: the request has no {}", missing.source));
         }
-        let mut fits = limits.iter().filter_map(|l| Some((l, l.fits(&entries)?))).peekable();
-        if fits.peek().is_none() {
-            out.more("  no limit fits: not counted");
-        }
-        for (limit, certain) in fits {
-            let maybe = if certain { "" } else { ", if the values fit" };
-            out.more(format!("  {}{maybe}", limit.words));
-        }
+        name_limit(&limits, &entries, out);
     }
+}
+
+/// A descriptor counts against one limit: the first that fits.
+fn name_limit(limits: &[Limit<'_>], entries: &[Entry], out: &mut Lines) {
+    for (limit, certain) in limits.iter().filter_map(|l| Some((l, l.fits(entries)?))) {
+        if certain {
+            out.more(format!("  {}", limit.words));
+            return;
+        }
+        out.more(format!("  {}, if the values fit; otherwise", limit.words));
+    }
+    out.more("  no limit fits: not counted");
 }
 
 /// One entry of a descriptor, as far as it is known.
@@ -79,10 +84,18 @@ impl Entry {
 
 struct Limit<'a> {
     pattern: Vec<&'a Value>,
+    per_day: f64,
     words: String,
 }
 
 impl Limit<'_> {
+    /// Which places take any value.
+    fn wildcards(&self) -> Vec<bool> {
+        let any = |v: &Value| v.as_str().is_some_and(|v| v.is_empty() || v == "*");
+        let is_wild = |item: &&Value| item.as_object().is_some_and(|m| m.values().all(any));
+        self.pattern.iter().map(is_wild).collect()
+    }
+
     /// Whether the pattern fits, and whether that is certain by what is known.
     fn fits(&self, entries: &[Entry]) -> Option<bool> {
         let mut certain = true;
@@ -120,10 +133,27 @@ fn limits<'a>(objects: &'a [Arc<Object>], refused: &[ObjectRef], domain: &str) -
             let pattern =
                 limit.get("pattern").and_then(Value::as_array).into_iter().flatten().collect();
             let words = format!("{name} of {}: {rate} per {unit}", object.reference);
-            found.push(Limit { pattern, words });
+            let rate = limit.get("rate").and_then(Value::as_f64).unwrap_or_default();
+            found.push(Limit { pattern, per_day: rate * units_per_day(unit), words });
         }
     }
-    // The longest pattern that fits says most about the descriptor, so it is named first.
-    found.sort_by_key(|l| std::cmp::Reverse(l.pattern.len()));
+    // The order in which ratelimit-svc prefers them: the longest pattern, exact values before
+    // wildcards, the strictest.
+    found.sort_by(|a, b| {
+        let key = |l: &Limit<'_>| (std::cmp::Reverse(l.pattern.len()), l.wildcards());
+        key(a).cmp(&key(b)).then(a.per_day.total_cmp(&b.per_day))
+    });
     found
+}
+
+fn units_per_day(unit: &str) -> f64 {
+    match unit.to_ascii_lowercase().as_str() {
+        "second" => 86_400.0,
+        "minute" => 1440.0,
+        "hour" => 24.0,
+        "week" => 1.0 / 7.0,
+        "month" => 1.0 / 30.0,
+        "year" => 1.0 / 365.0,
+        _ => 1.0,
+    }
 }

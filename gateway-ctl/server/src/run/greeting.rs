@@ -22,10 +22,10 @@ pub(super) async fn text(plane: &Plane) -> String {
     }
     let _ = writeln!(out, "  {:<22} http://{}/", "Diagnostics page", plane.admin.addr);
     let mut commands = plane.suggestions.clone();
-    if commands.is_empty() {
-        if let (Some(overview), Some((_, address))) = (plane.overview().await, listeners.first()) {
-            commands = derived(&overview, *address);
-        }
+    if commands.is_empty()
+        && let (Some(overview), Some((_, address))) = (plane.overview().await, listeners.first())
+    {
+        commands = derived(&overview, *address);
     }
     if !commands.is_empty() {
         out.push_str("Try:\n");

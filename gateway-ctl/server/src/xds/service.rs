@@ -168,15 +168,15 @@ impl Stream {
     }
 
     fn take(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
-        if self.status.is_none() {
-            if let Some(resource_type) = ResourceType::from_type_url(&request.type_url) {
-                let kind = ClientKind::of(resource_type);
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let status = ClientStatus::new(kind, request.node.as_ref(), now.as_secs());
-                tracing::info!(client = kind.word(), node = status.node, "xDS client connected");
-                self.server.metrics.connected(kind, 1);
-                self.status = Some(status);
-            }
+        if self.status.is_none()
+            && let Some(resource_type) = ResourceType::from_type_url(&request.type_url)
+        {
+            let kind = ClientKind::of(resource_type);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let status = ClientStatus::new(kind, request.node.as_ref(), now.as_secs());
+            tracing::info!(client = kind.word(), node = status.node, "xDS client connected");
+            self.server.metrics.connected(kind, 1);
+            self.status = Some(status);
         }
         self.session
             .on_request(request, Instant::now())

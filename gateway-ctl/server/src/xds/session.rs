@@ -229,10 +229,11 @@ impl Session {
             self.is_busy(resource_type, now);
         }
         let waits = |s: &Subscription| s.in_flight.as_ref().is_some_and(|f| !f.updates.is_empty());
-        if made && !self.subscriptions.values().any(waits) {
-            if let Some(since) = self.behind_since.take() {
-                self.reports.push(Report::Converged(now.saturating_duration_since(since)));
-            }
+        if made
+            && !self.subscriptions.values().any(waits)
+            && let Some(since) = self.behind_since.take()
+        {
+            self.reports.push(Report::Converged(now.saturating_duration_since(since)));
         }
         out
     }

@@ -148,11 +148,11 @@ async fn a_change_reaches_a_connected_client() {
     let mut changes = f.clients.changes();
     loop {
         let list = f.clients.list();
-        if let [one] = list.as_slice() {
-            if one.is_in_sync(2) {
-                assert_eq!((one.kind, &*one.node), (clients::ClientKind::Envoy, "e1"));
-                break;
-            }
+        if let [one] = list.as_slice()
+            && one.is_in_sync(2)
+        {
+            assert_eq!((one.kind, &*one.node), (clients::ClientKind::Envoy, "e1"));
+            break;
         }
         changes.changed().await.unwrap();
     }

@@ -1,5 +1,5 @@
 //! What the tests of this folder share: a real Envoy, plain HTTP, folders of their own.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
