@@ -1,5 +1,7 @@
 //! Logs, to standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How a log line is written.
@@ -25,7 +27,11 @@ pub fn init(level: &str, format: Format) -> Result<(), String> {
     let filter = EnvFilter::try_new(&level).map_err(|_| {
         format!("`{level}` is not a log level; use error, warn, info, debug or trace")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // Colours are for people at a terminal, not for files and other programs.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().try_init(),

@@ -43,8 +43,11 @@ impl Child {
     /// When it cannot be started.
     pub fn start(name: &'static str, program: &Path, args: &[String]) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        if std::env::var_os("LOG_LEVEL").is_none() {
-            command.env("LOG_LEVEL", "warn");
+        // What the services call their level; one that is set in the environment wins.
+        for level in ["LOG_LEVEL", "AES_LOG_LEVEL"] {
+            if std::env::var_os(level).is_none() {
+                command.env(level, "warn");
+            }
         }
         let mut process = command
             .arg(SUBCOMMAND)
@@ -123,6 +126,9 @@ async fn follow(
             Ok(_) => {}
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if line.is_empty() {
+            continue;
+        }
         note(format_args!("[{name}] {line}"));
         let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
         if words.len() >= LAST_WORDS {

@@ -170,7 +170,7 @@ impl Session {
         if let Some(sent) = answered {
             match request.error_detail {
                 None => self.on_acknowledged(resource_type, &sent, now),
-                Some(status) => self.on_refused(resource_type, sent, status.message),
+                Some(status) => self.on_refused(resource_type, sent, &status.message),
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Session {
 
     /// A refusal names the response, not the resource: halves of it are sent again until the one
     /// that is refused alone is found. What is good goes through on the way.
-    fn on_refused(&mut self, resource_type: ResourceType, sent: InFlight, message: String) {
+    fn on_refused(&mut self, resource_type: ResourceType, sent: InFlight, message: &str) {
         let message = shorten(message);
         let Some(subscription) = self.subscriptions.get_mut(&resource_type) else { return };
         self.reports.push(Report::Refused(resource_type, message.clone()));
@@ -461,15 +461,15 @@ fn wire(resource: &Resource) -> WireResource {
     }
 }
 
-/// Envoy repeats whole configurations in some refusals.
-fn shorten(mut message: String) -> String {
+/// One line, and not for ever: Envoy repeats whole configurations in some refusals.
+fn shorten(message: &str) -> String {
     const MOST: usize = 2000;
-    if message.len() > MOST {
-        let cut = (0..=MOST).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-        message.truncate(cut);
-        message.push('…');
+    let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = line.char_indices().nth(MOST) {
+        line.truncate(cut);
+        line.push('…');
     }
-    message
+    line
 }
 
 #[cfg(test)]
