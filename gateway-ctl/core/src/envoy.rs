@@ -40,13 +40,18 @@ fn milliseconds(ms: u64) -> Duration {
     }
 }
 
+/// Programs up to this size pass Envoy's own limit of 100 whatever our estimate is worth.
+const SMALL_REGEX: usize = 60;
+
+/// A pattern. Sizes were checked against the Module's limit; Envoy's own is lower, and the field
+/// that raises it is deprecated, so it is set only where it is needed.
 fn regex(pattern: &str) -> matcher::RegexMatcher {
-    // Sizes were checked against the Module's limit; Envoy's own default is lower.
+    let small = crate::syntax::regex::check(pattern).is_ok_and(|size| size <= SMALL_REGEX);
     #[allow(deprecated)]
     let engine = matcher::regex_matcher::EngineType::GoogleRe2(matcher::regex_matcher::GoogleRe2 {
         max_program_size: Some(u32::MAX),
     });
-    matcher::RegexMatcher { regex: pattern.to_owned(), engine_type: Some(engine) }
+    matcher::RegexMatcher { regex: pattern.to_owned(), engine_type: (!small).then_some(engine) }
 }
 
 fn exact(text: &str) -> matcher::StringMatcher {

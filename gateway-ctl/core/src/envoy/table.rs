@@ -11,22 +11,24 @@ use sha2::{Digest, Sha256};
 const VIRTUAL_HOST_ROUTES: u32 = 3;
 const TABLE_VIRTUAL_HOSTS: u32 = 2;
 
-/// Encoded entries of a repeated field, and a hash of them.
+/// Encoded entries of a repeated field, and their hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The entries, with their tags.
     pub bytes: Bytes,
-    /// Equal for equal entries.
-    pub hash: [u8; 32],
+    /// The hash of each entry, one after the other, so that it does not matter to the version how
+    /// entries are divided into parts.
+    pub hashes: Vec<u8>,
 }
 
 /// Routes as entries of a virtual host.
 pub fn routes(encoded: &[Vec<u8>]) -> Part {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut hashes) = (Vec::new(), Vec::new());
     for route in encoded {
         put_entry(VIRTUAL_HOST_ROUTES, route, &mut bytes);
+        hashes.extend_from_slice(&Sha256::digest(route));
     }
-    Part { hash: Sha256::digest(&bytes).into(), bytes: bytes.into() }
+    Part { bytes: bytes.into(), hashes }
 }
 
 /// A virtual host as an entry of a table.
@@ -40,11 +42,11 @@ pub fn virtual_host<'a>(name: &str, domain: &str, parts: impl Iterator<Item = &'
     let mut hash = Sha256::new_with_prefix(&body);
     for part in parts {
         body.extend_from_slice(&part.bytes);
-        hash.update(part.hash);
+        hash.update(&part.hashes);
     }
     let mut bytes = Vec::with_capacity(body.len() + 8);
     put_entry(TABLE_VIRTUAL_HOSTS, &body, &mut bytes);
-    Part { hash: hash.finalize().into(), bytes: bytes.into() }
+    Part { hashes: hash.finalize().to_vec(), bytes: bytes.into() }
 }
 
 /// A whole table, and its version.
@@ -67,7 +69,7 @@ pub fn table<'a>(
     let mut hash = Sha256::new_with_prefix(&head);
     for part in hosts {
         body.extend_from_slice(&part.bytes);
-        hash.update(part.hash);
+        hash.update(&part.hashes);
     }
     (body.into(), super::hex(&hash.finalize()))
 }

@@ -17,12 +17,12 @@ const COMMANDS: &[(&str, Argument)] = {
         ("CLUSTER_METADATA", Required), ("COMMON_DURATION", Required),
         ("CONNECTION_ID", None), ("CONNECTION_TERMINATION_DETAILS", None),
         ("DOWNSTREAM_DETECTED_CLOSE_TYPE", None), ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS", None),
-        ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", None),
+        ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT", Optional),
         ("DOWNSTREAM_DIRECT_LOCAL_PORT", None), ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", None),
-        ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", None),
+        ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Optional),
         ("DOWNSTREAM_DIRECT_REMOTE_PORT", None), ("DOWNSTREAM_HANDSHAKE_DURATION", None),
         ("DOWNSTREAM_HEADER_BYTES_RECEIVED", None), ("DOWNSTREAM_HEADER_BYTES_SENT", None),
-        ("DOWNSTREAM_LOCAL_ADDRESS", None), ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", None),
+        ("DOWNSTREAM_LOCAL_ADDRESS", None), ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Optional),
         ("DOWNSTREAM_LOCAL_DNS_SAN", None), ("DOWNSTREAM_LOCAL_EMAIL_SAN", None),
         ("DOWNSTREAM_LOCAL_IP_SAN", None), ("DOWNSTREAM_LOCAL_OTHERNAME_SAN", None),
         ("DOWNSTREAM_LOCAL_PORT", None), ("DOWNSTREAM_LOCAL_SUBJECT", None),
@@ -36,7 +36,7 @@ const COMMANDS: &[(&str, Argument)] = {
         ("DOWNSTREAM_PEER_ISSUER", None), ("DOWNSTREAM_PEER_OTHERNAME_SAN", None),
         ("DOWNSTREAM_PEER_SERIAL", None), ("DOWNSTREAM_PEER_SUBJECT", None),
         ("DOWNSTREAM_PEER_URI_SAN", None), ("DOWNSTREAM_REMOTE_ADDRESS", None),
-        ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", None), ("DOWNSTREAM_REMOTE_PORT", None),
+        ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Optional), ("DOWNSTREAM_REMOTE_PORT", None),
         ("DOWNSTREAM_TLS_CIPHER", None), ("DOWNSTREAM_TLS_SESSION_ID", None),
         ("DOWNSTREAM_TLS_VERSION", None), ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", None),
         ("DOWNSTREAM_WIRE_BYTES_RECEIVED", None), ("DOWNSTREAM_WIRE_BYTES_SENT", None),
@@ -44,8 +44,8 @@ const COMMANDS: &[(&str, Argument)] = {
         ("ENVIRONMENT", Required), ("FILTER_CHAIN_NAME", None), ("FILTER_STATE", Required),
         ("GRPC_STATUS", Optional), ("GRPC_STATUS_NUMBER", None), ("HOSTNAME", None),
         ("LOCAL_REPLY_BODY", None), ("METADATA", Required), ("PATH", Optional),
-        ("PROTOCOL", None), ("QUERY_PARAM", Required), ("QUERY_PARAMS", Required),
-        ("REQ", Required), ("REQ_WITHOUT_QUERY", Required), ("REQUESTED_SERVER_NAME", Optional),
+        ("PROTOCOL", None), ("QUERY_PARAM", Required), ("QUERY_PARAMS", Optional),
+        ("REQ", Required), ("REQUESTED_SERVER_NAME", Optional),
         ("REQUEST_DURATION", None), ("REQUEST_HEADERS_BYTES", None),
         ("REQUEST_TX_DURATION", None), ("RESP", Required), ("RESPONSE_CODE", None),
         ("RESPONSE_CODE_DETAILS", Optional), ("RESPONSE_DURATION", None),
@@ -61,12 +61,12 @@ const COMMANDS: &[(&str, Argument)] = {
         ("UPSTREAM_HEADER_BYTES_RECEIVED", None), ("UPSTREAM_HEADER_BYTES_SENT", None),
         ("UPSTREAM_HOST", None), ("UPSTREAM_HOST_NAME", None),
         ("UPSTREAM_HOST_NAME_WITHOUT_PORT", None), ("UPSTREAM_LOCAL_ADDRESS", None),
-        ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", None), ("UPSTREAM_LOCAL_PORT", None),
+        ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Optional), ("UPSTREAM_LOCAL_PORT", None),
         ("UPSTREAM_METADATA", Required), ("UPSTREAM_PEER_CERT", None),
         ("UPSTREAM_PEER_CERT_V_END", Optional), ("UPSTREAM_PEER_CERT_V_START", Optional),
         ("UPSTREAM_PEER_ISSUER", None), ("UPSTREAM_PEER_SUBJECT", None),
         ("UPSTREAM_PEER_URI_SAN", None), ("UPSTREAM_PROTOCOL", None),
-        ("UPSTREAM_REMOTE_ADDRESS", None), ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", None),
+        ("UPSTREAM_REMOTE_ADDRESS", None), ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Optional),
         ("UPSTREAM_REMOTE_PORT", None), ("UPSTREAM_REQUEST_ATTEMPT_COUNT", None),
         ("UPSTREAM_TLS_CIPHER", None), ("UPSTREAM_TLS_SESSION_ID", None),
         ("UPSTREAM_TLS_VERSION", None), ("UPSTREAM_TRANSPORT_FAILURE_REASON", None),
@@ -122,12 +122,12 @@ fn command(text: &str) -> Result<&str, String> {
     let rest = rest
         .strip_prefix('%')
         .ok_or_else(|| format!("`%{name}` does not end in `%` (write `%%` for a percent sign)"))?;
-    let Ok(index) = COMMANDS.binary_search_by_key(&name, |(n, _)| n) else {
+    let Some((_, takes)) = COMMANDS.iter().find(|(n, _)| *n == name) else {
         return Err(format!("`%{name}%` is no command of Envoy"));
     };
-    match (COMMANDS.get(index).map(|(_, a)| *a), argument) {
-        (Some(Argument::None), Some(_)) => Err(format!("`%{name}%` takes no argument")),
-        (Some(Argument::Required), None | Some("")) => {
+    match (takes, argument) {
+        (Argument::None, Some(_)) => Err(format!("`%{name}%` takes no argument")),
+        (Argument::Required, None | Some("")) => {
             Err(format!("`%{name}%` needs an argument, as in `%{name}(x)%`"))
         }
         _ => Ok(rest),
@@ -139,16 +139,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted() {
-        assert!(COMMANDS.is_sorted_by(|a, b| a.0 < b.0));
-    }
-
-    #[test]
     fn takes_commands_and_percent_signs() {
         for value in
             ["", "plain", "100%%", "%REQ(x-user?:path):20%", "%PROTOCOL%-%START_TIME(%%s)%"]
         {
-            assert!(check(value).is_ok() || value.contains("START"), "{value}");
+            assert!(check(value).is_ok(), "{value}");
         }
     }
 

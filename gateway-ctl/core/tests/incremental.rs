@@ -1,0 +1,233 @@
+//! What a change touches, and what it does not.
+
+#[path = "support/objects.rs"]
+mod support;
+
+use std::sync::Arc;
+
+use gateway_core::{Engine, ResourceType, Settings};
+use serde_json::json;
+use service_kit::Object;
+use support::*;
+
+#[test]
+fn a_new_mapping_dirties_its_host_and_makes_its_cluster() {
+    let mut engine = engine(edge());
+    let output = engine.apply(vec![mapping("a", "*", "/a/")], vec![]);
+    assert_eq!(changed(&output), ["Cluster cluster_a_default", "Route edge"]);
+    let output = engine.apply(vec![mapping("b", "*", "/b/")], vec![]);
+    assert_eq!(changed(&output), ["Cluster cluster_b_default", "Route edge"]);
+    let output = engine.apply(vec![], vec![reference("Mapping", "a")]);
+    assert_eq!(changed(&output), ["Route edge"]);
+    assert_eq!(removed(&output), ["Cluster cluster_a_default"]);
+}
+
+#[test]
+fn a_new_member_changes_the_group_it_joins() {
+    let mut engine = engine(edge());
+    engine.apply(vec![mapping("a", "*", "/x/")], vec![]);
+    engine.apply(
+        vec![object("Mapping", "b", "{hostname: '*', prefix: /x/, service: b, weight: 20}")],
+        vec![],
+    );
+    let routes = routes(&engine);
+    let fraction = routes[0].pointer("/match/runtime_fraction/default_value/numerator");
+    assert_eq!(fraction, Some(&json!(20)));
+    assert_eq!(routes[0].pointer("/route/cluster"), Some(&json!("cluster_b_default")));
+    assert_eq!(routes[1].pointer("/route/cluster"), Some(&json!("cluster_a_default")));
+}
+
+#[test]
+fn the_same_event_twice_changes_nothing() {
+    let mut engine = engine(edge());
+    let object = mapping("a", "*", "/a/");
+    engine.apply(vec![object.clone()], vec![]);
+    let output = engine.apply(vec![object], vec![]);
+    assert_eq!((changed(&output).len(), output.lowered, output.diagnostics_changed), (0, 0, false));
+}
+
+#[test]
+fn a_change_that_means_the_same_stops_at_the_door() {
+    let mut engine = engine(edge());
+    engine.apply(vec![mapping("a", "*", "/a/")], vec![]);
+    let spec = "{hostname: '*', prefix: /a/, service: a, docs: {path: /openapi}}";
+    let output = engine.apply(vec![object("Mapping", "a", spec)], vec![]);
+    assert_eq!((changed(&output).len(), output.lowered), (0, 0));
+}
+
+#[test]
+fn a_mapping_moves_from_host_to_host() {
+    let listener = listener("edge", 8080);
+    let mut engine = engine(vec![listener, host("x", "x.test"), host("y", "y.test")]);
+    engine.apply(vec![mapping("a", "x.test", "/")], vec![]);
+    let count = |engine: &Engine| {
+        let overview = engine.overview();
+        overview.hosts.iter().map(|h| h.routes).collect::<Vec<_>>()
+    };
+    assert_eq!(count(&engine), [1, 0]);
+    engine.apply(vec![mapping("a", "y.test", "/")], vec![]);
+    assert_eq!(count(&engine), [0, 1]);
+    engine.apply(vec![mapping("a", "*.test", "/")], vec![]);
+    assert_eq!(count(&engine), [1, 1]);
+    engine.apply(vec![host("y", "y.example")], vec![]);
+    assert_eq!(count(&engine), [1, 0]);
+}
+
+#[test]
+fn a_change_of_the_module_reaches_every_mapping() {
+    let mut engine = engine(edge());
+    engine.apply(vec![mapping("a", "*", "/a/"), mapping("b", "*", "/b/")], vec![]);
+    let module = object("Module", "ambassador", "{config: {cluster_request_timeout_ms: 700}}");
+    let output = engine.apply(vec![module], vec![]);
+    assert_eq!(changed(&output), ["Route edge"]);
+    assert!(routes(&engine).iter().all(|r| r.pointer("/route/timeout") == Some(&json!("0.700s"))));
+    let output = engine.apply(vec![], vec![reference("Module", "ambassador")]);
+    assert_eq!(changed(&output), ["Route edge"]);
+    assert!(routes(&engine).iter().all(|r| r.pointer("/route/timeout") == Some(&json!("3s"))));
+}
+
+#[test]
+fn two_settings_of_one_cluster_name_become_two_clusters() {
+    let mut engine = engine(edge());
+    engine.apply(
+        vec![
+            object("Mapping", "a", "{hostname: '*', prefix: /a/, service: s, grpc: true}"),
+            object("Mapping", "b", "{hostname: '*', prefix: /b/, service: s}"),
+        ],
+        vec![],
+    );
+    let clusters: Vec<_> = engine.overview().clusters.iter().map(|c| c.name.clone()).collect();
+    assert_eq!(clusters.len(), 2);
+    let routes = routes(&engine);
+    let cluster_of = |i: usize| routes[i].pointer("/route/cluster").unwrap().as_str().unwrap();
+    assert!(cluster_of(0).starts_with("cluster_s_default-"), "{}", cluster_of(0));
+    assert_eq!(cluster_of(1), "cluster_s_default");
+    engine.apply(vec![], vec![reference("Mapping", "a")]);
+    let names: Vec<_> = engine.overview().clusters.iter().map(|c| c.name.clone()).collect();
+    assert_eq!(names, ["cluster_s_default"]);
+}
+
+#[test]
+fn a_broken_version_leaves_the_one_before_in_force_and_says_so() {
+    let mut engine = engine(edge());
+    engine.apply(vec![mapping("a", "*", "/a/")], vec![]);
+    let before: Vec<_> = engine.resources().cloned().collect();
+    let broken =
+        object("Mapping", "a", "{hostname: '*', prefix: '/x(', prefix_regex: true, service: a}");
+    let output = engine.apply(vec![broken], vec![]);
+    assert!(output.changed.is_empty() && output.diagnostics_changed);
+    assert_eq!(engine.resources().cloned().collect::<Vec<_>>(), before);
+    let found = findings(&engine);
+    assert!(
+        found[0].contains("spec.prefix") && found[0].contains("regular expression"),
+        "{found:?}"
+    );
+    assert!(found[0].ends_with("the previous version stays in force"), "{found:?}");
+    let output = engine.apply(vec![], vec![reference("Mapping", "a")]);
+    assert_eq!(removed(&output), ["Cluster cluster_a_default"]);
+    assert!(engine.diagnostics().is_empty());
+}
+
+#[test]
+fn what_envoy_refuses_is_taken_back_and_reported_on_what_changed() {
+    let mut engine = engine(edge());
+    engine.apply(vec![mapping("a", "*", "/a/")], vec![]);
+    let good = json(&engine, ResourceType::Route, "edge");
+    engine.apply(vec![mapping("b", "*", "/b/")], vec![]);
+    let output = engine.reject(ResourceType::Route, "edge", "no such thing");
+    assert_eq!(changed(&output), ["Route edge"]);
+    assert!(output.diagnostics_changed);
+    assert_eq!(json(&engine, ResourceType::Route, "edge"), good);
+    let found = findings(&engine);
+    assert!(found[0].starts_with("error Mapping default/b: : Envoy refused"), "{found:?}");
+    let output = engine.apply(vec![], vec![reference("Mapping", "b")]);
+    assert!(output.diagnostics_changed);
+    assert!(engine.diagnostics().is_empty());
+    assert_eq!(json(&engine, ResourceType::Route, "edge"), good);
+}
+
+#[test]
+fn objects_of_other_instances_are_not_there() {
+    let mut engine = engine(edge());
+    let other =
+        object("Mapping", "a", "{ambassador_id: [two], hostname: '*', prefix: /, service: a}");
+    let output = engine.apply(vec![other], vec![]);
+    assert!(changed(&output).is_empty());
+    engine.apply(vec![mapping("a", "*", "/a/")], vec![]);
+    let other =
+        object("Mapping", "a", "{ambassador_id: two, hostname: '*', prefix: /, service: a}");
+    let output = engine.apply(vec![other], vec![]);
+    assert_eq!(removed(&output), ["Cluster cluster_a_default"]);
+}
+
+#[test]
+fn secrets_are_passed_on_only_when_they_are_named() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\nstringData: {k: v}\n";
+    let mut engine = engine(edge());
+    let output = engine.apply(objects(secret), vec![]);
+    assert!(changed(&output).is_empty());
+}
+
+fn many(count: usize) -> Engine {
+    let mut engine = Engine::new(Settings::default());
+    let mut all = edge();
+    all.extend((0..count).map(|i| mapping(&format!("m{i}"), "*", &format!("/m{i}/"))));
+    engine.apply(all, vec![]);
+    engine
+}
+
+fn change(i: usize) -> Arc<Object> {
+    object(
+        "Mapping",
+        &format!("m{i}"),
+        &format!("{{hostname: '*', prefix: /m{i}/, service: changed}}"),
+    )
+}
+
+#[test]
+fn one_change_among_ten_thousand_mappings_lowers_a_handful() {
+    let mut engine = many(10_000);
+    assert_eq!(engine.overview().routes.len(), 10_000);
+    let output = engine.apply(vec![change(5_000)], vec![]);
+    // The group, the old and the new cluster, the virtual host and the table.
+    assert!(output.lowered <= 5, "{}", output.lowered);
+    assert_eq!(
+        (changed(&output), removed(&output)),
+        (
+            vec!["Cluster cluster_changed_default".to_owned(), "Route edge".to_owned()],
+            vec!["Cluster cluster_m5000_default".to_owned()]
+        )
+    );
+}
+
+/// `cargo test --release -p gateway-core --test incremental -- --ignored --nocapture`
+#[test]
+#[ignore = "prints times; says nothing about right and wrong"]
+fn times_of_one_change() {
+    for count in [10, 1_000, 10_000] {
+        let start = std::time::Instant::now();
+        let mut engine = many(count);
+        let cold = start.elapsed();
+        let mut times: Vec<_> = (0..20)
+            .map(|round| {
+                let object = object(
+                    "Mapping",
+                    "m5",
+                    &format!(
+                        "{{hostname: '*', prefix: /m5/, service: m5, timeout_ms: {}}}",
+                        100 + round
+                    ),
+                );
+                let start = std::time::Instant::now();
+                engine.apply(vec![object], vec![]);
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        let bytes: usize = engine.resources().map(|r| r.body.len()).sum();
+        eprintln!(
+            "{count} Mappings: cold {cold:?}, one change {:?} (p50) {:?} (max), {bytes} bytes",
+            times[10], times[19]
+        );
+    }
+}
