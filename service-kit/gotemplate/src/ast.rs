@@ -1,6 +1,7 @@
 //! What a template is made of.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::functions::Function;
 
@@ -40,7 +41,7 @@ pub(crate) struct Pipeline {
     pub commands: Vec<Command>,
 }
 
-/// An operand and what it is called with; never empty.
+/// An operand and what it is called with.
 #[derive(Debug)]
 pub(crate) struct Command {
     pub head: Expr,
@@ -53,9 +54,10 @@ pub(crate) enum Expr {
     Nil,
     Bool(bool),
     Int(i64),
+    /// A whole number above `i64`: parsed, but it has no type that it could take.
     Uint(u64),
     Float(f64),
-    String(String),
+    String(Arc<str>),
     /// `.a.b`
     Field(Vec<String>),
     /// `$x.a.b`

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::fmt::is_printable;
+
 pub(crate) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -25,10 +27,13 @@ pub(crate) fn js(text: &str) -> String {
             '\\' => out.push_str("\\\\"),
             '\'' => out.push_str("\\'"),
             '"' => out.push_str("\\\""),
-            '<' | '>' | '&' | '=' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+            '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => {
                 let _ = write!(out, "\\u{:04X}", u32::from(c));
             }
-            c => out.push(c),
+            c if c.is_ascii() || is_printable(c) => out.push(c),
+            c => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
         }
     }
     out

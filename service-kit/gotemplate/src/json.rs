@@ -4,117 +4,136 @@ use std::fmt::Write as _;
 
 use crate::value::Value;
 
-/// `value` as JSON; each line but the first begins with `prefix`.
-pub(crate) fn indent(prefix: &str, value: &Value) -> String {
-    let mut out = String::new();
-    write(&mut out, prefix, 0, value);
-    out
+/// `value` as JSON of at most `limit` bytes; each line but the first begins with `prefix`.
+///
+/// # Errors
+/// When it would be longer, or holds a number that JSON does not have.
+pub(crate) fn indent(prefix: &str, value: &Value, limit: usize) -> Result<String, String> {
+    let mut writer = Writer { out: String::new(), prefix, limit };
+    writer.value(0, value)?;
+    writer.check()?;
+    Ok(writer.out)
 }
 
-fn write(out: &mut String, prefix: &str, depth: usize, value: &Value) {
-    match value {
-        Value::Missing | Value::Nil => out.push_str("null"),
-        Value::Bool(b) => {
-            let _ = write!(out, "{b}");
-        }
-        Value::Int(n) | Value::Duration(n) => {
-            let _ = write!(out, "{n}");
-        }
-        Value::Uint(n) => {
-            let _ = write!(out, "{n}");
-        }
-        Value::Float(f) => out.push_str(&float(*f)),
-        Value::String(s) => string(out, s),
-        Value::Error(_) => out.push_str("{}"),
-        Value::List(items) => {
-            sequence(out, prefix, depth, '[', ']', items.iter(), |out, item| {
-                write(out, prefix, depth + 1, item);
-            });
-        }
-        Value::Map(map) => object(out, prefix, depth, map.entries.iter()),
-        Value::Struct(fields) => object(out, prefix, depth, fields.iter().map(|(k, v)| (k, v))),
-        Value::Header(headers) => {
-            let lists: Vec<_> = headers
-                .iter()
-                .map(|(k, v)| (k, Value::list(v.iter().map(|s| Value::String(s.clone())))))
-                .collect();
-            object(out, prefix, depth, lists.iter().map(|(k, v)| (*k, v)));
-        }
+struct Writer<'a> {
+    out: String,
+    prefix: &'a str,
+    limit: usize,
+}
+
+impl Writer<'_> {
+    fn check(&self) -> Result<(), String> {
+        if self.out.len() > self.limit { Err("the JSON is too long".to_owned()) } else { Ok(()) }
     }
-}
 
-fn object<'a>(
-    out: &mut String,
-    prefix: &str,
-    depth: usize,
-    entries: impl Iterator<Item = (&'a String, &'a Value)>,
-) {
-    sequence(out, prefix, depth, '{', '}', entries, |out, (key, value)| {
-        string(out, key);
-        out.push_str(": ");
-        write(out, prefix, depth + 1, value);
-    });
-}
+    fn value(&mut self, depth: usize, value: &Value) -> Result<(), String> {
+        match value {
+            Value::Missing | Value::Nil | Value::NilPointer => self.out.push_str("null"),
+            Value::Strings(items) if items.is_empty() => self.out.push_str("null"),
+            Value::Bool(b) => self.out.push_str(if *b { "true" } else { "false" }),
+            Value::Int(n) | Value::Duration(n) => self.out.push_str(&n.to_string()),
+            Value::Uint(n) => self.out.push_str(&n.to_string()),
+            Value::Byte(n) => self.out.push_str(&n.to_string()),
+            Value::Float(f) => self.out.push_str(&float(*f)?),
+            Value::String(text) => self.string(text),
+            Value::Error(_) => self.out.push_str("{}"),
+            Value::List(items) => {
+                self.sequence(depth, ('[', ']'), items.iter(), |writer, item| {
+                    writer.value(depth + 1, item)
+                })?;
+            }
+            Value::Strings(items) => {
+                self.sequence(depth, ('[', ']'), items.iter(), |writer, item| {
+                    writer.string(item);
+                    Ok(())
+                })?;
+            }
+            Value::Map(map) => {
+                self.object(depth, map.entries.iter().map(|(k, v)| (k, v.clone())))?;
+            }
+            Value::Struct(fields) => {
+                self.object(depth, fields.iter().map(|(k, v)| (k, v.clone())))?;
+            }
+            Value::Header(headers) => {
+                self.object(depth, headers.iter().map(|(k, v)| (k, Value::Strings(v.clone()))))?;
+            }
+        }
+        self.check()
+    }
 
-fn sequence<T>(
-    out: &mut String,
-    prefix: &str,
-    depth: usize,
-    open: char,
-    close: char,
-    items: impl Iterator<Item = T>,
-    mut item: impl FnMut(&mut String, T),
-) {
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.push_str(prefix);
-        out.extend(std::iter::repeat_n('\t', depth));
-    };
-    out.push(open);
-    let mut empty = true;
-    for value in items {
+    fn object<'v>(
+        &mut self,
+        depth: usize,
+        entries: impl Iterator<Item = (&'v String, Value)>,
+    ) -> Result<(), String> {
+        self.sequence(depth, ('{', '}'), entries, |writer, (key, value)| {
+            writer.string(key);
+            writer.out.push_str(": ");
+            writer.value(depth + 1, &value)
+        })
+    }
+
+    fn sequence<T>(
+        &mut self,
+        depth: usize,
+        (open, close): (char, char),
+        items: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.out.push(open);
+        let mut empty = true;
+        for item in items {
+            if !empty {
+                self.out.push(',');
+            }
+            empty = false;
+            self.line(depth + 1);
+            write(self, item)?;
+            self.check()?;
+        }
         if !empty {
-            out.push(',');
+            self.line(depth);
         }
-        empty = false;
-        line(out, depth + 1);
-        item(out, value);
+        self.out.push(close);
+        Ok(())
     }
-    if !empty {
-        line(out, depth);
+
+    fn line(&mut self, depth: usize) {
+        self.out.push('\n');
+        self.out.push_str(self.prefix);
+        self.out.extend(std::iter::repeat_n('\t', depth));
     }
-    out.push(close);
+
+    fn string(&mut self, text: &str) {
+        self.out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.out.push_str("\\\""),
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                '\u{8}' => self.out.push_str("\\b"),
+                '\u{c}' => self.out.push_str("\\f"),
+                '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    let _ = write!(self.out, "\\u{:04x}", u32::from(c));
+                }
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
 }
 
 /// Go's encoding: an exponent only below 1e-6 and from 1e21 on.
-fn float(f: f64) -> String {
+fn float(f: f64) -> Result<String, String> {
     if !f.is_finite() {
-        return "null".to_owned();
+        return Err(format!("json: unsupported value: {f}"));
     }
     let magnitude = f.abs();
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        let text = format!("{f:e}");
-        return text.replace("e-", "e~").replace('e', "e+").replace("e+~", "e-");
+    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
+        return Ok(format!("{f}"));
     }
-    format!("{f}")
-}
-
-fn string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    let text = format!("{f:e}");
+    Ok(if text.contains("e-") { text } else { text.replace('e', "e+") })
 }

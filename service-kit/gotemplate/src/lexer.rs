@@ -1,23 +1,33 @@
 //! Template text to tokens.
 
-/// A token; `space` tokens matter because `.a .b` is two operands and `.a.b` is one.
+mod literal;
+
+pub(crate) use literal::number;
+
+use std::fmt;
+
+/// A token. Space is one: `.a .b` is two operands and `.a.b` is one.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Token {
+pub(crate) enum Token<'a> {
     /// Outside of delimiters.
-    Text(String),
+    Text(&'a str),
+    /// `{{`
     Open,
+    /// `}}`
     Close,
     Space,
     Dot,
-    /// `.name`
-    Field(String),
+    /// `.name`, without the dot.
+    Field(&'a str),
     /// `$` or `$name`
-    Variable(String),
-    Identifier(String),
+    Variable(&'a str),
+    /// A word: keyword, constant or function.
+    Word(&'a str),
     /// A string or raw string, unquoted.
     String(String),
-    Char(char),
-    Number(String),
+    /// A character constant's code.
+    Char(u32),
+    Number(&'a str),
     Pipe,
     Comma,
     Declare,
@@ -26,83 +36,142 @@ pub(crate) enum Token {
     RightParen,
 }
 
-/// The tokens of `text`, each with its line.
-pub(crate) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, (usize, String)> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    let mut trim_next = false;
-    loop {
-        let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
-        let Some(open) = rest.find("{{") else {
-            push_text(&mut out, rest, trim_next, false, line);
-            return Ok(out);
-        };
-        let mut inside = &rest[open + 2..];
-        let trims = inside.strip_prefix('-').filter(|r| r.starts_with(is_space));
-        push_text(&mut out, &rest[..open], trim_next, trims.is_some(), line);
-        if let Some(after) = trims {
-            inside = after;
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:.20?}"),
+            Self::String(text) => write!(f, "{text:.20?}"),
+            Self::Field(name) => write!(f, "<.{name}>"),
+            Self::Variable(text) | Self::Word(text) | Self::Number(text) => write!(f, "<{text}>"),
+            Self::Open => f.write_str("{{"),
+            Self::Close => f.write_str("}}"),
+            Self::Space => f.write_str("space"),
+            Self::Dot => f.write_str("<.>"),
+            Self::Char(_) => f.write_str("character"),
+            Self::Pipe => f.write_str("|"),
+            Self::Comma => f.write_str(","),
+            Self::Declare => f.write_str(":="),
+            Self::Assign => f.write_str("="),
+            Self::LeftParen => f.write_str("("),
+            Self::RightParen => f.write_str(")"),
         }
-        let line = 1 + text[..text.len() - inside.len()].matches('\n').count();
-        let trimmed = inside.trim_start_matches(is_space);
-        let lead = if trims.is_some() { trimmed } else { inside };
-        if let Some(comment) = lead.strip_prefix("/*") {
-            let Some(end) = comment.find("*/") else {
-                return Err((line, "unclosed comment".to_owned()));
-            };
-            let after = &comment[end + 2..];
-            (rest, trim_next) = close(after)
-                .ok_or_else(|| (line, "comment ends before closing delimiter".to_owned()))?;
-            continue;
-        }
-        let mut lexer = Action { text: inside, line, out: &mut out };
-        (rest, trim_next) = lexer.run()?;
     }
 }
 
-fn is_space(c: char) -> bool {
+/// What is wrong, and in which line.
+pub(crate) type LexError = (usize, String);
+
+/// The tokens of `text`, each with its line.
+pub(crate) fn tokens(text: &str) -> Result<Vec<(Token<'_>, usize)>, LexError> {
+    let mut lexer = Lexer { rest: text, line: 1, parens: 0, out: Vec::new() };
+    lexer.run()?;
+    Ok(lexer.out)
+}
+
+/// What Go's templates trim and take as space between operands.
+pub(crate) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n')
 }
 
-fn push_text(
-    out: &mut Vec<(Token, usize)>,
-    text: &str,
-    trim_start: bool,
-    trim_end: bool,
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+struct Lexer<'a> {
+    rest: &'a str,
     line: usize,
-) {
-    let text = if trim_start { text.trim_start_matches(is_space) } else { text };
-    let text = if trim_end { text.trim_end_matches(is_space) } else { text };
-    if !text.is_empty() {
-        out.push((Token::Text(text.to_owned()), line));
-    }
+    /// Parentheses open in this action.
+    parens: usize,
+    out: Vec<(Token<'a>, usize)>,
 }
 
-/// What follows `}}` or ` -}}` at the start of `text`, and whether it trims.
-fn close(text: &str) -> Option<(&str, bool)> {
-    if let Some(rest) = text.strip_prefix("}}") {
-        return Some((rest, false));
-    }
-    text.strip_prefix(is_space).and_then(|t| t.strip_prefix("-}}")).map(|rest| (rest, true))
-}
-
-/// The tokens between delimiters.
-struct Action<'a, 'b> {
-    text: &'a str,
-    line: usize,
-    out: &'b mut Vec<(Token, usize)>,
-}
-
-impl<'a> Action<'a, '_> {
-    fn run(&mut self) -> Result<(&'a str, bool), (usize, String)> {
-        self.push(Token::Open);
+impl<'a> Lexer<'a> {
+    fn run(&mut self) -> Result<(), LexError> {
+        let mut trim = false;
         loop {
-            if let Some(end) = close(self.text) {
-                self.push(Token::Close);
-                return Ok(end);
+            let open = self.rest.find("{{");
+            let text = self.take(open.unwrap_or(self.rest.len()));
+            let trims_before = starts_with_trim(self.rest.strip_prefix("{{").unwrap_or(""));
+            self.text(text, trim, trims_before);
+            if open.is_none() {
+                return Ok(());
             }
-            let Some(c) = self.text.chars().next() else {
-                return Err((self.line, "unclosed action".to_owned()));
+            let line = self.line;
+            self.take(2);
+            if trims_before {
+                self.take(2);
+            }
+            trim = match self.comment()? {
+                Some(trim) => trim,
+                None => {
+                    self.out.push((Token::Open, line));
+                    self.action()?
+                }
+            };
+        }
+    }
+
+    /// Takes `bytes` of the rest; counts lines.
+    fn take(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        self.line += taken.bytes().filter(|b| *b == b'\n').count();
+        self.rest = rest;
+        taken
+    }
+
+    fn push(&mut self, token: Token<'a>) {
+        self.out.push((token, self.line));
+    }
+
+    fn text(&mut self, text: &'a str, trim_start: bool, trim_end: bool) {
+        let text = if trim_start { text.trim_start_matches(is_space) } else { text };
+        let text = if trim_end { text.trim_end_matches(is_space) } else { text };
+        if !text.is_empty() {
+            self.push(Token::Text(text));
+        }
+    }
+
+    /// Skips a comment, which must fill its delimiters; whether it trims what follows.
+    fn comment(&mut self) -> Result<Option<bool>, LexError> {
+        if !self.rest.starts_with("/*") {
+            return Ok(None);
+        }
+        let Some(end) = self.rest.find("*/") else {
+            return self.fail("unclosed comment");
+        };
+        self.take(end + 2);
+        match self.close() {
+            Some(trim) => Ok(Some(trim)),
+            None => self.fail("comment ends before closing delimiter"),
+        }
+    }
+
+    /// Takes `}}` or ` -}}`; whether it trims.
+    fn close(&mut self) -> Option<bool> {
+        if self.rest.starts_with("}}") {
+            self.take(2);
+            return Some(false);
+        }
+        if ends_with_trim(self.rest) {
+            self.take(4);
+            return Some(true);
+        }
+        None
+    }
+
+    /// The tokens up to the closing delimiter; whether that trims.
+    fn action(&mut self) -> Result<bool, LexError> {
+        self.parens = 0;
+        loop {
+            if let Some(trim) = self.close() {
+                if self.parens > 0 {
+                    return self.fail("unclosed left paren");
+                }
+                self.push(Token::Close);
+                return Ok(trim);
+            }
+            let Some(c) = self.rest.chars().next() else {
+                return self.fail("unclosed action");
             };
             match c {
                 c if is_space(c) => self.space(),
@@ -111,174 +180,147 @@ impl<'a> Action<'a, '_> {
                 '\'' => self.char()?,
                 '|' => self.one(Token::Pipe),
                 ',' => self.one(Token::Comma),
-                '(' => self.one(Token::LeftParen),
-                ')' => self.one(Token::RightParen),
                 '=' => self.one(Token::Assign),
-                ':' if self.text.starts_with(":=") => {
-                    self.skip(2);
+                ':' if self.rest.starts_with(":=") => {
+                    self.take(2);
                     self.push(Token::Declare);
                 }
-                '$' => {
-                    self.skip(1);
-                    let name = format!("${}", self.word());
-                    self.push(Token::Variable(name));
+                '(' => {
+                    self.parens += 1;
+                    self.one(Token::LeftParen);
                 }
-                '.' if !self.digit_at(1) => {
-                    self.skip(1);
-                    let name = self.word();
-                    self.push(if name.is_empty() { Token::Dot } else { Token::Field(name) });
+                ')' => {
+                    let Some(parens) = self.parens.checked_sub(1) else {
+                        return self.fail("unexpected right paren");
+                    };
+                    self.parens = parens;
+                    self.one(Token::RightParen);
                 }
-                '0'..='9' | '.' | '+' | '-' => self.number()?,
-                c if c == '_' || c.is_alphabetic() => {
-                    let name = self.word();
-                    self.push(Token::Identifier(name));
+                '0'..='9' | '+' | '-' => self.number()?,
+                '.' if self.rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
+                '.' | '$' => self.name(c)?,
+                c if is_word(c) => {
+                    let word = self.word(0)?;
+                    self.push(Token::Word(word));
                 }
-                c => return Err((self.line, format!("unexpected {c:?} in action"))),
+                c => return self.fail(format!("unexpected {c:?} in command")),
             }
         }
     }
 
-    fn push(&mut self, token: Token) {
-        self.out.push((token, self.line));
+    fn fail<T>(&self, message: impl Into<String>) -> Result<T, LexError> {
+        Err((self.line, message.into()))
     }
 
-    fn skip(&mut self, bytes: usize) {
-        self.text = &self.text[bytes..];
-    }
-
-    fn one(&mut self, token: Token) {
-        self.skip(1);
+    fn one(&mut self, token: Token<'a>) {
+        self.take(1);
         self.push(token);
-    }
-
-    fn digit_at(&self, index: usize) -> bool {
-        self.text.as_bytes().get(index).is_some_and(u8::is_ascii_digit)
     }
 
     /// A run of blanks; the last one stays when it belongs to ` -}}`.
     fn space(&mut self) {
-        let rest = self.text.trim_start_matches(is_space);
-        let run = self.text.len() - rest.len();
-        self.line += self.text[..run].matches('\n').count();
-        let keep = usize::from(rest.starts_with("-}}"));
+        let run = self.rest.len() - self.rest.trim_start_matches(is_space).len();
+        let keep = usize::from(ends_with_trim(&self.rest[run - 1..]));
         if run > keep {
             self.push(Token::Space);
+            self.take(run - keep);
         }
-        self.skip(run - keep);
     }
 
-    fn word(&mut self) -> String {
-        let end =
-            self.text.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(self.text.len());
-        let word = self.text[..end].to_owned();
-        self.skip(end);
-        word
-    }
-
-    fn number(&mut self) -> Result<(), (usize, String)> {
-        let mut end = usize::from(self.text.starts_with(['+', '-']));
-        let bytes = self.text.as_bytes();
-        let hex = self.text[end..].starts_with("0x") || self.text[end..].starts_with("0X");
-        while let Some(b) = bytes.get(end) {
-            let exponent_sign = b"+-".contains(b)
-                && end > 0
-                && (if hex {
-                    b"pP".contains(&bytes[end - 1])
-                } else {
-                    b"eE".contains(&bytes[end - 1])
-                });
-            if !(b.is_ascii_alphanumeric() || *b == b'.' || *b == b'_' || exponent_sign) {
-                break;
+    /// `prefix` bytes and the letters and digits after them; a space, an operator or a delimiter
+    /// must follow.
+    fn word(&mut self, prefix: usize) -> Result<&'a str, LexError> {
+        let letters = &self.rest[prefix..];
+        let length = letters.find(|c| !is_word(c)).unwrap_or(letters.len());
+        let word = self.take(prefix + length);
+        match self.rest.chars().next() {
+            Some(c) if !is_space(c) && !".,|:)(".contains(c) && !self.rest.starts_with("}}") => {
+                self.fail(format!("bad character {c:?} after {word:?}"))
             }
-            end += 1;
+            _ => Ok(word),
         }
-        let text = self.text[..end].to_owned();
-        if !text.bytes().any(|b| b.is_ascii_digit()) {
-            return Err((self.line, format!("bad number syntax: {text:?}")));
+    }
+
+    /// `.`, `.name`, `$` or `$name`.
+    fn name(&mut self, first: char) -> Result<(), LexError> {
+        let name = self.word(1)?;
+        self.push(match (first, &name[1..]) {
+            ('$', _) => Token::Variable(name),
+            (_, "") => Token::Dot,
+            (_, field) => Token::Field(field),
+        });
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), LexError> {
+        let length = literal::number_length(self.rest);
+        let text = self.take(length);
+        if text.ends_with('i') || self.rest.starts_with(['+', '-']) {
+            return self.fail(format!("not supported yet: complex number {text}"));
         }
-        self.skip(end);
+        if self.rest.starts_with(is_word) {
+            return self.fail(format!("bad number syntax: {text:?}"));
+        }
         self.push(Token::Number(text));
         Ok(())
     }
 
-    fn string(&mut self) -> Result<(), (usize, String)> {
-        let mut out = String::new();
-        let mut chars = self.text[1..].chars();
-        loop {
-            match chars.next() {
-                Some('"') => break,
-                Some('\\') => out.push(
-                    unescape(&mut chars, '"')
-                        .ok_or_else(|| (self.line, "bad escape in quoted string".to_owned()))?,
-                ),
-                None | Some('\n') => {
-                    return Err((self.line, "unterminated quoted string".to_owned()));
+    fn string(&mut self) -> Result<(), LexError> {
+        let mut escaped = false;
+        let mut end = None;
+        for (at, c) in self.rest.char_indices().skip(1) {
+            match c {
+                '\n' => break,
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => {
+                    end = Some(at);
+                    break;
                 }
-                Some(c) => out.push(c),
+                _ => {}
             }
         }
-        self.text = chars.as_str();
-        self.push(Token::String(out));
-        Ok(())
-    }
-
-    fn raw_string(&mut self) -> Result<(), (usize, String)> {
-        let inside = &self.text[1..];
-        let end = inside
-            .find('`')
-            .ok_or_else(|| (self.line, "unterminated raw quoted string".to_owned()))?;
-        let text = inside[..end].to_owned();
+        let Some(end) = end else { return self.fail("unterminated quoted string") };
+        let inside = &self.rest[1..end];
+        let Some(text) = literal::unquote(inside) else {
+            return self.fail(format!("invalid escape in \"{inside}\""));
+        };
+        self.take(end + 1);
         self.push(Token::String(text));
-        self.line += inside[..end].matches('\n').count();
-        self.text = &inside[end + 1..];
         Ok(())
     }
 
-    fn char(&mut self) -> Result<(), (usize, String)> {
-        let bad = || (self.line, "malformed character constant".to_owned());
-        let mut chars = self.text[1..].chars();
-        let c = match chars.next() {
-            Some('\\') => unescape(&mut chars, '\'').ok_or_else(bad)?,
-            Some('\'' | '\n') | None => return Err(bad()),
-            Some(c) => c,
+    fn raw_string(&mut self) -> Result<(), LexError> {
+        let Some(end) = self.rest[1..].find('`') else {
+            return self.fail("unterminated raw quoted string");
+        };
+        let token = Token::String(self.rest[1..=end].replace('\r', ""));
+        self.push(token);
+        self.take(end + 2);
+        Ok(())
+    }
+
+    fn char(&mut self) -> Result<(), LexError> {
+        let mut chars = self.rest[1..].chars();
+        let Some(code) = literal::unquote_char(&mut chars) else {
+            return self.fail("malformed character constant");
         };
         if chars.next() != Some('\'') {
-            return Err(bad());
+            return self.fail("malformed character constant");
         }
-        self.text = chars.as_str();
-        self.push(Token::Char(c));
+        let length = self.rest.len() - chars.as_str().len();
+        self.take(length);
+        self.push(Token::Char(code));
         Ok(())
     }
 }
 
-/// The character of an escape whose backslash was read. Bytes above 0x7f (`\xff`) have no place in
-/// Rust's strings and are refused.
-fn unescape(chars: &mut std::str::Chars<'_>, quote: char) -> Option<char> {
-    let hex = |chars: &mut std::str::Chars<'_>, digits: usize| {
-        let text: String = chars.by_ref().take(digits).collect();
-        if text.len() != digits {
-            return None;
-        }
-        u32::from_str_radix(&text, 16).ok()
-    };
-    Some(match chars.next()? {
-        'a' => '\u{7}',
-        'b' => '\u{8}',
-        'f' => '\u{c}',
-        'n' => '\n',
-        'r' => '\r',
-        't' => '\t',
-        'v' => '\u{b}',
-        '\\' => '\\',
-        c if c == quote => c,
-        'x' => hex(chars, 2).filter(|n| *n < 0x80).and_then(char::from_u32)?,
-        'u' => hex(chars, 4).and_then(char::from_u32)?,
-        'U' => hex(chars, 8).and_then(char::from_u32)?,
-        c @ '0'..='7' => {
-            let text: String = std::iter::once(c).chain(chars.by_ref().take(2)).collect();
-            let code = u32::from_str_radix(&text, 8).ok().filter(|n| text.len() == 3 && *n < 0x80);
-            code.and_then(char::from_u32)?
-        }
-        _ => return None,
-    })
+/// Whether `text`, right after `{{`, begins with a trim marker: `-` and a space.
+fn starts_with_trim(text: &str) -> bool {
+    text.strip_prefix('-').is_some_and(|t| t.starts_with(is_space))
+}
+
+/// Whether `text` begins with ` -}}`.
+fn ends_with_trim(text: &str) -> bool {
+    text.strip_prefix(is_space).is_some_and(|t| t.starts_with("-}}"))
 }

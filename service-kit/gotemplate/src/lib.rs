@@ -6,12 +6,12 @@
 mod ast;
 mod escape;
 mod exec;
+mod fmt;
 mod functions;
 mod json;
 mod lexer;
 mod parser;
 mod value;
-mod verbs;
 
 pub use exec::{ExecError, Output};
 pub use functions::Functions;

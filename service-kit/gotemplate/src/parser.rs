@@ -1,10 +1,12 @@
 //! Tokens to a tree, as Go's `text/template/parse` does.
 
+mod pipeline;
+
 use std::collections::HashMap;
 
 use thiserror::Error;
 
-use crate::ast::{Branch, Command, Expr, Node, Pipeline, Tree};
+use crate::ast::{Branch, Node, Tree};
 use crate::functions::Functions;
 use crate::lexer::{Token, tokens};
 
@@ -21,7 +23,9 @@ pub struct ParseError {
     pub message: String,
 }
 
-pub(crate) fn parse(text: &str, functions: &Functions) -> Result<Tree, ParseError> {
+type Result<T> = std::result::Result<T, ParseError>;
+
+pub(crate) fn parse(text: &str, functions: &Functions) -> Result<Tree> {
     if text.len() > crate::Template::MAX_LEN {
         return Err(ParseError { line: 1, message: "longer than 64 KiB".to_owned() });
     }
@@ -30,15 +34,15 @@ pub(crate) fn parse(text: &str, functions: &Functions) -> Result<Tree, ParseErro
         tokens,
         at: 0,
         functions: *functions,
-        variables: vec!["$".to_owned()],
+        variables: vec!["$"],
         defined: HashMap::new(),
         depth: 0,
         loops: 0,
     };
     let (root, end) = parser.list(true)?;
     match end {
-        End::Text => Ok(Tree { root, defined: parser.defined }),
-        End::End => Err(parser.error("unexpected {{end}}")),
+        End::OfText => Ok(Tree { root, defined: parser.defined }),
+        End::Closed => Err(parser.error("unexpected {{end}}")),
         End::Else => Err(parser.error("unexpected {{else}}")),
     }
 }
@@ -46,60 +50,68 @@ pub(crate) fn parse(text: &str, functions: &Functions) -> Result<Tree, ParseErro
 /// What ended a list of nodes.
 #[derive(PartialEq)]
 enum End {
-    Text,
-    End,
+    OfText,
+    Closed,
+    /// The word was read, what follows it was not.
     Else,
 }
 
-struct Parser {
-    tokens: Vec<(Token, usize)>,
+/// An error ends the parse: what the fields hold after one does not matter.
+struct Parser<'a> {
+    tokens: Vec<(Token<'a>, usize)>,
     at: usize,
     functions: Functions,
     /// Names in scope, inner last.
-    variables: Vec<String>,
+    variables: Vec<&'a str>,
     defined: HashMap<String, Vec<Node>>,
     depth: usize,
+    /// Bodies of `range` around here.
     loops: usize,
 }
 
-impl Parser {
+impl<'a> Parser<'a> {
     fn error(&self, message: impl Into<String>) -> ParseError {
-        let line = self.tokens.get(self.at.min(self.tokens.len().saturating_sub(1)));
-        ParseError { line: line.map_or(1, |(_, l)| *l), message: message.into() }
+        let read = self.at.saturating_sub(1).min(self.tokens.len().saturating_sub(1));
+        let line = self.tokens.get(read).map_or(1, |(_, line)| *line);
+        ParseError { line, message: message.into() }
     }
 
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at).map(|(t, _)| t)
+    fn peek(&self) -> Option<&Token<'a>> {
+        self.tokens.get(self.at).map(|(token, _)| token)
     }
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<Token<'a>> {
         let token = self.peek().cloned();
         self.at += 1;
         token
     }
 
-    fn spaces(&mut self) {
+    fn skip_space(&mut self) {
         while self.peek() == Some(&Token::Space) {
             self.at += 1;
         }
     }
 
-    fn expect_close(&mut self, what: &str) -> Result<(), ParseError> {
-        self.spaces();
-        match self.next() {
+    fn next_after_space(&mut self) -> Option<Token<'a>> {
+        self.skip_space();
+        self.next()
+    }
+
+    fn expect_close(&mut self, what: &str) -> Result<()> {
+        match self.next_after_space() {
             Some(Token::Close) => Ok(()),
             other => Err(self.unexpected(other.as_ref(), what)),
         }
     }
 
-    fn unexpected(&self, token: Option<&Token>, what: &str) -> ParseError {
+    fn unexpected(&self, token: Option<&Token<'_>>, what: &str) -> ParseError {
         match token {
-            None => self.error(format!("unexpected end of the template in {what}")),
-            Some(token) => self.error(format!("unexpected {token:?} in {what}")),
+            None => self.error(format!("the template ends in {what}")),
+            Some(token) => self.error(format!("unexpected {token} in {what}")),
         }
     }
 
-    fn enter(&mut self) -> Result<(), ParseError> {
+    fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             Err(self.error("nested deeper than 100 levels"))
@@ -108,121 +120,111 @@ impl Parser {
         }
     }
 
-    /// Nodes up to `{{end}}`, `{{else…` (left right after the word) or the end of the text.
-    fn list(&mut self, top: bool) -> Result<(Vec<Node>, End), ParseError> {
+    /// Nodes up to `{{end}}`, `{{else` or the end of the text.
+    fn list(&mut self, top: bool) -> Result<(Vec<Node>, End)> {
         let mut nodes = Vec::new();
         while let Some(token) = self.next() {
-            if let Token::Text(text) = token {
-                nodes.push(Node::Text(text));
-                continue;
-            }
-            self.spaces();
-            if let Some(Token::Identifier(word)) = self.peek() {
-                let word = word.clone();
-                match word.as_str() {
-                    "end" => {
-                        self.at += 1;
-                        self.expect_close("end")?;
-                        return Ok((nodes, End::End));
+            match token {
+                Token::Text(text) => nodes.push(Node::Text(text.to_owned())),
+                Token::Open => {
+                    self.skip_space();
+                    let word = match self.peek() {
+                        Some(Token::Word(word)) => *word,
+                        _ => "",
+                    };
+                    self.at += 1;
+                    match word {
+                        "end" => {
+                            self.expect_close("end")?;
+                            return Ok((nodes, End::Closed));
+                        }
+                        "else" => return Ok((nodes, End::Else)),
+                        "define" if top => self.define()?,
+                        word => nodes.push(self.action(word)?),
                     }
-                    "else" => {
-                        self.at += 1;
-                        return Ok((nodes, End::Else));
-                    }
-                    _ => {}
                 }
-                if let Some(node) = self.keyword(&word, top)? {
-                    nodes.extend(node);
-                    continue;
-                }
+                other => return Err(self.unexpected(Some(&other), "input")),
             }
-            let pipeline = self.pipeline("command", &Token::Close)?;
-            nodes.push(Node::Action(pipeline));
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, End::OfText))
     }
 
-    /// The node of a keyword (`Some(None)` for a definition); `None` when `word` is no keyword.
-    fn keyword(&mut self, word: &str, top: bool) -> Result<Option<Option<Node>>, ParseError> {
-        let before = self.at;
-        self.at += 1;
-        let node = match word {
-            "if" => Node::If(self.branch("if")?),
-            "with" => Node::With(self.branch("with")?),
-            "range" => {
-                self.loops += 1;
-                let branch = self.branch("range");
-                self.loops -= 1;
-                Node::Range(branch?)
-            }
+    /// The action that begins with `word` (already read).
+    fn action(&mut self, word: &str) -> Result<Node> {
+        match word {
+            "if" => Ok(Node::If(self.branch("if")?)),
+            "with" => Ok(Node::With(self.branch("with")?)),
+            "range" => Ok(Node::Range(self.branch("range")?)),
             "break" | "continue" => {
+                self.expect_close(word)?;
                 if self.loops == 0 {
                     return Err(self.error(format!("{{{{{word}}}}} outside {{{{range}}}}")));
                 }
-                self.expect_close(word)?;
-                if word == "break" { Node::Break } else { Node::Continue }
+                Ok(if word == "break" { Node::Break } else { Node::Continue })
             }
-            "template" => self.template()?,
-            "define" if top => {
-                self.define()?;
-                return Ok(Some(None));
-            }
-            "block" => self.block()?,
+            "template" => self.template(),
+            "block" => self.block(),
             _ => {
-                self.at = before;
-                return Ok(None);
+                self.at -= 1;
+                Ok(Node::Action(self.pipeline("command", &Token::Close)?))
             }
-        };
-        Ok(Some(Some(node)))
+        }
     }
 
     /// Pipeline, then, `else …`, `end` of if, with and range.
-    fn branch(&mut self, what: &str) -> Result<Branch, ParseError> {
+    fn branch(&mut self, what: &str) -> Result<Branch> {
         self.enter()?;
         let scope = self.variables.len();
         let pipeline = self.pipeline(what, &Token::Close)?;
+        let in_loop = usize::from(what == "range");
+        self.loops += in_loop;
         let (then, end) = self.list(false)?;
-        let otherwise = if end == End::Else { self.otherwise(what)? } else { Vec::new() };
-        if end == End::Text {
-            return Err(self.error(format!("{what} has no {{{{end}}}}")));
-        }
+        self.loops -= in_loop;
+        let otherwise = match end {
+            End::Closed => Vec::new(),
+            End::Else => self.otherwise(what)?,
+            End::OfText => return Err(self.error(format!("{{{{{what}}}}} has no {{{{end}}}}"))),
+        };
         self.variables.truncate(scope);
         self.depth -= 1;
         Ok(Branch { pipeline, then, otherwise })
     }
 
-    fn otherwise(&mut self, what: &str) -> Result<Vec<Node>, ParseError> {
-        self.spaces();
+    /// What follows `{{else`. `{{else if …}}` and `{{else with …}}` share the `{{end}}`.
+    fn otherwise(&mut self, what: &str) -> Result<Vec<Node>> {
+        self.skip_space();
         match self.peek() {
-            // `{{else if …}}` and `{{else with …}}` share the `{{end}}`.
-            Some(Token::Identifier(word)) if word == what && what != "range" => {
+            Some(Token::Word("if")) if what == "if" => {
                 self.at += 1;
-                let branch = self.branch(what)?;
-                Ok(vec![if what == "if" { Node::If(branch) } else { Node::With(branch) }])
+                Ok(vec![Node::If(self.branch("if")?)])
+            }
+            Some(Token::Word("with")) if what == "with" => {
+                self.at += 1;
+                Ok(vec![Node::With(self.branch("with")?)])
             }
             _ => {
                 self.expect_close("else")?;
-                let (nodes, end) = self.list(false)?;
-                match end {
-                    End::End => Ok(nodes),
-                    End::Else => Err(self.error("expected {{end}}, found {{else}}")),
-                    End::Text => Err(self.error(format!("{what} has no {{{{end}}}}"))),
+                match self.list(false)? {
+                    (nodes, End::Closed) => Ok(nodes),
+                    (_, End::Else) => Err(self.error("expected {{end}}; found {{else}}")),
+                    (_, End::OfText) => {
+                        Err(self.error(format!("{{{{{what}}}}} has no {{{{end}}}}")))
+                    }
                 }
             }
         }
     }
 
-    fn name(&mut self, what: &str) -> Result<String, ParseError> {
-        self.spaces();
-        match self.next() {
+    fn name(&mut self, what: &str) -> Result<String> {
+        match self.next_after_space() {
             Some(Token::String(name)) => Ok(name),
             other => Err(self.unexpected(other.as_ref(), what)),
         }
     }
 
-    fn template(&mut self) -> Result<Node, ParseError> {
+    fn template(&mut self) -> Result<Node> {
         let name = self.name("template clause")?;
-        self.spaces();
+        self.skip_space();
         if self.peek() == Some(&Token::Close) {
             self.at += 1;
             return Ok(Node::Template { name, argument: None });
@@ -231,215 +233,45 @@ impl Parser {
         Ok(Node::Template { name, argument: Some(argument) })
     }
 
-    fn define(&mut self) -> Result<(), ParseError> {
+    fn define(&mut self) -> Result<()> {
         let name = self.name("define clause")?;
         self.expect_close("define clause")?;
         self.body_of(name)
     }
 
-    fn block(&mut self) -> Result<Node, ParseError> {
+    fn block(&mut self) -> Result<Node> {
         let name = self.name("block clause")?;
         let argument = self.pipeline("block clause", &Token::Close)?;
         self.body_of(name.clone())?;
         Ok(Node::Template { name, argument: Some(argument) })
     }
 
-    /// The body of a definition: it sees only its own variables.
-    fn body_of(&mut self, name: String) -> Result<(), ParseError> {
+    /// The body of a definition: it sees only its own variables. One without text gives way to
+    /// another of its name; two with text contradict each other.
+    fn body_of(&mut self, name: String) -> Result<()> {
         self.enter()?;
-        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let variables = std::mem::replace(&mut self.variables, vec!["$"]);
         let loops = std::mem::take(&mut self.loops);
         let (nodes, end) = self.list(false)?;
-        if end != End::End {
+        if end != End::Closed {
             return Err(self.error(format!("template {name:?} has no {{{{end}}}}")));
         }
         (self.variables, self.loops) = (variables, loops);
         self.depth -= 1;
-        self.defined.insert(name, nodes);
+        match self.defined.get(&name) {
+            Some(other) if !is_blank(other) => {
+                if !is_blank(&nodes) {
+                    return Err(self.error(format!("multiple definition of template {name:?}")));
+                }
+            }
+            _ => {
+                self.defined.insert(name, nodes);
+            }
+        }
         Ok(())
-    }
-
-    /// `[$a[, $b] :=|=] command {| command}` up to and with `end`.
-    fn pipeline(&mut self, what: &str, end: &Token) -> Result<Pipeline, ParseError> {
-        self.enter()?;
-        self.spaces();
-        let (variables, assign) = self.declaration(what)?;
-        let mut commands = Vec::new();
-        loop {
-            self.spaces();
-            match self.peek() {
-                Some(token) if token == end => {
-                    self.at += 1;
-                    break;
-                }
-                Some(Token::Pipe) if !commands.is_empty() => self.at += 1,
-                _ if commands.is_empty() => {}
-                other => return Err(self.unexpected(other, what)),
-            }
-            commands.push(self.command(what)?);
-        }
-        if commands.is_empty() {
-            return Err(self.error(format!("missing value for {what}")));
-        }
-        let literal = |e: &Expr| {
-            matches!(
-                e,
-                Expr::Bool(_)
-                    | Expr::Int(_)
-                    | Expr::Uint(_)
-                    | Expr::Float(_)
-                    | Expr::String(_)
-                    | Expr::Nil
-                    | Expr::Dot
-            )
-        };
-        if commands.iter().skip(1).any(|c| literal(&c.head)) {
-            return Err(self.error("non executable command in pipeline"));
-        }
-        if !assign {
-            self.variables.extend(variables.iter().cloned());
-        }
-        self.depth -= 1;
-        Ok(Pipeline { variables, assign, commands })
-    }
-
-    fn declaration(&mut self, what: &str) -> Result<(Vec<String>, bool), ParseError> {
-        let start = self.at;
-        let mut names = Vec::new();
-        loop {
-            self.spaces();
-            let Some(Token::Variable(name)) = self.next() else { break };
-            names.push(name);
-            self.spaces();
-            match self.next() {
-                Some(Token::Comma) if what == "range" && names.len() == 1 => {}
-                Some(Token::Comma) => {
-                    return Err(self.error(format!("too many declarations in {what}")));
-                }
-                Some(Token::Declare) => return Ok((names, false)),
-                Some(Token::Assign) => {
-                    if let Some(name) = names.iter().find(|n| !self.variables.contains(n)) {
-                        return Err(self.error(format!("undefined variable {name:?}")));
-                    }
-                    return Ok((names, true));
-                }
-                _ => break,
-            }
-        }
-        self.at = start;
-        Ok((Vec::new(), false))
-    }
-
-    fn command(&mut self, what: &str) -> Result<Command, ParseError> {
-        let mut operands = Vec::new();
-        loop {
-            self.spaces();
-            match self.peek() {
-                None | Some(Token::Close | Token::RightParen | Token::Pipe) => break,
-                _ => operands.push(self.operand(what)?),
-            }
-            match self.peek() {
-                Some(Token::Space | Token::Close | Token::RightParen | Token::Pipe) => {}
-                other => return Err(self.unexpected(other, "operand")),
-            }
-        }
-        let mut operands = operands.into_iter();
-        match operands.next() {
-            Some(head) => Ok(Command { head, arguments: operands.collect() }),
-            None => Err(self.error(format!("missing value for {what}"))),
-        }
-    }
-
-    fn operand(&mut self, what: &str) -> Result<Expr, ParseError> {
-        let term = self.term(what)?;
-        let mut fields = Vec::new();
-        while let Some(Token::Field(name)) = self.peek() {
-            fields.push(name.clone());
-            self.at += 1;
-        }
-        if fields.is_empty() {
-            return Ok(term);
-        }
-        match term {
-            Expr::Field(mut names) => {
-                names.append(&mut fields);
-                Ok(Expr::Field(names))
-            }
-            Expr::Variable(name, _) => Ok(Expr::Variable(name, fields)),
-            Expr::Bool(_)
-            | Expr::Int(_)
-            | Expr::Uint(_)
-            | Expr::Float(_)
-            | Expr::String(_)
-            | Expr::Nil
-            | Expr::Dot => Err(self.error("unexpected . after term")),
-            term => Ok(Expr::Chain(Box::new(term), fields)),
-        }
-    }
-
-    fn term(&mut self, what: &str) -> Result<Expr, ParseError> {
-        match self.next() {
-            Some(Token::Identifier(name)) => match name.as_str() {
-                "true" => Ok(Expr::Bool(true)),
-                "false" => Ok(Expr::Bool(false)),
-                "nil" => Ok(Expr::Nil),
-                name => match self.functions.find(name) {
-                    Some(function) => Ok(Expr::Function(function)),
-                    None => Err(self.error(format!("function {name:?} not defined"))),
-                },
-            },
-            Some(Token::Dot) => Ok(Expr::Dot),
-            Some(Token::Field(name)) => Ok(Expr::Field(vec![name])),
-            Some(Token::Variable(name)) => {
-                if !self.variables.contains(&name) {
-                    return Err(self.error(format!("undefined variable {name:?}")));
-                }
-                Ok(Expr::Variable(name, Vec::new()))
-            }
-            Some(Token::String(text)) => Ok(Expr::String(text)),
-            Some(Token::Char(c)) => Ok(Expr::Int(i64::from(u32::from(c)))),
-            Some(Token::Number(text)) => {
-                number(&text).ok_or_else(|| self.error(format!("bad number syntax: {text:?}")))
-            }
-            Some(Token::LeftParen) => {
-                let pipeline = self.pipeline("parenthesized pipeline", &Token::RightParen)?;
-                if !pipeline.variables.is_empty() && !pipeline.assign {
-                    let keep = self.variables.len() - pipeline.variables.len();
-                    self.variables.truncate(keep);
-                }
-                Ok(Expr::Pipeline(Box::new(pipeline)))
-            }
-            other => Err(self.unexpected(other.as_ref(), what)),
-        }
     }
 }
 
-/// A number constant with the kind that Go gives it: a float when it looks like one.
-fn number(text: &str) -> Option<Expr> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let plain = digits.replace('_', "").to_ascii_lowercase();
-    let radix = match plain.get(..2) {
-        Some("0x") => 16,
-        Some("0o") => 8,
-        Some("0b") => 2,
-        _ => 10,
-    };
-    let integer = match radix {
-        10 if plain.len() > 1 && plain.starts_with('0') => u64::from_str_radix(&plain, 8).ok(),
-        10 => plain.parse().ok(),
-        _ => u64::from_str_radix(plain.get(2..)?, radix).ok(),
-    };
-    match integer {
-        Some(n) if negative => 0_i64.checked_sub_unsigned(n).map(Expr::Int),
-        Some(n) => Some(i64::try_from(n).map_or(Expr::Uint(n), Expr::Int)),
-        None if radix != 10 => None,
-        None => {
-            let float: f64 = plain.parse().ok().filter(|f: &f64| f.is_finite())?;
-            plain.bytes().all(|b| b.is_ascii_digit() || b".e+-".contains(&b)).then_some(())?;
-            Some(Expr::Float(if negative { -float } else { float }))
-        }
-    }
+fn is_blank(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()))
 }

@@ -1,7 +1,8 @@
 //! The data of a template, with Go's kinds.
 
+pub(crate) mod duration;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// A value as Go's reflection would see it.
@@ -9,7 +10,7 @@ use std::sync::Arc;
 pub enum Value {
     /// A key that a map does not have; prints `<no value>`.
     Missing,
-    /// `nil`, JSON's null.
+    /// A nil interface, JSON's null; also prints `<no value>`.
     Nil,
     /// `bool`
     Bool(bool),
@@ -17,18 +18,24 @@ pub enum Value {
     Int(i64),
     /// `uint`
     Uint(u64),
+    /// `uint8`: what indexing a string gives.
+    Byte(u8),
     /// `float64`: every number that came from JSON.
     Float(f64),
     /// `string`
     String(Arc<str>),
     /// `[]interface{}`
     List(Arc<[Value]>),
+    /// `[]string`, the values of a header; without values it is Go's nil slice.
+    Strings(Arc<[Arc<str>]>),
     /// `map[string]interface{}`
     Map(Arc<Map>),
     /// A pointer to a struct: a field it does not have is an error.
     Struct(Arc<Vec<(String, Value)>>),
+    /// A nil pointer to a struct: a field of a struct that is [`Value::Nil`].
+    NilPointer,
     /// `http.Header`, with its methods `Get` and `Values`.
-    Header(Arc<BTreeMap<String, Vec<Arc<str>>>>),
+    Header(Arc<BTreeMap<String, Arc<[Arc<str>]>>>),
     /// `time.Duration` in nanoseconds, with its methods.
     Duration(i64),
     /// An `error`: prints its message; may have fields.
@@ -40,6 +47,12 @@ pub enum Value {
 pub struct Map {
     pub(crate) entries: BTreeMap<String, Value>,
     pub(crate) hidden: BTreeMap<String, Value>,
+}
+
+impl Map {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key).or_else(|| self.hidden.get(key))
+    }
 }
 
 /// An error's message and fields.
@@ -78,7 +91,7 @@ impl Value {
         for (name, value) in pairs {
             headers.entry(canonical(name.as_ref())).or_default().push(value.as_ref().into());
         }
-        Self::Header(Arc::new(headers))
+        Self::Header(Arc::new(headers.into_iter().map(|(k, v)| (k, v.into())).collect()))
     }
 
     /// An `error` that prints `message`.
@@ -100,13 +113,15 @@ impl Value {
     /// Go's truth of a value: not zero, not empty, not nil.
     pub(crate) fn truth(&self) -> bool {
         match self {
-            Self::Missing | Self::Nil => false,
+            Self::Missing | Self::Nil | Self::NilPointer => false,
             Self::Bool(b) => *b,
             Self::Int(n) | Self::Duration(n) => *n != 0,
             Self::Uint(n) => *n != 0,
+            Self::Byte(n) => *n != 0,
             Self::Float(f) => *f != 0.0,
             Self::String(s) => !s.is_empty(),
             Self::List(items) => !items.is_empty(),
+            Self::Strings(items) => !items.is_empty(),
             Self::Map(map) => !map.entries.is_empty(),
             Self::Header(headers) => !headers.is_empty(),
             Self::Struct(_) | Self::Error(_) => true,
@@ -120,14 +135,16 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Uint(_) => "uint",
+            Self::Byte(_) => "uint8",
             Self::Float(_) => "float64",
             Self::String(_) => "string",
             Self::List(_) => "[]interface {}",
+            Self::Strings(_) => "[]string",
             Self::Map(_) => "map[string]interface {}",
-            Self::Struct(_) => "*struct",
+            Self::Struct(_) | Self::NilPointer => "*struct",
             Self::Header(_) => "http.Header",
             Self::Duration(_) => "time.Duration",
-            Self::Error(_) => "error",
+            Self::Error(_) => "*errors.errorString",
         }
     }
 }
@@ -147,38 +164,6 @@ pub(crate) fn canonical(name: &str) -> String {
             out
         })
         .collect()
-}
-
-/// Go's `time.Duration.String`: `1m30s`, `1.5s`, `2µs`, `0s`.
-pub(crate) fn duration_text(nanos: i64) -> String {
-    let magnitude = nanos.unsigned_abs();
-    let sign = if nanos < 0 { "-" } else { "" };
-    let fraction = |value: u64, unit: u64| {
-        let mut text = (value / unit).to_string();
-        let rest = value % unit;
-        if rest > 0 {
-            let digits = unit.ilog10() as usize;
-            let _ = write!(text, ".{rest:0digits$}");
-            text.truncate(text.trim_end_matches('0').len());
-        }
-        text
-    };
-    match magnitude {
-        0 => "0s".to_owned(),
-        n if n < 1_000 => format!("{sign}{n}ns"),
-        n if n < 1_000_000 => format!("{sign}{}µs", fraction(n, 1_000)),
-        n if n < 1_000_000_000 => format!("{sign}{}ms", fraction(n, 1_000_000)),
-        n => {
-            let seconds = n / 1_000_000_000;
-            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-            let rest = fraction(n % 60_000_000_000, 1_000_000_000);
-            match (hours, minutes) {
-                (0, 0) => format!("{sign}{rest}s"),
-                (0, _) => format!("{sign}{minutes}m{rest}s"),
-                _ => format!("{sign}{hours}h{minutes}m{rest}s"),
-            }
-        }
-    }
 }
 
 impl From<serde_json::Value> for Value {
@@ -220,26 +205,15 @@ impl From<bool> for Value {
     }
 }
 
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_print_as_in_go() {
-        for (nanos, text) in [
-            (0, "0s"),
-            (1, "1ns"),
-            (1_100, "1.1µs"),
-            (2_200_000, "2.2ms"),
-            (3_300_000_000, "3.3s"),
-            (245_000_000_000, "4m5s"),
-            (3_600_000_000_000, "1h0m0s"),
-            (-90_000_000_000, "-1m30s"),
-            (i64::MIN, "-2562047h47m16.854775808s"),
-        ] {
-            assert_eq!(duration_text(nanos), text);
-        }
-    }
+    use super::canonical;
 
     #[test]
     fn header_names_are_canonical() {

@@ -1,5 +1,7 @@
 //! Templates and what Go made of them.
 
+#![allow(clippy::unwrap_used)] // helpers of a test
+
 use gotemplate::{Functions, Template, Value};
 use serde_json::Value as Json;
 

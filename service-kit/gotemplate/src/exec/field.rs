@@ -1,87 +1,107 @@
 //! `.name` on a value: map keys, struct fields and the methods of Go's types.
 
-use super::{Result, fail};
-use crate::value::{Value, canonical, duration_text};
+use super::{Result, State, fail};
+use crate::ast::Expr;
+use crate::functions::{Signature, Type};
+use crate::value::{Value, canonical, duration};
 
-/// `value.name(arguments…)`.
-pub(super) fn get(value: &Value, name: &str, arguments: &[Value]) -> Result<Value> {
-    let found = match value {
-        Value::Header(headers) => match name {
-            "Get" | "Values" => {
-                let [Value::String(header)] = arguments else {
-                    return fail(format!("{name} wants one header name"));
-                };
-                let values = headers.get(&canonical(header)).map_or(&[][..], Vec::as_slice);
-                return Ok(match name {
-                    "Get" => values.first().map_or(Value::from(""), |v| Value::String(v.clone())),
-                    _ => Value::list(values.iter().cloned().map(Value::String)),
-                });
-            }
-            name => headers
-                .get(name)
-                .map_or(Value::Missing, |v| Value::list(v.iter().cloned().map(Value::String))),
-        },
-        Value::Duration(nanos) => return duration(*nanos, name, arguments),
-        Value::Map(map) => map
-            .entries
-            .get(name)
-            .or_else(|| map.hidden.get(name))
-            .cloned()
-            .unwrap_or(Value::Missing),
-        Value::Struct(fields) => match fields.iter().find(|(n, _)| n == name) {
-            Some((_, field)) => field.clone(),
-            None => {
-                return fail(format!("can't evaluate field {name} in type {}", value.type_name()));
-            }
-        },
-        Value::Error(error) if name == "Error" && arguments.is_empty() => {
-            Value::from(error.message.as_str())
+const NO_PARAMETERS: Signature = Signature { fixed: &[], variadic: None };
+const ONE_STRING: Signature = Signature { fixed: &[Type::String], variadic: None };
+const ONE_DURATION: Signature = Signature { fixed: &[Type::Duration], variadic: None };
+
+impl<'t> State<'t> {
+    /// `value.name arguments…`, with `last` (of the pipeline) as one more argument.
+    pub(super) fn field(
+        &mut self,
+        value: &Value,
+        name: &str,
+        arguments: &'t [Expr],
+        dot: &Value,
+        last: Option<Value>,
+    ) -> Result<Value> {
+        match value {
+            Value::Missing => return Ok(Value::Missing),
+            Value::Nil => return fail(format!("nil pointer evaluating interface {{}}.{name}")),
+            Value::NilPointer => return fail(format!("nil pointer evaluating a struct's .{name}")),
+            _ => {}
         }
-        Value::Error(error) => match error.fields.iter().find(|(n, _)| n == name) {
-            Some((_, field)) => field.clone(),
-            None => return fail(format!("can't evaluate field {name} in type error")),
-        },
-        Value::Missing => Value::Missing,
-        Value::Nil => return fail(format!("nil pointer evaluating interface {{}}.{name}")),
-        other => {
-            return fail(format!("can't evaluate field {name} in type {}", other.type_name()));
+        if let Some(signature) = method(value, name)? {
+            let values = self.arguments(name, &signature, arguments, dot, last)?;
+            return Ok(run(value, name, &values));
         }
-    };
-    if arguments.is_empty() {
-        Ok(found)
-    } else {
-        fail(format!("{name} has arguments but cannot be invoked as function"))
+        let found = match value {
+            Value::Map(map) => map.get(name).cloned().unwrap_or(Value::Missing),
+            Value::Header(headers) => {
+                headers.get(name).map_or(Value::Missing, |v| Value::Strings(v.clone()))
+            }
+            Value::Struct(fields) => of_struct(fields, name, value)?,
+            Value::Error(error) => of_struct(&error.fields, name, value)?,
+            other => return unknown(name, other),
+        };
+        if arguments.is_empty() && last.is_none() {
+            Ok(found)
+        } else {
+            fail(format!("{name} is not a method but has arguments"))
+        }
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // as in Go: a duration is shown as a float
-fn duration(nanos: i64, name: &str, arguments: &[Value]) -> Result<Value> {
-    let units = |unit: i64| {
-        let (whole, rest) = (nanos / unit, nanos % unit);
-        Value::Float(whole as f64 + rest as f64 / unit as f64)
-    };
-    Ok(match (name, arguments) {
-        ("Seconds", []) => units(1_000_000_000),
-        ("Minutes", []) => units(60_000_000_000),
-        ("Hours", []) => units(3_600_000_000_000),
-        ("Milliseconds", []) => Value::Int(nanos / 1_000_000),
-        ("Microseconds", []) => Value::Int(nanos / 1_000),
-        ("Nanoseconds", []) => Value::Int(nanos),
-        ("Abs", []) => Value::Duration(nanos.saturating_abs()),
-        ("String", []) => Value::from(duration_text(nanos)),
-        ("Truncate" | "Round", [Value::Duration(unit) | Value::Int(unit)]) if *unit <= 0 => {
-            Value::Duration(nanos)
+fn of_struct(fields: &[(String, Value)], name: &str, value: &Value) -> Result<Value> {
+    match fields.iter().find(|(known, _)| known == name) {
+        Some((_, Value::Nil)) => Ok(Value::NilPointer),
+        Some((_, field)) => Ok(field.clone()),
+        None => unknown(name, value),
+    }
+}
+
+fn unknown<T>(name: &str, value: &Value) -> Result<T> {
+    fail(format!("can't evaluate field {name} in type {}", value.type_name()))
+}
+
+/// The parameters of a method, when the value has it.
+fn method(value: &Value, name: &str) -> Result<Option<Signature>> {
+    Ok(Some(match (value, name) {
+        (Value::Header(_), "Get" | "Values") => ONE_STRING,
+        (Value::Header(_), "Add" | "Set" | "Del" | "Write" | "WriteSubset") => {
+            return fail(format!("can't call method {name:?}: a template only reads headers"));
         }
-        ("Truncate", [Value::Duration(unit) | Value::Int(unit)]) => {
-            Value::Duration(nanos - nanos % unit)
+        (Value::Duration(_), "Round" | "Truncate") => ONE_DURATION,
+        (Value::Header(_), "Clone")
+        | (Value::Error(_), "Error")
+        | (
+            Value::Duration(_),
+            "Abs" | "Hours" | "Microseconds" | "Milliseconds" | "Minutes" | "Nanoseconds"
+            | "Seconds" | "String",
+        ) => NO_PARAMETERS,
+        _ => return Ok(None),
+    }))
+}
+
+/// Calls a method that [`method`] knows, with arguments of its types.
+fn run(value: &Value, name: &str, arguments: &[Value]) -> Value {
+    match (value, name, arguments) {
+        (Value::Header(headers), name, [Value::String(header)]) => {
+            let values = headers.get(&canonical(header)).cloned().unwrap_or_default();
+            match name {
+                "Get" => values.first().map_or(Value::from(""), |v| Value::String(v.clone())),
+                _ => Value::Strings(values),
+            }
         }
-        ("Round", [Value::Duration(unit) | Value::Int(unit)]) => {
-            let rest = nanos % unit;
-            let down = nanos - rest;
-            let up = rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2);
-            let step = if nanos < 0 { -unit } else { *unit };
-            Value::Duration(if up { down.saturating_add(step) } else { down })
-        }
-        _ => return fail(format!("can't evaluate field {name} in type time.Duration")),
-    })
+        (Value::Error(error), ..) => Value::from(error.message.as_str()),
+        (Value::Duration(nanos), name, [Value::Duration(unit)]) => Value::Duration(match name {
+            "Round" => duration::round(*nanos, *unit),
+            _ => duration::truncate(*nanos, *unit),
+        }),
+        (Value::Duration(nanos), name, _) => match name {
+            "Abs" => Value::Duration(nanos.saturating_abs()),
+            "Hours" => Value::Float(duration::hours(*nanos)),
+            "Minutes" => Value::Float(duration::minutes(*nanos)),
+            "Seconds" => Value::Float(duration::seconds(*nanos)),
+            "Milliseconds" => Value::Int(duration::milliseconds(*nanos)),
+            "Microseconds" => Value::Int(duration::microseconds(*nanos)),
+            "Nanoseconds" => Value::Int(*nanos),
+            _ => Value::from(duration::text(*nanos)),
+        },
+        (value, ..) => value.clone(),
+    }
 }
