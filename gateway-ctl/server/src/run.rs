@@ -21,6 +21,8 @@ use crate::plane::{self, Plane};
 use crate::{echo, output};
 use child::Child;
 
+/// Programs that start others may pass one signal on twice; a second one counts after this long.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long children may take to end when asked.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -181,7 +183,10 @@ impl Children {
 }
 
 /// A signal after the first.
-struct SecondSignal(Option<(Signal, Signal)>);
+struct SecondSignal {
+    signals: Option<(Signal, Signal)>,
+    counts_from: Instant,
+}
 
 impl SecondSignal {
     fn new() -> Self {
@@ -189,16 +194,21 @@ impl SecondSignal {
             signal(SignalKind::terminate()).map(|terminate| (interrupt, terminate))
         });
         // Without it the deadline still ends the wait.
-        Self(signals.ok())
+        Self { signals: signals.ok(), counts_from: Instant::now() + SAME_SIGNAL }
     }
 
     async fn wait(&mut self) {
-        match &mut self.0 {
-            Some((interrupt, terminate)) => tokio::select! {
+        let Some((interrupt, terminate)) = &mut self.signals else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-            },
-            None => std::future::pending().await,
+            }
+            if Instant::now() >= self.counts_from {
+                return;
+            }
         }
     }
 }

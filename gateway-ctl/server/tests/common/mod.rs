@@ -6,8 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The Envoy that `gateway-ctl run` would take, unless it is not there yet.
+/// The Envoy that `gateway-ctl run` would take; says so when it is not there yet.
 pub fn envoy() -> Option<PathBuf> {
+    let found = find_envoy();
+    if found.is_none() {
+        eprintln!("no Envoy on this machine: this part is left out (`make tools` gets one)");
+    }
+    found
+}
+
+fn find_envoy() -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").and_then(|path| {
         std::env::split_paths(&path).map(|p| p.join("envoy")).find(|p| p.is_file())
     });
