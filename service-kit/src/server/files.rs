@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_secs(30);
 /// twice; links are followed.
 ///
 /// # Errors
-/// When something cannot be read, is not UTF-8, or is more than 10,000 files, 16 MiB a file or 16
+/// When something cannot be read, or is more than 10,000 files, 16 MiB a file or 16
 /// levels; the text names the path.
 pub fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
@@ -81,7 +81,9 @@ fn read_file(path: &Path, length: u64) -> io::Result<String> {
     if length > MAX_BYTES {
         return Err(refuse(path, "longer than 16 MiB"));
     }
-    std::fs::read_to_string(path).map_err(|e| named(path, &e))
+    let bytes = std::fs::read(path).map_err(|e| named(path, &e))?;
+    // What is no text is told by whoever makes sense of it; a picture beside the rest costs nothing.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

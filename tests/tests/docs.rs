@@ -1,0 +1,89 @@
+//! The documentation says what is true: its YAML is taken by gateway-ctl, its files and Make targets
+//! exist.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::TempDir;
+use e2e::process::program;
+
+fn pages() -> Vec<PathBuf> {
+    let top = e2e::root().join("..");
+    let mut pages = vec![top.join("README.md"), top.join("CONTRIBUTING.md")];
+    let docs = std::fs::read_dir(top.join("docs")).unwrap().flatten().map(|e| e.path());
+    pages.extend(docs.filter(|p| p.extension().is_some_and(|e| e == "md")));
+    pages
+}
+
+/// The fenced blocks of a page that begin with this word.
+fn blocks(page: &Path, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|b| b.split("```").next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn yaml_in_the_documentation_has_no_errors() {
+    let folder = TempDir::new("docs");
+    let mut count = 0;
+    for page in pages() {
+        for text in blocks(&page, "yaml").iter().filter(|t| t.contains("apiVersion:")) {
+            count += 1;
+            folder.write("block.yaml", text);
+            let run = Command::new(program("gateway-ctl"))
+                .arg("check")
+                .arg(folder.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&run.stderr).into_owned();
+            assert!(run.status.success(), "{}:\n{text}\n{said}", page.display());
+        }
+    }
+    assert!(count > 0, "no page has resources");
+}
+
+#[test]
+fn examples_have_nothing_to_complain_about() {
+    for folder in std::fs::read_dir(e2e::root().join("../docs/examples")).unwrap().flatten() {
+        if folder.file_name() == "tokens" {
+            continue;
+        }
+        let run =
+            Command::new(program("gateway-ctl")).arg("check").arg(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success() && !said.contains("warning"), "{said}");
+    }
+}
+
+#[test]
+fn links_lead_somewhere_and_make_targets_exist() {
+    let makefile = std::fs::read_to_string(e2e::root().join("../Makefile")).unwrap();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|l| l.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(page.parent().unwrap().join(file).exists(), "{}: {link}", page.display());
+            }
+        }
+        for target in text.split("`make ").skip(1).filter_map(|t| t.split(['`', ' ']).next()) {
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{}: make {target}",
+                page.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn commands_of_the_help_texts_work() {
+    for name in ["gateway-ctl", "ratelimit-svc", "authz-svc"] {
+        for flag in ["--help", "--version"] {
+            let run = Command::new(program(name)).arg(flag).output().unwrap();
+            assert!(run.status.success() && !run.stdout.is_empty(), "{name} {flag}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! gateway-ctl, an Envoy and backends, set up for one case.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use e2e::backend::Backend;
+use e2e::cases;
+use e2e::dns::NameServer;
+use e2e::http;
+use e2e::process::{Process, envoy, program};
+use e2e::{TempDir, free_addr};
+use serde_json::{Value, json};
+
+use crate::expectation;
+use crate::resources::Resources;
+
+pub(crate) struct Edge {
+    resources: Resources,
+    folder: TempDir,
+    backends: BTreeMap<String, Backend>,
+    controller: Process,
+    envoy: Process,
+    envoy_admin: SocketAddr,
+    _names: NameServer,
+}
+
+/// Backends have loopback addresses of their own, so that all can use the same port.
+fn next_ip() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id().to_be_bytes();
+    Ipv4Addr::new(
+        127,
+        64 | process[2] & 63,
+        process[3].max(1),
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    )
+}
+
+impl Edge {
+    pub(crate) fn start(case: &Value) -> Self {
+        let resources = Resources::of(case);
+        let (mut names, mut backends) = (BTreeMap::new(), BTreeMap::new());
+        for spec in cases::listed(&case["backends"]) {
+            let name = spec["name"].as_str().or(spec.as_str()).unwrap().to_owned();
+            let kind = spec["kind"].as_str().unwrap_or("http");
+            let ip = next_ip();
+            let aliases = cases::listed(&spec["as"]);
+            for alias in aliases.iter().filter_map(Value::as_str).chain([name.as_str()]) {
+                names.insert(alias.split(':').next().unwrap().to_owned(), ip);
+            }
+            if kind == "down" {
+                continue;
+            }
+            let addrs: Vec<SocketAddr> = resources
+                .ports_of(&name)
+                .into_iter()
+                .map(|port| SocketAddr::from((ip, port)))
+                .collect();
+            let rules = if kind == "rls" { &spec["over"] } else { &spec["rules"] };
+            backends.insert(name.clone(), Backend::start(&name, kind, &addrs, rules));
+        }
+        let names = NameServer::start(names);
+        let folder = TempDir::new("gateway");
+        folder.write("resources.json", &resources.text());
+        let (xds, admin, envoy_admin) = (free_addr(), free_addr(), free_addr());
+        let arguments = [
+            "serve",
+            "--config",
+            folder.path().to_str().unwrap(),
+            "--xds-addr",
+            &xds.to_string(),
+            "--admin-addr",
+            &admin.to_string(),
+        ];
+        let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
+        let bootstrap = folder.path().join(".bootstrap.json");
+        std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
+        let arguments = [
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+            "-c",
+            bootstrap.to_str().unwrap(),
+        ];
+        let mut edge = Self {
+            resources,
+            folder,
+            backends,
+            controller,
+            envoy: Process::start(&envoy(), &arguments, &[]),
+            envoy_admin,
+            _names: names,
+        };
+        edge.wait_live(admin);
+        edge
+    }
+
+    /// Until Envoy acknowledged everything, and listens where it shall.
+    fn wait_live(&mut self, admin: SocketAddr) {
+        self.controller.wait_ready(admin);
+        self.envoy.wait_ready_envoy(self.envoy_admin);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        format!("gateway-ctl:\n{}\nEnvoy:\n{}", self.controller.log(), self.envoy.log())
+    }
+
+    /// What `gateway-ctl render` says of the resources.
+    pub(crate) fn expect_diagnostics(&self, case: &Value) {
+        let want = &case["diagnostics"];
+        if want.is_null() {
+            return;
+        }
+        let out = self.folder.path().join(".diagnostics.json");
+        let file = self.folder.path().join("resources.json");
+        let run = Command::new(program("gateway-ctl"))
+            .args(["render", file.to_str().unwrap(), "--diagnostics", out.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let found: Value =
+            serde_json::from_str(&std::fs::read_to_string(&out).unwrap_or_else(|e| {
+                panic!("no diagnostics: {e}\n{}", String::from_utf8_lossy(&run.stderr))
+            }))
+            .unwrap();
+        let texts = |errors: bool| -> Vec<String> {
+            let rows = found.as_array().unwrap().iter();
+            rows.filter(|d| (d["severity"] == "error") == errors)
+                .map(|d| {
+                    format!(
+                        "{} {} {}",
+                        cases::text(&d["path"]),
+                        cases::text(&d["message"]),
+                        cases::text(&d["hint"])
+                    )
+                })
+                .collect()
+        };
+        for (key, got) in [("errors", texts(true)), ("notices", texts(false))] {
+            let Some(want) = want[key].as_array() else { continue };
+            assert!(!want.is_empty() || got.is_empty(), "no {key} were expected: {got:?}");
+            for pattern in want {
+                let regex = regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+                assert!(
+                    got.iter().any(|text| regex.is_match(text)),
+                    "{key}: nothing like {pattern} in {got:?}"
+                );
+            }
+        }
+    }
+
+    pub(crate) fn expect_config(&self, case: &Value) {
+        let Some(rows) = case["config"].as_array() else { return };
+        let dump = http::get(self.envoy_admin, "/config_dump").unwrap().json();
+        for row in rows {
+            expectation::config(row, &dump).unwrap_or_else(|why| panic!("{row}: {why}"));
+        }
+    }
+
+    pub(crate) fn request(&self, row: &Value) -> Result<(), String> {
+        let (send, want) = (&row["send"], &row["want"]);
+        if !send["tls"].is_null() || !send["raw_tcp"].is_null() {
+            return Err("the harness speaks neither TLS nor plain TCP yet".to_owned());
+        }
+        let port = send["port"].as_u64().unwrap_or(8080);
+        let port =
+            *self.resources.ports.get(&port).ok_or_else(|| format!("nothing listens on {port}"))?;
+        let host = send["host"].as_str().map_or_else(|| format!("127.0.0.1:{port}"), str::to_owned);
+        let mut request = http::Request::get(send["path"].as_str().unwrap_or("/"), &host);
+        request.method = send["method"].as_str().unwrap_or("GET").to_owned();
+        request.body = send["body"].as_str().unwrap_or_default().to_owned();
+        for (name, value) in send["headers"].as_object().into_iter().flatten() {
+            request.headers.push((name.clone(), cases::text(value)));
+        }
+        for backend in self.backends.values() {
+            backend.take_hits();
+        }
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut answers = Vec::new();
+        for _ in 0..row["repeat"].as_u64().unwrap_or(1) {
+            match http::send(addr, &request) {
+                Ok(answer) => answers.push(answer),
+                Err(_) if want["fail"] == true => return Ok(()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        if want["fail"] == true {
+            return Err("want no answer at all".to_owned());
+        }
+        for answer in &answers {
+            expectation::answer(want, answer, port)?;
+        }
+        expectation::shares(want, &answers)?;
+        self.expect_hits(want)
+    }
+
+    /// What backends, authorization and limiter were asked. A mirrored request may come after the
+    /// answer, so a number that is not there yet is waited for.
+    fn expect_hits(&self, want: &Value) -> Result<(), String> {
+        let mut hits: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        let wanted = want["hits"].as_object();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        loop {
+            for (name, backend) in &self.backends {
+                hits.entry(name).or_default().extend(backend.take_hits());
+            }
+            let lacks = |(name, rule): (&String, &Value)| {
+                let count = hits.get(name.as_str()).map_or(0, Vec::len);
+                rule["count"].as_u64().is_some_and(|c| (count as u64) < c)
+            };
+            if !wanted.into_iter().flatten().any(lacks) || std::time::Instant::now() > end {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        for (name, rule) in wanted.into_iter().flatten() {
+            let empty = Vec::new();
+            expectation::hits(rule, hits.get(name.as_str()).unwrap_or(&empty))
+                .map_err(|e| format!("{name}: {e}"))?;
+        }
+        let asked = hits.values().flatten().find_map(|h| h.descriptors.clone());
+        expectation::descriptors(want, asked)
+    }
+}
+
+/// The bootstrap that gateway-ctl prints, with the test's own name server.
+fn bootstrap_for(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
+    let run = Command::new(program("gateway-ctl"))
+        .args([
+            "envoy-bootstrap",
+            "--xds",
+            &xds.to_string(),
+            "--envoy-admin-addr",
+            &admin.to_string(),
+            "--format",
+            "json",
+        ])
+        .output()
+        .unwrap();
+    let mut bootstrap: Value = serde_json::from_slice(&run.stdout)
+        .unwrap_or_else(|e| panic!("no bootstrap: {e}\n{}", String::from_utf8_lossy(&run.stderr)));
+    bootstrap["typed_dns_resolver_config"] = json!({
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            "resolvers": [{"socket_address": {"address": names.ip().to_string(), "port_value": names.port()}}],
+            "dns_resolver_options": {"no_default_search_domain": true},
+        },
+    });
+    bootstrap.to_string()
+}
