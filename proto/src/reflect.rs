@@ -16,10 +16,11 @@ pub static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// # Errors
 /// When `full_name` is not in [`POOL`] or `bytes` are not such a message; the text says which.
 pub fn to_json(full_name: &str, bytes: &[u8]) -> Result<serde_json::Value, String> {
-    let descriptor =
-        POOL.get_message_by_name(full_name).ok_or_else(|| format!("unknown message {full_name}"))?;
-    let message = DynamicMessage::decode(descriptor, bytes)
-        .map_err(|e| format!("not a {full_name}: {e}"))?;
+    let descriptor = POOL
+        .get_message_by_name(full_name)
+        .ok_or_else(|| format!("unknown message {full_name}"))?;
+    let message =
+        DynamicMessage::decode(descriptor, bytes).map_err(|e| format!("not a {full_name}: {e}"))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)

@@ -102,11 +102,12 @@ impl Object {
     ///
     /// # Errors
     /// A finding that says which of `apiVersion`, `kind`, `metadata` is missing or wrong.
-    pub fn from_json(json: Value) -> Result<Self, Diagnostic> {
+    pub fn from_json(json: Value) -> Result<Self, Box<Diagnostic>> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let refuse = |path: &str, message: String, name: &str| {
-            Diagnostic::new(Severity::Error, ObjectRef::new(&kind, "", name), path, message)
+            let object = ObjectRef::new(&kind, "", name);
+            Box::new(Diagnostic::new(Severity::Error, object, path, message))
         };
         if api_version.is_empty() || kind.is_empty() {
             let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
@@ -164,7 +165,7 @@ impl Object {
                     Err(mut d) => {
                         d.line = source.line_of(&d.path);
                         d.file = Some(file.to_string());
-                        found.push(d);
+                        found.push(*d);
                     }
                 }
             }

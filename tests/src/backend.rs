@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+/// Keys and values of rate limit descriptors.
+pub type Descriptors = Vec<Vec<(String, String)>>;
+
 /// A request that a backend got.
 #[derive(Clone, Debug, Default)]
 pub struct Hit {
@@ -23,7 +26,7 @@ pub struct Hit {
     /// `context_extensions` of a check.
     pub context: Vec<(String, String)>,
     /// Domain and descriptors of a rate limit request.
-    pub descriptors: Option<(String, Vec<Vec<(String, String)>>)>,
+    pub descriptors: Option<(String, Descriptors)>,
 }
 
 /// A backend; ends when dropped.

@@ -28,7 +28,7 @@ fn main() {
 }
 
 fn run(case: &Value) {
-    let mut edge = edge::Edge::start(case);
+    let edge = edge::Edge::start(case);
     edge.expect_diagnostics(case);
     edge.expect_config(case);
     for (i, row) in case["requests"].as_array().into_iter().flatten().enumerate() {

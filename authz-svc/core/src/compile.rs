@@ -189,7 +189,7 @@ fn compile_filter(
         found.error("spec", message).hint("keep one of JWT, APIKey, External, OAuth2, Plugin");
         return invalid("it does not have exactly one kind");
     }
-    for (kind, _) in unsupported.iter().filter(|(_, given)| *given) {
+    if let Some((kind, _)) = unsupported.iter().find(|(_, given)| *given) {
         found
             .error(format!("spec.{kind}"), format!("not supported yet: Filter.{kind}"))
             .hint("requests that need this filter are answered 500");

@@ -58,9 +58,9 @@ pub(crate) fn template_data(
     ];
     let id = ("request_id", Value::from(request_id));
     if status >= 500 {
-        shown.push(id)
+        shown.push(id);
     } else {
-        hidden.push(id)
+        hidden.push(id);
     }
     let mask = validation
         .map_or(Value::Nil, |bits| Value::structure([("Errors", Value::Uint(u64::from(bits)))]));

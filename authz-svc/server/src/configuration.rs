@@ -1,6 +1,6 @@
 //! The configuration in force, through either door.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -114,7 +114,7 @@ struct Loader {
 }
 
 impl Loader {
-    fn reread(&mut self, path: &PathBuf, objects: &mut FileObjects) {
+    fn reread(&mut self, path: &Path, objects: &mut FileObjects) {
         match read(path, objects) {
             Ok(change) => self.take(change),
             Err(e) => {

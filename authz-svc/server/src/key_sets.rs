@@ -27,10 +27,13 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// After a failed fetch the next one waits this long.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// By URL, and whether any certificate will do.
+type Entries = HashMap<(Arc<str>, bool), Arc<Entry>>;
+
 /// All key sets.
 #[derive(Debug)]
 pub(crate) struct KeySets {
-    entries: ArcSwap<HashMap<(Arc<str>, bool), Arc<Entry>>>,
+    entries: ArcSwap<Entries>,
     clients: Clients,
     metrics: Metrics,
 }

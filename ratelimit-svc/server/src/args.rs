@@ -189,7 +189,7 @@ impl Args {
         });
         match (env.get("REDIS_USERNAME"), env.get("REDIS_PASSWORD")) {
             (user, Some(password)) => {
-                credentials = Some((user.map(str::to_owned), password.to_owned()))
+                credentials = Some((user.map(str::to_owned), password.to_owned()));
             }
             (Some(_), None) => bail!("REDIS_USERNAME is set without REDIS_PASSWORD; set both"),
             (None, None) => {}

@@ -1,6 +1,6 @@
 //! What a case wants, held against what came.
 
-use e2e::backend::Hit;
+use e2e::backend::{Descriptors, Hit};
 use e2e::cases;
 use e2e::http::Response;
 use serde_json::Value;
@@ -79,10 +79,7 @@ pub(crate) fn hits(want: &Value, got: &[Hit]) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn descriptors(
-    want: &Value,
-    got: Option<(String, Vec<Vec<(String, String)>>)>,
-) -> Result<(), String> {
+pub(crate) fn descriptors(want: &Value, got: Option<(String, Descriptors)>) -> Result<(), String> {
     let (domain, descriptors) = got.unwrap_or_default();
     if !want["rls_domain"].is_null() && want["rls_domain"] != domain.as_str() {
         return Err(format!("want domain {}, got {domain}", want["rls_domain"]));

@@ -41,7 +41,6 @@ fn tightest<'a, 'p>(
 ) -> Option<(&'a Decided<'p>, &'p crate::limit::Limit)> {
     let limited = || decided.iter().filter_map(|d| d.limit().map(|limit| (d, limit)));
     limited()
-        .filter(|(d, _)| d.code == Code::OverLimit && !d.is_quota(options))
-        .last()
+        .rfind(|(d, _)| d.code == Code::OverLimit && !d.is_quota(options))
         .or_else(|| limited().min_by_key(|(d, _)| d.remaining))
 }

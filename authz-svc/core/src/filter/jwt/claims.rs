@@ -46,7 +46,7 @@ impl ClaimRules {
         let mut fault = |bit, text| wrong.push((bit, text));
         match self.expires_at.of(claims, "exp") {
             Ok(Some((exp, leeway))) if now >= exp + leeway => {
-                fault(bits::EXPIRED, "the token is expired")
+                fault(bits::EXPIRED, "the token is expired");
             }
             Ok(_) => {}
             Err(()) => fault(bits::EXPIRED, "the token has no valid exp"),
