@@ -168,6 +168,18 @@ fn secrets_are_passed_on_only_when_they_are_named() {
     assert!(changed(&output).is_empty());
 }
 
+#[test]
+fn a_hostname_is_compared_only_where_the_host_is_wider() {
+    let of = |hostname: &str| {
+        let mut objects = vec![listener("edge", 8080), host("h", hostname)];
+        objects.push(mapping("a", "X.test", "/"));
+        let engine = engine(objects);
+        routes(&engine)[0].pointer("/match/headers/0/string_match").cloned()
+    };
+    assert_eq!(of("x.test"), None);
+    assert_eq!(of("*"), Some(json!({"exact": "x.test", "ignore_case": true})));
+}
+
 fn many(count: usize) -> Engine {
     let mut engine = Engine::new(Settings::default());
     let mut all = edge();

@@ -13,13 +13,15 @@ use crate::lower::binding::Mode;
 use crate::lower::group::{self, Environment, Group, Member};
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::Store;
+use crate::syntax::Hostname;
 
 /// A group's routes on one set of Hosts, and their encodings as they were needed.
 #[derive(Debug)]
 pub(super) struct Slice {
     key: Arc<RouteKey>,
     group: Group,
-    parts: [OnceLock<Part>; 5],
+    /// By way of serving; on Hosts that have names which the Mappings have not, and on others.
+    parts: [[OnceLock<Part>; 5]; 2],
 }
 
 impl Slice {
@@ -28,10 +30,15 @@ impl Slice {
         (&self.key, &self.group)
     }
 
-    fn part(&self, mode: Mode) -> Option<&Part> {
-        let cell = self.parts.get(mode as usize)?;
+    fn part(&self, host: &Hostname, mode: Mode) -> Option<&Part> {
+        let narrow = match &self.key.hostname {
+            Some(hostname) => !hostname.covers(host),
+            None => true,
+        };
+        let cell = self.parts.get(usize::from(narrow))?.get(mode as usize)?;
         Some(cell.get_or_init(|| {
-            envoy::table::routes(&envoy::route::encode(&self.key, &self.group.routes, mode))
+            let routes = &self.group.routes;
+            envoy::table::routes(&envoy::route::encode(&self.key, routes, mode, narrow))
         }))
     }
 }
@@ -289,7 +296,7 @@ impl Groups {
         }
         let name = format!("{}/{}", host.namespace, host.name);
         let domain = state.host.hostname.to_string();
-        let parts = state.routes.values().rev().filter_map(|s| s.part(mode));
+        let parts = state.routes.values().rev().filter_map(|s| s.part(&state.host.hostname, mode));
         let part = envoy::table::virtual_host(&name, &domain, parts);
         state.parts.insert(mode, part.clone());
         Some(part)

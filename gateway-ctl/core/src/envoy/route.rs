@@ -21,21 +21,23 @@ use crate::syntax::Hostname;
 /// Requests below it are always routed: certificates are proven over plain HTTP.
 const ACME_PREFIX: &str = "/.well-known/acme-challenge/";
 
-/// The routes of a group in the way a Listener serves them, encoded one by one.
-pub fn encode(key: &RouteKey, routes: &[Route], mode: Mode) -> Vec<Vec<u8>> {
+/// The routes of a group in the way a Listener serves them, encoded one by one. `narrow` says that
+/// the Host has names that the Mappings have not.
+pub fn encode(key: &RouteKey, routes: &[Route], mode: Mode, narrow: bool) -> Vec<Vec<u8>> {
     let acme = key.path == ACME_PREFIX && key.path_kind == PathKind::Prefix;
     let (when_https, otherwise) = match mode {
         _ if acme => (None, None),
         Mode::Route => (None, None),
-        Mode::Redirect => return vec![https_redirect(key).encode_to_vec()],
+        Mode::Redirect if routes.is_empty() => return Vec::new(),
+        Mode::Redirect => return vec![https_redirect(key, narrow).encode_to_vec()],
         Mode::Reject => return Vec::new(),
-        Mode::RouteHttpsElseRedirect => (Some(is_https()), Some(https_redirect(key))),
+        Mode::RouteHttpsElseRedirect => (Some(is_https()), Some(https_redirect(key, narrow))),
         Mode::RouteHttpsElseReject => (Some(is_https()), None),
     };
     let mut encoded: Vec<Vec<u8>> = routes
         .iter()
         .map(|r| {
-            let mut message = message(key, r);
+            let mut message = message(key, r, narrow);
             if let (Some(condition), Some(m)) = (&when_https, &mut message.r#match) {
                 m.headers.push(condition.clone());
             }
@@ -52,21 +54,21 @@ fn is_https() -> route::HeaderMatcher {
     header_matcher("x-forwarded-proto", exact("https"))
 }
 
-fn https_redirect(key: &RouteKey) -> route::Route {
+fn https_redirect(key: &RouteKey, narrow: bool) -> route::Route {
     use route::redirect_action::SchemeRewriteSpecifier;
     let action = route::RedirectAction {
         scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
         ..route::RedirectAction::default()
     };
     route::Route {
-        r#match: Some(route_match(key, 100, "")),
+        r#match: Some(route_match(key, 100, "", narrow)),
         action: Some(route::route::Action::Redirect(action)),
         typed_per_filter_config: per_filter(&Auth::Bypass, None),
         ..route::Route::default()
     }
 }
 
-fn message(key: &RouteKey, ir: &Route) -> route::Route {
+fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
     let (cluster, action) = match &ir.action {
         Action::Forward { cluster, .. } => {
             (cluster.as_str(), route::route::Action::Route(forward(&ir.action)))
@@ -74,7 +76,7 @@ fn message(key: &RouteKey, ir: &Route) -> route::Route {
         Action::Redirect(r) => ("", route::route::Action::Redirect(redirect(r))),
     };
     route::Route {
-        r#match: Some(route_match(key, ir.below, cluster)),
+        r#match: Some(route_match(key, ir.below, cluster, narrow)),
         action: Some(action),
         request_headers_to_add: ir.edits.add_request.iter().map(header_to_add).collect(),
         response_headers_to_add: ir.edits.add_response.iter().map(header_to_add).collect(),
@@ -85,7 +87,7 @@ fn message(key: &RouteKey, ir: &Route) -> route::Route {
     }
 }
 
-fn route_match(key: &RouteKey, below: u32, cluster: &str) -> route::RouteMatch {
+fn route_match(key: &RouteKey, below: u32, cluster: &str, narrow: bool) -> route::RouteMatch {
     use route::route_match::PathSpecifier;
     let path = key.path.clone();
     let path_specifier = match key.path_kind {
@@ -97,7 +99,7 @@ fn route_match(key: &RouteKey, below: u32, cluster: &str) -> route::RouteMatch {
         }
         PathKind::Regex => PathSpecifier::SafeRegex(regex(&path)),
     };
-    let mut headers: Vec<_> = authority(key).into_iter().collect();
+    let mut headers: Vec<_> = authority(key).filter(|_| narrow).into_iter().collect();
     headers.extend(key.headers.iter().map(header_condition));
     let fraction = (below < 100).then(|| core::RuntimeFractionalPercent {
         default_value: Some(percent(below)),
