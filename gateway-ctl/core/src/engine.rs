@@ -273,10 +273,9 @@ impl Engine {
             dirty.mappings.extend(mappings);
         }
         dirty.listeners |= old != *new;
-        for gone in [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)] {
-            if let Some(reference) = gone {
-                self.clusters.claim(&reference, None);
-            }
+        let gone = [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)];
+        for reference in gone.iter().flatten() {
+            self.clusters.claim(reference, None);
         }
         if let Some(auth) = &new.auth {
             self.clusters.claim(&auth.reference, Some(auth.claim.clone()));

@@ -1,6 +1,8 @@
 //! Small file pairs: `NAME.in.yaml` are resources, `NAME.out.json` is all that comes of them.
 //! `UPDATE=1 cargo test -p gateway-core --test golden` rewrites the second.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/objects.rs"]
 mod support;
 

@@ -47,7 +47,6 @@ impl Published {
         match &mut slot.current {
             Some(current) if current.version == resource.version => {
                 current.owners = resource.owners;
-                return;
             }
             current => {
                 let version = current.as_ref().map(|r| r.version.clone());

@@ -88,7 +88,7 @@ fn common(options: &HttpOptions) -> Option<core::HttpProtocolOptions> {
 
 fn http1(options: &HttpOptions) -> Option<core::Http1ProtocolOptions> {
     use core::http1_protocol_options::{HeaderKeyFormat, header_key_format};
-    let proper = options.proper_case.then(|| HeaderKeyFormat {
+    let proper = options.proper_case.then_some(HeaderKeyFormat {
         header_format: Some(header_key_format::HeaderFormat::ProperCaseWords(
             header_key_format::ProperCaseWords {},
         )),

@@ -111,7 +111,8 @@ fn bind(
     for (host_ref, host) in hosts {
         let here = !listener.own_namespace || host_ref.namespace == reference.namespace;
         let wanted = listener.selector.as_ref().is_none_or(|s| fits(s, &host.object_labels));
-        if !fallback && !(here && wanted) {
+        let taken = fallback || (here && wanted);
+        if !taken {
             continue;
         }
         let domain = host.hostname.to_string();

@@ -228,10 +228,10 @@ fn common_edits(members: &[Member<'_>], env: &Environment) -> HeaderEdits {
     };
     let defaults = &env.defaults.edits;
     HeaderEdits {
-        add_request: merge(|m| &m.add_request_headers, &defaults.add_request),
-        add_response: merge(|m| &m.add_response_headers, &defaults.add_response),
-        remove_request: last(|m| &m.remove_request_headers, &defaults.remove_request),
-        remove_response: last(|m| &m.remove_response_headers, &defaults.remove_response),
+        add_request: merge(|m| &m.edits.add_request, &defaults.add_request),
+        add_response: merge(|m| &m.edits.add_response, &defaults.add_response),
+        remove_request: last(|m| &m.edits.remove_request, &defaults.remove_request),
+        remove_response: last(|m| &m.edits.remove_response, &defaults.remove_response),
     }
 }
 

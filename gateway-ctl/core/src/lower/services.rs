@@ -105,8 +105,8 @@ fn choose_auth(
             Some(Spec::AuthService(service)) => services.push((reference, service)),
             // One that cannot be asked must not mean that nobody is.
             _ => {
-                *closed =
-                    Some("the authorization service (AuthService) is misconfigured".to_owned())
+                let why = "the authorization service (AuthService) is misconfigured";
+                *closed = Some(why.to_owned());
             }
         }
     }

@@ -109,7 +109,7 @@ impl AuthService {
             None => None,
             Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),
         };
-        let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found).ok()?;
+        let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found)?;
         let service = service.filter(|_| good)?;
         Some(Self {
             service,

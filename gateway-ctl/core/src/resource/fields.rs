@@ -137,17 +137,17 @@ pub fn is_for(object: &Object, id: &str) -> bool {
     }
 }
 
-/// Milliseconds, at most about 24 days, so that no sum of them overflows.
+/// Milliseconds, at most about 24 days, so that no sum of them overflows. `None` when it is wrong.
 pub fn milliseconds(
     value: Option<u64>,
     path: &str,
     found: &mut Diagnostics<'_>,
-) -> Result<Option<u64>, ()> {
+) -> Option<Option<u64>> {
     match value {
         Some(ms) if ms > u64::from(u32::MAX >> 1) => {
             found.error(path, "longer than a timeout can be").hint("at most 2147483647 (24 days)");
-            Err(())
+            None
         }
-        other => Ok(other),
+        other => Some(other),
     }
 }

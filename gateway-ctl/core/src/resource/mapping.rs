@@ -1,5 +1,8 @@
 //! `Mapping`: which requests go to which service, and how.
 
+mod matching;
+mod target;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use service_kit::{Diagnostics, Object};
 
+use self::matching::read_key;
+use self::target::{read_host_rewrite, read_rewrite, read_target};
 use super::fields::{self, Texts, Treatment, Unread};
 use super::label::{self, Labels};
 use super::service::Service;
@@ -15,10 +20,8 @@ use super::traffic::{
     read_removed,
 };
 use crate::ir::{
-    Cors, Dns, HeaderEdit, HostRewrite, Keepalive, PathKind, Redirect, RedirectPath, Retry,
-    Rewrite, RouteKey, Threshold, ValueMatch,
+    Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
-use crate::syntax::{Hostname, header, regex};
 
 /// Fields that are not read.
 pub const UNREAD: Unread = &[
@@ -145,6 +148,19 @@ pub struct Upstream {
     pub keepalive: Option<Keepalive>,
 }
 
+/// Headers that a Mapping sets and removes. `None` in a field is the Module's default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edits {
+    /// Set on requests.
+    pub add_request: Option<Vec<HeaderEdit>>,
+    /// Set on responses.
+    pub add_response: Option<Vec<HeaderEdit>>,
+    /// Removed from requests.
+    pub remove_request: Option<Vec<String>>,
+    /// Removed from responses.
+    pub remove_response: Option<Vec<String>>,
+}
+
 /// A Mapping. `None` in a field is the Module's default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
@@ -174,14 +190,8 @@ pub struct Mapping {
     pub upgrades: Vec<String>,
     /// High priority.
     pub high_priority: bool,
-    /// Headers set on requests.
-    pub add_request_headers: Option<Vec<HeaderEdit>>,
-    /// Headers set on responses.
-    pub add_response_headers: Option<Vec<HeaderEdit>>,
-    /// Headers removed from requests.
-    pub remove_request_headers: Option<Vec<String>>,
-    /// Headers removed from responses.
-    pub remove_response_headers: Option<Vec<String>>,
+    /// Headers that are set and removed.
+    pub edits: Edits,
     /// Linkerd's header.
     pub add_linkerd_headers: Option<bool>,
     /// No authorization.
@@ -209,54 +219,29 @@ impl Mapping {
         let rewrite = read_rewrite(&raw, found);
         let upstream = read_upstream(&raw, service, found);
         let (Some(rewrite), Some(upstream)) = (rewrite, upstream) else { return None };
-        let mut ms = |value, field: &str| match fields::milliseconds(value, field, found) {
-            Ok(value) => value,
-            Err(()) => {
+        let mut ms = |value, field: &str| {
+            fields::milliseconds(value, field, found).unwrap_or_else(|| {
                 good = false;
                 None
-            }
+            })
         };
         let timeout_ms = ms(raw.timeout_ms, "spec.timeout_ms");
         let idle_timeout_ms = ms(raw.idle_timeout_ms, "spec.idle_timeout_ms");
         // An inner `None` is what is wrong and reported, an outer one what is not there.
-        let mut all = |ok: bool| good &= ok;
         let retry = raw.retry_policy.as_ref().map(|r| r.read("spec.retry_policy", found));
-        all(retry.as_ref().is_none_or(Option::is_some));
         let cors = raw.cors.as_ref().map(|c| c.read("spec.cors", found));
-        all(cors.as_ref().is_none_or(Option::is_some));
-        let added = |headers: &Option<_>, field: &str, found: &mut Diagnostics<'_>| {
-            headers.as_ref().map(|h| read_added(h, field, found))
-        };
-        let add_request = added(&raw.add_request_headers, "spec.add_request_headers", found);
-        let add_response = added(&raw.add_response_headers, "spec.add_response_headers", found);
-        let removed = |names: &Option<Texts>, field: &str, found: &mut Diagnostics<'_>| {
-            names.as_ref().map(|n| read_removed(n, field, found))
-        };
-        let remove_request =
-            removed(&raw.remove_request_headers, "spec.remove_request_headers", found);
-        let remove_response =
-            removed(&raw.remove_response_headers, "spec.remove_response_headers", found);
-        for edits in [&add_request, &add_response] {
-            all(edits.as_ref().is_none_or(Option::is_some));
-        }
-        for names in [&remove_request, &remove_response] {
-            all(names.as_ref().is_none_or(Option::is_some));
-        }
-        let high_priority = match raw.priority.as_deref() {
-            None | Some("" | "default") => false,
-            Some("high") => true,
-            Some(other) => {
-                found
-                    .error("spec.priority", format!("unknown priority `{other}`"))
-                    .hint("default or high");
-                all(false);
-                false
-            }
-        };
+        good &= retry.as_ref().is_none_or(Option::is_some);
+        good &= cors.as_ref().is_none_or(Option::is_some);
+        let edits = read_edits(&raw, found);
+        let high_priority = read_priority(&raw, found);
         let host_rewrite = read_host_rewrite(&raw, found);
-        all(host_rewrite.is_some());
         let labels = raw.labels.as_ref().map(|l| label::read_labels(l, "spec.labels", found));
-        good.then(|| Self {
+        let (Some(edits), Some(high_priority), Some(host_rewrite), true) =
+            (edits, high_priority, host_rewrite, good)
+        else {
+            return None;
+        };
+        Some(Self {
             key: Arc::new(key),
             regex_size,
             object_labels: object.labels.clone(),
@@ -264,16 +249,13 @@ impl Mapping {
             weight: raw.weight,
             upstream,
             rewrite,
-            host_rewrite: host_rewrite.unwrap_or(HostRewrite::Keep),
+            host_rewrite,
             timeout_ms,
             idle_timeout_ms,
             retry: retry.flatten(),
             upgrades: read_upgrades(&raw),
             high_priority,
-            add_request_headers: add_request.flatten(),
-            add_response_headers: add_response.flatten(),
-            remove_request_headers: remove_request.flatten(),
-            remove_response_headers: remove_response.flatten(),
+            edits,
             add_linkerd_headers: raw.add_linkerd_headers,
             bypass_auth: raw.bypass_auth.unwrap_or(false),
             auth_context: raw.auth_context_extensions.unwrap_or_default(),
@@ -283,218 +265,33 @@ impl Mapping {
     }
 }
 
-/// Collects conditions and remembers the size of the largest regular expression.
-struct Conditions<'f, 'o> {
-    found: &'f mut Diagnostics<'o>,
-    size: usize,
-    good: bool,
-}
-
-impl Conditions<'_, '_> {
-    fn regex(&mut self, path: &str, pattern: &str) {
-        match regex::check(pattern) {
-            Ok(size) => self.size = self.size.max(size),
-            Err(why) => {
-                self.found.error(path, why);
-                self.good = false;
-            }
-        }
-    }
-
-    fn check(&mut self, path: &str, result: Result<(), String>) {
-        if let Err(why) = result {
-            self.found.error(path, why);
-            self.good = false;
-        }
-    }
-
-    fn values(
-        &mut self,
-        exact: Option<&BTreeMap<String, String>>,
-        pattern: Option<&BTreeMap<String, String>>,
-        fields: [&str; 2],
-        headers: bool,
-    ) -> Vec<ValueMatch> {
-        let mut values = Vec::new();
-        for (map, field, is_regex) in [(exact, fields[0], false), (pattern, fields[1], true)] {
-            for (name, value) in map.into_iter().flatten() {
-                let path = format!("{field}.{name}");
-                if headers {
-                    self.check(&path, header::check_match_name(name));
-                    self.check(&path, header::check_value(value));
-                }
-                if is_regex {
-                    self.regex(&path, value);
-                }
-                values.push(ValueMatch {
-                    name: if headers { name.to_ascii_lowercase() } else { name.clone() },
-                    value: Some(value.clone()),
-                    regex: is_regex,
-                });
-            }
-        }
-        values
-    }
-}
-
-fn read_key(raw: &Raw, regex_size: &mut usize, found: &mut Diagnostics<'_>) -> Option<RouteKey> {
-    let mut c = Conditions { found, size: 0, good: true };
-    let path_kind = match (raw.prefix_regex.unwrap_or(false), raw.prefix_exact.unwrap_or(false)) {
-        (true, _) => PathKind::Regex,
-        (false, true) => PathKind::Exact,
-        (false, false) => PathKind::Prefix,
+fn read_edits(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Edits> {
+    let mut good = true;
+    let mut added = |headers: &Option<_>, field: &str| {
+        let read = headers.as_ref().map(|h| read_added(h, field, found));
+        good &= read.as_ref().is_none_or(Option::is_some);
+        read.flatten()
     };
-    if raw.prefix.is_empty() {
-        c.check("spec.prefix", Err("a Mapping needs a prefix; `/` fits every path".to_owned()));
-    } else if path_kind == PathKind::Regex {
-        c.regex("spec.prefix", &raw.prefix);
-    } else if !raw.prefix.starts_with('/') {
-        c.found
-            .warning("spec.prefix", "no path starts like this")
-            .hint("let it start with a slash");
-    }
-    let mut headers = c.values(
-        raw.headers.as_ref(),
-        raw.regex_headers.as_ref(),
-        ["spec.headers", "spec.regex_headers"],
-        true,
-    );
-    let (hostname, hostname_regex) = read_hostname(raw, &mut headers, &mut c);
-    if let Some(method) = raw.method.as_ref().filter(|m| !m.is_empty()) {
-        let is_regex = raw.method_regex.unwrap_or(false);
-        if is_regex {
-            c.regex("spec.method", method);
-        } else {
-            c.check("spec.method", header::check_method(method));
-        }
-        let value = Some(method.clone());
-        headers.push(ValueMatch { name: ":method".to_owned(), value, regex: is_regex });
-    }
-    let mut query_parameters = c.values(
-        raw.query_parameters.as_ref(),
-        raw.regex_query_parameters.as_ref(),
-        ["spec.query_parameters", "spec.regex_query_parameters"],
-        false,
-    );
-    headers.sort();
-    headers.dedup();
-    query_parameters.sort();
-    *regex_size = c.size;
-    if !c.good {
-        return None;
-    }
-    let authority = match (&hostname, &hostname_regex) {
-        (None | Some(Hostname::Any), None) => 0,
-        (Some(host), _) => ":authority".len() + host.to_string().len(),
-        (None, Some(regex)) => ":authority".len() + regex.len() + 1,
+    let add_request = added(&raw.add_request_headers, "spec.add_request_headers");
+    let add_response = added(&raw.add_response_headers, "spec.add_response_headers");
+    let mut removed = |names: &Option<_>, field: &str| {
+        let read = names.as_ref().map(|n| read_removed(n, field, found));
+        good &= read.as_ref().is_none_or(Option::is_some);
+        read.flatten()
     };
-    Some(RouteKey {
-        precedence: raw.precedence.unwrap_or(0),
-        path_len: raw.prefix.len(),
-        header_weight: authority + headers.iter().map(ValueMatch::weight).sum::<usize>(),
-        query_weight: query_parameters.iter().map(ValueMatch::weight).sum(),
-        path: raw.prefix.clone(),
-        path_kind,
-        case_sensitive: raw.case_sensitive.unwrap_or(true),
-        hostname,
-        hostname_regex,
-        headers,
-        query_parameters,
-    })
+    let remove_request = removed(&raw.remove_request_headers, "spec.remove_request_headers");
+    let remove_response = removed(&raw.remove_response_headers, "spec.remove_response_headers");
+    good.then_some(Edits { add_request, add_response, remove_request, remove_response })
 }
 
-/// The host that is matched: `hostname`, else the deprecated `host`, else a condition on the
-/// header `:authority`, which works like `host`.
-fn read_hostname(
-    raw: &Raw,
-    headers: &mut Vec<ValueMatch>,
-    c: &mut Conditions<'_, '_>,
-) -> (Option<Hostname>, Option<String>) {
-    let position = headers.iter().position(|h| h.name == ":authority");
-    let authority = position.map(|i| headers.remove(i));
-    let hostname = raw.hostname.as_deref().filter(|h| !h.is_empty());
-    let host = raw.host.as_deref().filter(|h| !h.is_empty());
-    if let Some(text) = hostname {
-        if host.is_some() {
-            c.found.warning("spec.host", "hostname is given, so host has no effect");
-        }
-        return match Hostname::parse(text) {
-            Ok(hostname) => (Some(hostname), None),
-            Err(why) => {
-                c.check("spec.hostname", Err(why));
-                (None, None)
-            }
-        };
-    }
-    let (text, is_regex, path) = match (host, authority) {
-        (Some(host), _) => (host.to_owned(), raw.host_regex.unwrap_or(false), "spec.host"),
-        (None, Some(h)) => (h.value.unwrap_or_default(), h.regex, "spec.headers.:authority"),
-        (None, None) => return (None, None),
-    };
-    if is_regex {
-        c.regex(path, &text);
-        return (None, Some(text));
-    }
-    if text.contains('*') {
-        let why = format!("`{text}`: an exact host with a `*` cannot match anything");
-        c.check(path, Err(why));
-        return (None, None);
-    }
-    match Hostname::parse(&text) {
-        Ok(hostname) => (Some(hostname), None),
-        Err(why) => {
-            c.check(path, Err(why));
-            (None, None)
-        }
-    }
-}
-
-/// Reads a pattern and what replaces it.
-fn read_regex(
-    spec: &RegexSpec,
-    path: &str,
-    found: &mut Diagnostics<'_>,
-) -> Option<(String, String)> {
-    let checked = regex::check(&spec.pattern)
-        .and_then(|_| regex::check_substitution(&spec.pattern, &spec.substitution));
-    match checked {
-        Ok(()) => Some((spec.pattern.clone(), spec.substitution.clone())),
-        Err(why) => {
-            found.error(path, why);
-            None
-        }
-    }
-}
-
-fn read_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Rewrite> {
-    if let Some(spec) = raw.regex_rewrite.as_ref().filter(|r| !r.pattern.is_empty()) {
-        if raw.rewrite.as_ref().is_some_and(|r| r != "/") {
-            found.notice("spec.rewrite", "regex_rewrite is given, so rewrite has no effect");
-        }
-        let (pattern, substitution) = read_regex(spec, "spec.regex_rewrite", found)?;
-        return Some(Rewrite::Regex { pattern, substitution });
-    }
-    let rewrite = raw.rewrite.as_deref().unwrap_or("/");
-    if let Err(why) = header::check_value(rewrite) {
-        found.error("spec.rewrite", why);
-        return None;
-    }
-    Some(if rewrite.is_empty() { Rewrite::Keep } else { Rewrite::Prefix(rewrite.to_owned()) })
-}
-
-fn read_host_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HostRewrite> {
-    let literal = raw.host_rewrite.as_deref().filter(|h| !h.is_empty());
-    let auto = raw.auto_host_rewrite.unwrap_or(false);
-    let Some(literal) = literal else {
-        return Some(if auto { HostRewrite::Upstream } else { HostRewrite::Keep });
-    };
-    if auto {
-        found.warning("spec.auto_host_rewrite", "host_rewrite is given, so this has no effect");
-    }
-    match header::check_value(literal) {
-        Ok(()) => Some(HostRewrite::Literal(literal.to_owned())),
-        Err(why) => {
-            found.error("spec.host_rewrite", why);
+/// Whether it takes the circuit breakers of high priority.
+fn read_priority(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<bool> {
+    match raw.priority.as_deref() {
+        None | Some("" | "default") => Some(false),
+        Some("high") => Some(true),
+        Some(other) => {
+            let text = format!("unknown priority `{other}`");
+            found.error("spec.priority", text).hint("default or high");
             None
         }
     }
@@ -517,81 +314,6 @@ fn read_upgrades(raw: &Raw) -> Vec<String> {
     upgrades
 }
 
-fn read_target(raw: &Raw, service: &Service, found: &mut Diagnostics<'_>) -> Option<Target> {
-    let redirect = raw.host_redirect.unwrap_or(false);
-    if raw.shadow.unwrap_or(false) {
-        if redirect {
-            found.error(
-                "spec.host_redirect",
-                "at most one of host_redirect and shadow may be set; ignoring host_redirect",
-            );
-        }
-        return Some(Target::Shadow);
-    }
-    if !redirect {
-        return Some(Target::Service);
-    }
-    let status = match raw.redirect_response_code {
-        None => 301,
-        Some(code @ (301 | 302 | 303 | 307 | 308)) => code,
-        Some(code) => {
-            found.error(
-                "spec.redirect_response_code",
-                format!("invalid redirect_response_code {code}: must be one of 301, 302, 303, 307, 308; 301 is used"),
-            );
-            301
-        }
-    };
-    let host = match service.port {
-        Some(port) if service.host.contains(':') => format!("[{}]:{port}", service.host),
-        Some(port) => format!("{}:{port}", service.host),
-        None => service.host.clone(),
-    };
-    let scheme = service.scheme.map(|_| if service.is_tls() { "https" } else { "http" });
-    let path = read_redirect_path(raw, found)?;
-    Some(Target::Redirect(Redirect { host, scheme, path, status }))
-}
-
-/// Path before prefix before regular expression; an error names what is dropped.
-fn read_redirect_path(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<RedirectPath> {
-    let path = raw.path_redirect.as_deref().filter(|p| !p.is_empty());
-    let prefix = raw.prefix_redirect.as_deref().filter(|p| !p.is_empty());
-    let regex = raw.regex_redirect.as_ref().filter(|r| !r.pattern.is_empty());
-    let given = [
-        ("path_redirect", path.is_some()),
-        ("prefix_redirect", prefix.is_some()),
-        ("regex_redirect", regex.is_some()),
-    ];
-    let mut given = given.iter().filter(|(_, is)| *is).map(|(name, _)| name);
-    if let Some(first) = given.next() {
-        for dropped in given {
-            found.error(
-                format!("spec.{dropped}"),
-                format!("Cannot specify both {first} and {dropped}; using {first}"),
-            );
-        }
-    }
-    for (field, text) in [("path_redirect", path), ("prefix_redirect", prefix)] {
-        if let Some(Err(why)) = text.map(header::check_value) {
-            found.error(format!("spec.{field}"), why);
-            return None;
-        }
-    }
-    if let Some(path) = path {
-        return Some(RedirectPath::Path(path.to_owned()));
-    }
-    if let Some(prefix) = prefix {
-        return Some(RedirectPath::Prefix(prefix.to_owned()));
-    }
-    match regex {
-        None => Some(RedirectPath::Keep),
-        Some(spec) => {
-            let (pattern, substitution) = read_regex(spec, "spec.regex_redirect", found)?;
-            Some(RedirectPath::Regex { pattern, substitution })
-        }
-    }
-}
-
 fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Option<Upstream> {
     let dns = match raw.dns_type.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "strict_dns") => Dns::Strict,
@@ -607,7 +329,7 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         None => None,
         Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),
     };
-    let mut ms = |value, field: &str| fields::milliseconds(value, field, found).ok();
+    let mut ms = |value, field: &str| fields::milliseconds(value, field, found);
     Some(Upstream {
         service,
         tag: raw.cluster_tag.clone().filter(|t| !t.is_empty()),

@@ -257,7 +257,7 @@ fn read_closing(config: &mut Value, found: &mut Diagnostics<'_>) -> Option<Strin
 fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<MappingDefaults> {
     let mut good = true;
     let mut ms = |value, field: &str| {
-        fields::milliseconds(value, &format!("spec.config.{field}"), found).unwrap_or_else(|()| {
+        fields::milliseconds(value, &format!("spec.config.{field}"), found).unwrap_or_else(|| {
             good = false;
             None
         })
@@ -362,7 +362,7 @@ fn read_http(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HttpOptions> {
         allow_chunked_length: raw.allow_chunked_length.unwrap_or(false),
         proper_case: raw.proper_case.unwrap_or(false),
         underscores,
-        idle_timeout_ms: fields::milliseconds(raw.listener_idle_timeout_ms, path, found).ok()?,
+        idle_timeout_ms: fields::milliseconds(raw.listener_idle_timeout_ms, path, found)?,
         max_request_headers_kb: kb,
         buffer_limit_bytes: raw.buffer_limit_bytes,
     })

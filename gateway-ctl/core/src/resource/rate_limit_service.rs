@@ -56,7 +56,7 @@ impl RateLimitService {
         let raw: Raw = fields::read(object, spec, found)?;
         let service = Service::read(&raw.service, "spec.service", found);
         good &= check_version(raw.protocol_version.as_deref(), found);
-        let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found).ok()?;
+        let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found)?;
         let breakers = match &raw.circuit_breakers {
             None => None,
             Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),

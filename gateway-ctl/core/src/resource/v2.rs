@@ -14,7 +14,7 @@ pub fn convert(kind: &str, spec: &mut Value) {
             }
         }
         "AuthService" | "RateLimitService" => {
-            convert_tls(map, if kind == "AuthService" { "auth_service" } else { "service" })
+            convert_tls(map, if kind == "AuthService" { "auth_service" } else { "service" });
         }
         _ => {}
     }

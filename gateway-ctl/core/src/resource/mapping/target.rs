@@ -1,0 +1,138 @@
+//! What a Mapping does with requests: how it rewrites them, or where it redirects.
+
+use service_kit::Diagnostics;
+
+use super::{Raw, RegexSpec, Target};
+use crate::ir::{HostRewrite, Redirect, RedirectPath, Rewrite};
+use crate::resource::service::Service;
+use crate::syntax::{header, regex};
+
+/// Reads a pattern and what replaces it.
+fn read_regex(
+    spec: &RegexSpec,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> Option<(String, String)> {
+    let checked = regex::check(&spec.pattern)
+        .and_then(|_| regex::check_substitution(&spec.pattern, &spec.substitution));
+    match checked {
+        Ok(()) => Some((spec.pattern.clone(), spec.substitution.clone())),
+        Err(why) => {
+            found.error(path, why);
+            None
+        }
+    }
+}
+
+pub(super) fn read_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Rewrite> {
+    if let Some(spec) = raw.regex_rewrite.as_ref().filter(|r| !r.pattern.is_empty()) {
+        if raw.rewrite.as_ref().is_some_and(|r| r != "/") {
+            found.notice("spec.rewrite", "regex_rewrite is given, so rewrite has no effect");
+        }
+        let (pattern, substitution) = read_regex(spec, "spec.regex_rewrite", found)?;
+        return Some(Rewrite::Regex { pattern, substitution });
+    }
+    let rewrite = raw.rewrite.as_deref().unwrap_or("/");
+    if let Err(why) = header::check_value(rewrite) {
+        found.error("spec.rewrite", why);
+        return None;
+    }
+    Some(if rewrite.is_empty() { Rewrite::Keep } else { Rewrite::Prefix(rewrite.to_owned()) })
+}
+
+pub(super) fn read_host_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HostRewrite> {
+    let literal = raw.host_rewrite.as_deref().filter(|h| !h.is_empty());
+    let auto = raw.auto_host_rewrite.unwrap_or(false);
+    let Some(literal) = literal else {
+        return Some(if auto { HostRewrite::Upstream } else { HostRewrite::Keep });
+    };
+    if auto {
+        found.warning("spec.auto_host_rewrite", "host_rewrite is given, so this has no effect");
+    }
+    match header::check_value(literal) {
+        Ok(()) => Some(HostRewrite::Literal(literal.to_owned())),
+        Err(why) => {
+            found.error("spec.host_rewrite", why);
+            None
+        }
+    }
+}
+
+pub(super) fn read_target(
+    raw: &Raw,
+    service: &Service,
+    found: &mut Diagnostics<'_>,
+) -> Option<Target> {
+    let redirect = raw.host_redirect.unwrap_or(false);
+    if raw.shadow.unwrap_or(false) {
+        if redirect {
+            found.error(
+                "spec.host_redirect",
+                "at most one of host_redirect and shadow may be set; ignoring host_redirect",
+            );
+        }
+        return Some(Target::Shadow);
+    }
+    if !redirect {
+        return Some(Target::Service);
+    }
+    let status = match raw.redirect_response_code {
+        None => 301,
+        Some(code @ (301 | 302 | 303 | 307 | 308)) => code,
+        Some(code) => {
+            found.error(
+                "spec.redirect_response_code",
+                format!("invalid redirect_response_code {code}: must be one of 301, 302, 303, 307, 308; 301 is used"),
+            );
+            301
+        }
+    };
+    let host = match service.port {
+        Some(port) if service.host.contains(':') => format!("[{}]:{port}", service.host),
+        Some(port) => format!("{}:{port}", service.host),
+        None => service.host.clone(),
+    };
+    let scheme = service.scheme.map(|_| if service.is_tls() { "https" } else { "http" });
+    let path = read_redirect_path(raw, found)?;
+    Some(Target::Redirect(Redirect { host, scheme, path, status }))
+}
+
+/// Path before prefix before regular expression; an error names what is dropped.
+fn read_redirect_path(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<RedirectPath> {
+    let path = raw.path_redirect.as_deref().filter(|p| !p.is_empty());
+    let prefix = raw.prefix_redirect.as_deref().filter(|p| !p.is_empty());
+    let regex = raw.regex_redirect.as_ref().filter(|r| !r.pattern.is_empty());
+    let given = [
+        ("path_redirect", path.is_some()),
+        ("prefix_redirect", prefix.is_some()),
+        ("regex_redirect", regex.is_some()),
+    ];
+    let mut given = given.iter().filter(|(_, is)| *is).map(|(name, _)| name);
+    if let Some(first) = given.next() {
+        for dropped in given {
+            found.error(
+                format!("spec.{dropped}"),
+                format!("Cannot specify both {first} and {dropped}; using {first}"),
+            );
+        }
+    }
+    for (field, text) in [("path_redirect", path), ("prefix_redirect", prefix)] {
+        if let Some(Err(why)) = text.map(header::check_value) {
+            found.error(format!("spec.{field}"), why);
+            return None;
+        }
+    }
+    if let Some(path) = path {
+        return Some(RedirectPath::Path(path.to_owned()));
+    }
+    if let Some(prefix) = prefix {
+        return Some(RedirectPath::Prefix(prefix.to_owned()));
+    }
+    match regex {
+        None => Some(RedirectPath::Keep),
+        Some(spec) => {
+            let (pattern, substitution) = read_regex(spec, "spec.regex_redirect", found)?;
+            Some(RedirectPath::Regex { pattern, substitution })
+        }
+    }
+}
