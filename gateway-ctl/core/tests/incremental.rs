@@ -166,6 +166,62 @@ fn secrets_are_passed_on_only_when_they_are_named() {
     let mut engine = engine(edge());
     let output = engine.apply(objects(secret), vec![]);
     assert!(changed(&output).is_empty());
+    let filter =
+        object("Filter", "key", "{APIKey: {httpHeader: x-key, keys: [{secretName: keys}]}}");
+    let output = engine.apply(vec![filter], vec![]);
+    assert_eq!(
+        changed(&output),
+        ["AuthorizationObject Filter/default/key", "AuthorizationObject Secret/default/keys"]
+    );
+    let output = engine.apply(vec![], vec![reference("Filter", "key")]);
+    assert_eq!(removed(&output).len(), 2);
+}
+
+#[test]
+fn a_policy_with_errors_is_passed_on_so_that_what_it_guards_stays_shut() {
+    let mut engine = engine(edge());
+    let broken = object("FilterPolicy", "p", "{rules: [{host: 7, path: []}]}");
+    let output = engine.apply(vec![broken], vec![]);
+    assert_eq!(changed(&output), ["AuthorizationObject FilterPolicy/default/p"]);
+    assert!(findings(&engine)[0].starts_with("error FilterPolicy"), "{:?}", findings(&engine));
+}
+
+/// Whether every request is refused.
+fn is_closed(engine: &Engine) -> bool {
+    let listener = json(engine, ResourceType::Listener, "edge");
+    listener.to_string().contains("is misconfigured")
+        || listener.to_string().contains("not supported yet")
+}
+
+#[test]
+fn what_would_refuse_requests_and_cannot_refuses_all() {
+    for (kind, name, spec) in [
+        ("AuthService", "a", "{auth_service: a, proto: grpc}"),
+        ("AuthService", "a", "{proto: grpc, protocol_version: v3}"),
+        ("AuthService", "a", "{auth_service: a, proto: grpc, protocol_version: v3, tls: ctx}"),
+        ("RateLimitService", "r", "{service: r, failure_mode_deny: true}"),
+        ("Module", "ambassador", "{config: {ip_deny: [{remote: 10.0.0.0/8}]}}"),
+    ] {
+        let mut engine = engine(edge());
+        assert!(!is_closed(&engine));
+        engine.apply(vec![object(kind, name, spec)], vec![]);
+        assert!(is_closed(&engine), "{kind} {spec}: {:?}", findings(&engine));
+        engine.apply(vec![], vec![reference(kind, name)]);
+        assert!(!is_closed(&engine), "{kind} {spec}");
+    }
+    let open = object("RateLimitService", "r", "{service: r}");
+    let engine = engine([edge(), vec![open]].concat());
+    assert!(!is_closed(&engine) && !findings(&engine).is_empty());
+}
+
+#[test]
+fn a_host_that_is_broken_opens_nothing() {
+    let broken = object("Host", "h", "{hostname: x.test, tlsSecret: {name: cert}}");
+    let engine = engine(vec![listener("edge", 8080), broken, mapping("a", "*", "/")]);
+    assert!(engine.overview().listeners.is_empty());
+    let found = findings(&engine);
+    assert!(found.iter().any(|f| f.contains("not supported yet: Host.tlsSecret")), "{found:?}");
+    assert!(found.iter().any(|f| f.contains("No matching Hosts")), "{found:?}");
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn check_headers(raw: &Raw, grpc: bool, found: &mut Diagnostics<'_>) -> bool {
         }
     }
     for (name, value) in raw.add_auth_headers.iter().flatten() {
-        let checked = header::check_name(name).and_then(|()| header::check_value(value));
+        let checked = header::check_edit_name(name).and_then(|()| header::check_value(value));
         if let Err(why) = checked {
             found.error(format!("spec.add_auth_headers.{name}"), why);
             good = false;

@@ -100,6 +100,10 @@ impl Listener {
             good = false;
         }
         good &= check_protocol(&raw, found);
+        if raw.http2_max_concurrent_streams.is_some_and(|n| n > i32::MAX.unsigned_abs()) {
+            found.error("spec.http2MaxConcurrentStreams", "at most 2147483647");
+            good = false;
+        }
         let security_model = match raw.security_model.as_deref() {
             Some("XFP") => Some(SecurityModel::Xfp),
             Some("SECURE") => Some(SecurityModel::Secure),

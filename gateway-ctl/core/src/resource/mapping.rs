@@ -339,7 +339,9 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         respect_dns_ttl: raw.respect_dns_ttl.unwrap_or(false),
         ipv4: raw.enable_ipv4,
         ipv6: raw.enable_ipv6,
-        connect_timeout_ms: ms(raw.connect_timeout_ms, "spec.connect_timeout_ms")?,
+        // None at all is not possible; a zero is what converted objects have for unset.
+        connect_timeout_ms: ms(raw.connect_timeout_ms, "spec.connect_timeout_ms")?
+            .filter(|ms| *ms > 0),
         idle_timeout_ms: ms(raw.cluster_idle_timeout_ms, "spec.cluster_idle_timeout_ms")?,
         max_connection_lifetime_ms: ms(
             raw.cluster_max_connection_lifetime_ms,

@@ -44,7 +44,9 @@ impl Conditions<'_, '_> {
         for (map, field, is_regex) in [(exact, fields[0], false), (pattern, fields[1], true)] {
             for (name, value) in map.into_iter().flatten() {
                 let path = format!("{field}.{name}");
-                if headers {
+                if name.is_empty() {
+                    self.check(&path, Err("it has no name".to_owned()));
+                } else if headers {
                     self.check(&path, header::check_match_name(name));
                     self.check(&path, header::check_value(value));
                 }
