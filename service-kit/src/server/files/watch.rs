@@ -1,0 +1,207 @@
+//! Says when files may have changed. Knows nothing of what is in them.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::named;
+
+/// A change is told after this long without another one …
+const QUIET: Duration = Duration::from_millis(20);
+/// … but at the latest this long after the first.
+const AT_MOST: Duration = Duration::from_millis(200);
+/// Some file systems tell of no changes; so a look now and then, too.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Says when something below a path may have changed.
+#[derive(Debug)]
+pub struct Watch {
+    changes: Changes,
+    path: PathBuf,
+    /// The folder that is watched by the system, which may no longer be the one at `path`; none
+    /// for a single file.
+    folder: Option<Identity>,
+    replaced: Arc<AtomicBool>,
+    watcher: RecommendedWatcher,
+}
+
+/// Which folder: device and number.
+type Identity = (u64, u64);
+
+impl Watch {
+    /// Begins to watch the folder `path`, or the file `path` through its folder, so that a rename
+    /// over it is seen. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the path does not exist or the system refuses a watch; the text names the path.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
+        let path = std::path::absolute(path).map_err(|e| named(path, &e))?;
+        let is_file = !metadata.is_dir();
+        // A mounted ConfigMap changes what a link leads to, by the name of another link.
+        let is_linked_file = is_file && path.is_symlink();
+        let (sender, events) = mpsc::channel(1);
+        let replaced = Arc::new(AtomicBool::new(false));
+        let watcher = {
+            let (path, replaced) = (path.clone(), replaced.clone());
+            notify::recommended_watcher(move |event: notify::Result<Event>| {
+                let matters = event.as_ref().map_or(true, |event| {
+                    if event.paths.contains(&path) && !event.kind.is_access() {
+                        replaced.store(true, Ordering::Release);
+                    }
+                    !event.kind.is_access() && (is_linked_file || !is_beside(event, &path))
+                });
+                if matters {
+                    // A full channel says that a change is waiting already.
+                    let _ = sender.try_send(());
+                }
+            })
+            .map_err(io::Error::other)?
+        };
+        let folder = (!is_file).then(|| identity(&metadata));
+        let mut this = Self { changes: Changes::new(events), path, folder, replaced, watcher };
+        if this.folder.is_some() {
+            this.watch(RecursiveMode::Recursive, &this.path.clone())?;
+        }
+        if let Some(parent) = this.path.parent().map(Path::to_owned) {
+            let watched = this.watch(RecursiveMode::NonRecursive, &parent);
+            // For a folder it only tells sooner that another one took its place.
+            if is_file {
+                watched?;
+            }
+        }
+        Ok(this)
+    }
+
+    /// Waits until something may have changed; several changes close together are one. May be
+    /// dropped and called again without missing a change.
+    pub async fn changed(&mut self) {
+        self.changes.next().await;
+        self.follow();
+    }
+
+    /// Watches the folder that is at the path now, if another one took its place.
+    fn follow(&mut self) {
+        let Some(watched) = self.folder else { return };
+        let now = std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_dir);
+        let now = now.map(|m| identity(&m));
+        if !self.replaced.swap(false, Ordering::AcqRel) && now == Some(watched) {
+            return;
+        }
+        // The system may have let go of it already.
+        let _ = self.watcher.unwatch(&self.path);
+        let watched =
+            now.map(|now| (now, self.watch(RecursiveMode::Recursive, &self.path.clone())));
+        match watched {
+            Some((now, Ok(()))) => self.folder = Some(now),
+            // Gone for now: whoever reads it says so, and the next look tries again.
+            None => self.replaced.store(true, Ordering::Release),
+            Some((_, Err(e))) => {
+                tracing::warn!("{e}; changes are seen each {POLL:?} only");
+                self.replaced.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn watch(&mut self, mode: RecursiveMode, path: &Path) -> io::Result<()> {
+        self.watcher
+            .watch(path, mode)
+            .map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
+    }
+}
+
+fn identity(metadata: &std::fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether an event is only about neighbours of `path`.
+fn is_beside(event: &Event, path: &Path) -> bool {
+    let beside = |p: &PathBuf| p != path && p.parent() == path.parent();
+    !event.paths.is_empty() && event.paths.iter().all(beside)
+}
+
+/// Events, several close together as one.
+#[derive(Debug)]
+struct Changes {
+    events: mpsc::Receiver<()>,
+    /// When the first and the last event came that are not told yet. Kept here and not in a
+    /// future, so that a future that is dropped loses nothing.
+    untold: Option<(Instant, Instant)>,
+    next_poll: Instant,
+}
+
+impl Changes {
+    fn new(events: mpsc::Receiver<()>) -> Self {
+        Self { events, untold: None, next_poll: Instant::now() + POLL }
+    }
+
+    async fn next(&mut self) {
+        loop {
+            let due = match self.untold {
+                Some((first, last)) => (first + AT_MOST).min(last + QUIET),
+                None => self.next_poll,
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => break,
+                Some(()) = self.events.recv() => {
+                    let now = Instant::now();
+                    self.untold = Some((self.untold.map_or(now, |(first, _)| first), now));
+                }
+            }
+        }
+        self.untold = None;
+        self.next_poll = Instant::now() + POLL;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Milliseconds until the next change is told.
+    async fn told(changes: &mut Changes) -> u128 {
+        let start = Instant::now();
+        changes.next().await;
+        start.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_one_change_and_an_endless_one_is_told_in_time() {
+        let (sender, events) = mpsc::channel(1);
+        let mut changes = Changes::new(events);
+        sender.send(()).await.unwrap();
+        assert_eq!(told(&mut changes).await, 20);
+        let endless = tokio::spawn(async move {
+            loop {
+                let _ = sender.try_send(());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert_eq!(told(&mut changes).await, 200);
+        endless.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_now_and_then_without_an_event() {
+        let (_sender, events) = mpsc::channel(1);
+        assert_eq!(told(&mut Changes::new(events)).await, 30_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_dropped_loses_nothing() {
+        let (sender, events) = mpsc::channel(1);
+        let mut changes = Changes::new(events);
+        sender.send(()).await.unwrap();
+        let short = Duration::from_millis(10);
+        assert!(tokio::time::timeout(short, changes.next()).await.is_err());
+        assert_eq!(told(&mut changes).await, 10);
+    }
+}
