@@ -60,6 +60,11 @@ impl<'p> Decided<'p> {
         }
     }
 
+    /// At least 1.
+    pub(crate) fn retry_seconds(&self) -> i64 {
+        seconds_up(self.reset).max(1)
+    }
+
     fn is_quota(&self, options: &Options) -> bool {
         match self.planned {
             Planned::NoLimit => options.quota_mode,
@@ -67,6 +72,15 @@ impl<'p> Decided<'p> {
             Planned::Limited(m, _) => m.limit().quota || options.quota_mode,
         }
     }
+}
+
+/// The response, and what went wrong on the way to it.
+#[derive(Debug)]
+pub struct Decision {
+    /// For Envoy.
+    pub response: RateLimitResponse,
+    /// Templates that could not be executed; their headers are left out, their body is empty.
+    pub failed_templates: u64,
 }
 
 /// Makes the response of `counts`, one for each of the plan's counters; `now` is in seconds since
@@ -77,7 +91,7 @@ pub fn decide(
     counts: &[Count],
     options: &Options,
     now: u64,
-) -> RateLimitResponse {
+) -> Decision {
     let decided: SmallVec<[Decided<'_>; 4]> =
         plan.descriptors.iter().map(|planned| decide_one(planned, plan, counts, now)).collect();
     let over = is_request_over(&decided, options) && !options.shadow_mode;
@@ -87,11 +101,22 @@ pub fn decide(
         ..RateLimitResponse::default()
     };
     headers::add(&mut response, &decided, options);
-    resource::add(&mut response, &decided, over);
+    if over && plan.has_objects {
+        add_retry_after(&mut response, &decided);
+    }
+    let failed_templates = resource::add(&mut response, &decided, over);
     if options.dynamic_metadata {
         metadata::add(&mut response, request, &decided);
     }
-    response
+    Decision { response, failed_templates }
+}
+
+/// Where `RateLimit` objects have limits of the domain, every refusal says when to come back.
+fn add_retry_after(response: &mut RateLimitResponse, decided: &[Decided<'_>]) {
+    let refuses = |d: &&Decided<'_>| d.code == Code::OverLimit;
+    if let Some(seconds) = decided.iter().filter(refuses).map(Decided::retry_seconds).max() {
+        set(&mut response.response_headers_to_add, "retry-after".to_owned(), seconds.to_string());
+    }
 }
 
 fn decide_one<'p>(
@@ -133,10 +158,10 @@ fn judge(counter: &Counter, count: Count, now: u64) -> (bool, u32, Duration) {
             let remaining = u32::try_from(limit.saturating_sub(after)).unwrap_or(u32::MAX);
             (exceeded, remaining, Duration::from_secs(seconds_to_reset(now, seconds)))
         }
-        (CounterKind::Bucket(bucket), Count::Bucket { allowed, tokens }) => {
+        (CounterKind::Bucket { bucket, .. }, Count::Bucket { allowed, tokens }) => {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
             let remaining = tokens.floor().max(0.0) as u32;
-            (!allowed, remaining, bucket.to_next(tokens))
+            (!allowed && !counter.refund, remaining, bucket.to_next(tokens))
         }
         _ => (true, 0, Duration::ZERO),
     }
@@ -174,6 +199,14 @@ fn seconds_up(duration: Duration) -> i64 {
 
 fn header(key: impl Into<String>, value: impl Into<String>) -> HeaderValue {
     HeaderValue { key: key.into(), value: value.into(), ..HeaderValue::default() }
+}
+
+/// Sets a header; of equal names the later value counts.
+fn set(headers: &mut Vec<HeaderValue>, name: String, value: String) {
+    match headers.iter_mut().find(|h| h.key.eq_ignore_ascii_case(&name)) {
+        Some(known) => known.value = value,
+        None => headers.push(header(name, value)),
+    }
 }
 
 #[cfg(test)]

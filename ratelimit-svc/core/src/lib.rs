@@ -12,7 +12,7 @@ pub mod ratelimit_file;
 pub mod resource;
 pub mod spec;
 
-pub use decide::{Options, decide};
+pub use decide::{Decision, Options, decide};
 pub use limit::{Limit, LimitId, Unit};
 pub use plan::{
     Count, Counter, CounterKind, Limits, Matched, Plan, PlanError, PlanOptions, Planned,

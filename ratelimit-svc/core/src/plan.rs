@@ -4,19 +4,25 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
+    Entry, RateLimitOverride,
+};
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use smallvec::SmallVec;
 
 use crate::algorithm::fixed_window::window_start;
 use crate::algorithm::token_bucket::Bucket;
 use crate::limit::{Limit, Unit};
-use crate::ratelimit_file::{Domains, TreeLimit};
-use crate::resource::{MatchRule, ResourceLimit, Resources};
+use crate::ratelimit_file::{Domains, Node, TreeLimit};
+use crate::resource::{self, MatchRule, ResourceLimit, Resources};
 
 /// Most descriptors of a request.
 const MAX_DESCRIPTORS: usize = 256;
 /// Longest counter key, in bytes.
 const MAX_KEY: usize = 8 << 10;
+/// Most hits of a descriptor: above the highest limit, so that the answer does not change, and far
+/// below what a counter holds, so that it cannot overflow.
+const MAX_HITS: u64 = 1 << 33;
 
 /// The limits in force. A domain may have both dialects: of a descriptor the objects' limits are
 /// looked at first, then the tree of the files.
@@ -35,8 +41,6 @@ pub struct PlanOptions {
     pub key_prefix: String,
     /// How patterns of `RateLimit` objects match.
     pub match_rule: MatchRule,
-    /// Every limit is a quota.
-    pub quota_mode: bool,
     /// Do not charge the other counters of a request of which one is over.
     pub stop_when_over: bool,
 }
@@ -111,6 +115,9 @@ pub struct Counter {
     pub refund: bool,
     /// How.
     pub kind: CounterKind,
+    /// The name for metrics when it depends on the request (`value_to_metric`,
+    /// `detailed_metric`).
+    pub metric: Option<Box<str>>,
 }
 
 /// How a counter counts.
@@ -124,7 +131,22 @@ pub enum CounterKind {
         seconds: u64,
     },
     /// Tokens.
-    Bucket(Bucket),
+    Bucket {
+        /// Size and speed.
+        bucket: Bucket,
+        /// The unit of the limit, in seconds.
+        unit_seconds: u64,
+    },
+}
+
+impl CounterKind {
+    /// The unit of the limit, in seconds.
+    pub fn unit_seconds(&self) -> u64 {
+        match self {
+            Self::Window { seconds, .. } => *seconds,
+            Self::Bucket { unit_seconds, .. } => *unit_seconds,
+        }
+    }
 }
 
 /// What a store says of a counter.
@@ -153,6 +175,10 @@ pub struct Plan<'l> {
     pub counters: SmallVec<[Counter; 4]>,
     /// See [`PlanOptions::stop_when_over`].
     pub stop_when_over: bool,
+    /// Whether there are limits of the domain.
+    pub domain_is_known: bool,
+    /// Whether `RateLimit` objects have limits of the domain, so that a refusal is of their dialect.
+    pub has_objects: bool,
     keys: String,
 }
 
@@ -182,82 +208,114 @@ impl Limits {
             n if n > MAX_DESCRIPTORS => return Err(PlanError::TooManyDescriptors),
             _ => {}
         }
+        let domain = Domain {
+            tree: self.files.get(&request.domain),
+            objects: self.resources.get(&request.domain),
+            match_rule: options.match_rule,
+        };
         let mut plan = Plan {
             descriptors: SmallVec::new(),
             counters: SmallVec::new(),
             stop_when_over: options.stop_when_over,
+            domain_is_known: domain.tree.is_some() || domain.objects.is_some(),
+            has_objects: domain.objects.is_some(),
             keys: String::new(),
         };
-        let mut matched: SmallVec<[(Option<Matched<'l>>, Range<usize>); 4]> = SmallVec::new();
+        let mut found: SmallVec<[Option<Found<'l>>; 4]> = SmallVec::new();
         for descriptor in &request.descriptors {
             let start = plan.keys.len();
             plan.keys.extend([options.key_prefix.as_str(), request.domain.as_str(), "_"]);
-            let found = self.find(&request.domain, descriptor, options, &mut plan.keys)?;
-            match &found {
-                Some(found) => push_suffix(&mut plan.keys, found.limit(), now),
+            let next = domain.find(descriptor, &mut plan.keys)?;
+            match &next {
+                Some((matched, _)) => push_suffix(&mut plan.keys, matched.limit(), now),
                 None => plan.keys.truncate(start),
             }
             if plan.keys.len() - start > MAX_KEY {
                 return Err(PlanError::KeyTooLong);
             }
-            matched.push((found, start..plan.keys.len()));
+            let key = start..plan.keys.len();
+            found.push(next.map(|(matched, metric)| Found { matched, metric, key }));
         }
-        let replaced = replaced(matched.iter().filter_map(|(m, _)| m.as_ref()));
-        for ((found, key), descriptor) in matched.into_iter().zip(&request.descriptors) {
+        let replaced = replaced(found.iter().flatten().map(|f| &f.matched));
+        for (found, descriptor) in found.into_iter().zip(&request.descriptors) {
             let planned = match found {
                 None => Planned::NoLimit,
-                Some(Matched::Tree(tree)) if tree.unlimited => Planned::Unlimited,
-                Some(m) if replaced.iter().any(|name| ***name == *m.limit().name) => {
+                Some(Found { matched: Matched::Tree(tree), .. }) if tree.unlimited => {
+                    Planned::Unlimited
+                }
+                Some(f) if replaced.iter().any(|name| ***name == *f.matched.limit().name) => {
                     Planned::NoLimit
                 }
-                Some(m) => {
-                    plan.counters.push(counter(m.limit(), key, descriptor, request.hits_addend));
-                    Planned::Limited(m, plan.counters.len() - 1)
+                Some(Found { matched, metric, key }) => {
+                    let hits = hits(descriptor, request.hits_addend);
+                    let refund = descriptor.is_negative_hits;
+                    let kind = kind(matched.limit());
+                    plan.counters.push(Counter { key, hits, refund, kind, metric });
+                    Planned::Limited(matched, plan.counters.len() - 1)
                 }
             };
             plan.descriptors.push(planned);
         }
         Ok(plan)
     }
+}
 
-    /// The limit of a descriptor; its counter's entries are added to `key`.
-    fn find<'l>(
-        &'l self,
-        domain: &str,
+/// What a descriptor meets, before it is known whether another limit takes its place.
+struct Found<'l> {
+    matched: Matched<'l>,
+    metric: Option<Box<str>>,
+    key: Range<usize>,
+}
+
+/// The limits of a request's domain.
+struct Domain<'l> {
+    tree: Option<&'l Node>,
+    objects: Option<&'l resource::Domain>,
+    match_rule: MatchRule,
+}
+
+impl<'l> Domain<'l> {
+    /// The limit of a descriptor, with its name for metrics when that depends on the request; its
+    /// counter's entries are added to `key`.
+    fn find(
+        &self,
         descriptor: &RateLimitDescriptor,
-        options: &PlanOptions,
         key: &mut String,
-    ) -> Result<Option<Matched<'l>>, PlanError> {
+    ) -> Result<Option<(Matched<'l>, Option<Box<str>>)>, PlanError> {
         let entries = &descriptor.entries;
-        let (tree, objects) = (self.files.get(domain), self.resources.get(domain));
-        if tree.is_none() && objects.is_none() {
+        if self.tree.is_none() && self.objects.is_none() {
             return Ok(None);
         }
         if let Some(own) = &descriptor.limit {
-            let unit = Unit::from_number(own.unit).ok_or(PlanError::OverrideUnit)?;
-            push_entries(key, entries.iter().map(|e| (&e.key, &e.value)));
-            return Ok(Some(Matched::Override(Limit {
-                id: usize::MAX,
-                name: Arc::from(""),
-                requests: own.requests_per_unit,
-                unit,
-                burst_factor: None,
-                shadow: false,
-                quota: false,
-            })));
+            push_entries(key, entries);
+            return Ok(Some((Matched::Override(limit_of_override(own)?), None)));
         }
-        if let Some(limit) = objects.and_then(|o| o.find(entries, options.match_rule)) {
-            let counted = entries.iter().take(limit.pattern.len());
-            push_entries(key, counted.map(|e| (&e.key, &e.value)));
-            return Ok(Some(Matched::Resource(limit)));
+        if let Some(limit) = self.objects.and_then(|o| o.find(entries, self.match_rule)) {
+            // Entries after the pattern's end do not split the counter.
+            push_entries(key, entries.iter().take(limit.pattern.len()));
+            return Ok(Some((Matched::Resource(limit), None)));
         }
-        Ok(tree.and_then(|t| t.find(entries, key)).map(|found| Matched::Tree(found.limit)))
+        let found = self.tree.and_then(|t| t.find(entries, key));
+        Ok(found.map(|found| (Matched::Tree(found.limit), found.metric)))
     }
 }
 
-fn push_entries<'a>(key: &mut String, entries: impl Iterator<Item = (&'a String, &'a String)>) {
-    for (name, value) in entries {
-        key.extend([name.as_str(), "_", value.as_str(), "_"]);
+fn limit_of_override(own: &RateLimitOverride) -> Result<Limit, PlanError> {
+    let unit = Unit::from_number(own.unit).ok_or(PlanError::OverrideUnit)?;
+    Ok(Limit {
+        id: usize::MAX,
+        name: Arc::from(""),
+        requests: own.requests_per_unit,
+        unit,
+        burst_factor: None,
+        shadow: false,
+        quota: false,
+    })
+}
+
+fn push_entries<'a>(key: &mut String, entries: impl IntoIterator<Item = &'a Entry>) {
+    for entry in entries {
+        key.extend([entry.key.as_str(), "_", entry.value.as_str(), "_"]);
     }
 }
 
@@ -284,19 +342,21 @@ fn push_suffix(keys: &mut String, limit: &Limit, now: u64) {
     };
 }
 
-fn counter(
-    limit: &Limit,
-    key: Range<usize>,
-    descriptor: &RateLimitDescriptor,
-    request_hits: u32,
-) -> Counter {
-    let seconds = limit.unit.seconds();
-    let kind = match limit.burst_factor {
-        None => CounterKind::Window { limit: u64::from(limit.requests), seconds },
-        Some(factor) => CounterKind::Bucket(Bucket::new(limit.requests, seconds, factor)),
-    };
+/// A descriptor's own hits, which may be 0, go before the request's, of which 0 means 1.
+fn hits(descriptor: &RateLimitDescriptor, request_hits: u32) -> u64 {
     let hits = descriptor.hits_addend.unwrap_or_else(|| u64::from(request_hits.max(1)));
-    Counter { key, hits, refund: descriptor.is_negative_hits, kind }
+    hits.min(MAX_HITS)
+}
+
+fn kind(limit: &Limit) -> CounterKind {
+    let seconds = limit.unit.seconds();
+    match limit.burst_factor {
+        None => CounterKind::Window { limit: u64::from(limit.requests), seconds },
+        Some(factor) => CounterKind::Bucket {
+            bucket: Bucket::new(limit.requests, seconds, factor),
+            unit_seconds: seconds,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! meaning of the fields.
 
 mod read;
+mod scalar;
 mod tree;
 mod wildcard;
 
@@ -25,11 +26,12 @@ impl Domains {
     /// Reads files by name. One that is wrong makes all of them wrong.
     ///
     /// # Errors
-    /// `FILE: TEXT` with envoyproxy/ratelimit's own text.
+    /// `FILE: TEXT` with envoyproxy/ratelimit's own text; FILE has a dot for each `/`, as there.
     pub fn read(files: &BTreeMap<String, String>, merge_domains: bool) -> Result<Self, String> {
         let mut domains = Self::default();
         for (name, text) in files {
-            read::file(text, merge_domains, &mut domains).map_err(|e| format!("{name}: {e}"))?;
+            read::file(text, merge_domains, &mut domains)
+                .map_err(|e| format!("{}: {e}", name.replace('/', ".")))?;
         }
         Ok(domains)
     }

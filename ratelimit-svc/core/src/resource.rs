@@ -70,10 +70,30 @@ pub struct Resources {
     limits: LimitId,
 }
 
-/// The limits of a domain, found by the first key of their patterns.
+/// The limits of a domain, found by the first pair of their patterns.
 #[derive(Debug, Default)]
 pub struct Domain {
-    by_key: HashMap<String, Vec<Arc<ResourceLimit>>>,
+    by_key: HashMap<String, ByValue>,
+}
+
+/// Limits by the value of their first pair.
+#[derive(Debug, Default)]
+struct ByValue {
+    exact: HashMap<String, Vec<Arc<ResourceLimit>>>,
+    any: Vec<Arc<ResourceLimit>>,
+}
+
+impl ByValue {
+    fn of(&mut self, value: Option<&String>) -> &mut Vec<Arc<ResourceLimit>> {
+        match value {
+            Some(value) => self.exact.entry(value.clone()).or_default(),
+            None => &mut self.any,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<ResourceLimit>> {
+        self.exact.values().flatten().chain(&self.any)
+    }
 }
 
 impl Resources {
@@ -88,11 +108,9 @@ impl Resources {
             for parts in &object.limits {
                 let limit = Arc::new(parts.with_id(resources.limits));
                 resources.limits += 1;
-                let mut keys: Vec<&str> =
-                    limit.pattern.first().into_iter().flatten().map(|p| p.key.as_str()).collect();
-                keys.dedup();
-                for key in keys {
-                    domain.by_key.entry(key.to_owned()).or_default().push(limit.clone());
+                for pair in limit.pattern.first().into_iter().flatten() {
+                    let by_value = domain.by_key.entry(pair.key.clone()).or_default();
+                    by_value.of(pair.value.as_ref()).push(limit.clone());
                 }
             }
         }
@@ -114,7 +132,10 @@ impl Resources {
         let mut all: Vec<_> = self
             .domains
             .iter()
-            .flat_map(|(name, d)| d.by_key.values().flatten().map(move |l| (name.as_str(), l)))
+            .flat_map(|(name, d)| {
+                let all = d.by_key.values().flat_map(ByValue::all);
+                all.map(move |l| (name.as_str(), l))
+            })
             .collect();
         all.sort_by_key(|(_, l)| l.limit.id);
         all.dedup_by_key(|(_, l)| l.limit.id);

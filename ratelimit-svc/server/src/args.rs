@@ -120,7 +120,6 @@ impl Args {
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),
                 match_rule,
-                quota_mode,
                 stop_when_over: env.flag("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false)?,
             },
             options: options(env, quota_mode)?,

@@ -74,6 +74,7 @@ impl RateLimits {
             decide(&request, &plan, &counts, &self.options, seconds)
         }))
         .map_err(|_| Status::internal("the rate limit service failed"))?;
+        let response = response.response;
         let over = response.overall_code == i32::from(Code::OverLimit);
         if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
         Ok(response)

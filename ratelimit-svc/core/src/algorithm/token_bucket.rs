@@ -48,6 +48,15 @@ impl Bucket {
         (Level { tokens, at: now.max(level.map_or(0, |l| l.at)) }, Taken { allowed, tokens })
     }
 
+    /// Gives back `hits` tokens that were taken; what does not fit is lost.
+    pub fn give(&self, level: Option<Level>, now: u64, hits: u64) -> (Level, Taken) {
+        let filled = level.map_or(self.capacity, |level| self.filled(level, now));
+        #[allow(clippy::cast_precision_loss)]
+        let tokens = (filled + hits as f64).min(self.capacity);
+        let level = Level { tokens, at: now.max(level.map_or(0, |l| l.at)) };
+        (level, Taken { allowed: true, tokens })
+    }
+
     fn filled(&self, level: Level, now: u64) -> f64 {
         #[allow(clippy::cast_precision_loss)]
         let elapsed = now.saturating_sub(level.at) as f64 / 1e6;
@@ -99,6 +108,15 @@ mod tests {
         assert_eq!(bucket.to_next(1.0), Duration::ZERO);
         assert_eq!(bucket.seconds_to_full(), 60);
         assert_eq!(Bucket::new(0, 1, 1).to_next(0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let bucket = Bucket::new(2, 60, 1);
+        let (empty, _) = bucket.take(None, 0, 2);
+        let (level, given) = bucket.give(Some(empty), 0, 9);
+        assert_eq!((given.allowed, given.tokens), (true, 2.0));
+        assert!(bucket.take(Some(level), 0, 2).1.allowed);
     }
 
     proptest! {

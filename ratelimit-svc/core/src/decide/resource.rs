@@ -4,16 +4,16 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use gotemplate::Value;
-use proto::envoy::config::core::v3::HeaderValue;
 use proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 
 use super::metadata::{number, text};
-use super::{Decided, header, seconds_up};
+use super::{Decided, set};
 use crate::plan::Matched;
 use crate::resource::{Action, ResourceLimit};
 
-pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], over: bool) {
+/// Gives how many templates failed.
+pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], over: bool) -> u64 {
     let selected: Vec<(&Decided<'_>, &ResourceLimit)> = decided
         .iter()
         .filter_map(|d| match d.matched()? {
@@ -22,21 +22,18 @@ pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], ove
         })
         .collect();
     if selected.is_empty() {
-        return;
+        return 0;
     }
     let reported = reported(&selected);
     if let Some((d, limit)) = reported {
         report(response, d, limit);
     }
-    let enforced = |(d, _): &&(&Decided<'_>, &ResourceLimit)| d.code == Code::OverLimit;
-    let retry_after = selected.iter().filter(enforced).map(|(d, _)| retry_seconds(d)).max();
-    if over && let Some(seconds) = retry_after {
-        set(&mut response.response_headers_to_add, "retry-after".to_owned(), seconds.to_string());
-    }
     if selected.iter().all(|(_, limit)| limit.templates.is_empty()) {
-        return;
+        return 0;
     }
-    render(response, &selected, reported.filter(|_| over), retry_after.unwrap_or(0));
+    let refusing = decided.iter().filter(|d| d.code == Code::OverLimit);
+    let retry_after = refusing.map(Decided::retry_seconds).max().unwrap_or(0);
+    render(response, &selected, reported.filter(|_| over), retry_after)
 }
 
 /// The exceeded limit that is told of: an enforced one before every other, then the one that takes
@@ -47,19 +44,14 @@ fn reported<'a>(
     selected
         .iter()
         .filter(|(d, _)| d.exceeded)
-        .min_by_key(|(d, limit)| (limit.action, Reverse(retry_seconds(d))))
+        .min_by_key(|(d, limit)| (limit.action, Reverse(d.retry_seconds())))
         .copied()
-}
-
-/// At least 1.
-fn retry_seconds(decided: &Decided<'_>) -> i64 {
-    seconds_up(decided.reset).max(1)
 }
 
 fn report(response: &mut RateLimitResponse, decided: &Decided<'_>, limit: &ResourceLimit) {
     let metadata = &mut response.dynamic_metadata.get_or_insert_default().fields;
     #[allow(clippy::cast_precision_loss)] // seconds of a year are far below 2^53
-    let seconds = retry_seconds(decided) as f64;
+    let seconds = decided.retry_seconds() as f64;
     metadata.insert("aes.ratelimit.name".to_owned(), text(&limit.limit.name));
     metadata.insert("aes.ratelimit.action".to_owned(), text(limit.action.name()));
     metadata.insert("aes.ratelimit.retry_after".to_owned(), number(seconds));
@@ -70,17 +62,18 @@ fn render(
     selected: &[(&Decided<'_>, &ResourceLimit)],
     refused_by: Option<(&Decided<'_>, &ResourceLimit)>,
     retry_after: i64,
-) {
+) -> u64 {
+    let mut failed = 0;
     let mut fields = vec![
         ("RateLimitResponse", response_value(response)),
         ("RetryAfter", Value::Duration(retry_after.saturating_mul(1_000_000_000))),
     ];
     let data = Value::map(fields.iter().cloned());
     for (_, limit) in selected {
-        for (name, value) in limit.templates.request_headers.render(&data) {
+        for (name, value) in limit.templates.request_headers.render(&data, &mut failed) {
             set(&mut response.request_headers_to_add, name, value);
         }
-        for (name, value) in limit.templates.response_headers.render(&data) {
+        for (name, value) in limit.templates.response_headers.render(&data, &mut failed) {
             set(&mut response.response_headers_to_add, name, value);
         }
     }
@@ -90,22 +83,23 @@ fn render(
         let shown =
             [("status_code", Value::Int(429)), ("message", Value::from("too many requests"))];
         let data = Value::map_with_hidden(shown, fields);
-        for (name, value) in limit.templates.error_headers.render(&data) {
+        for (name, value) in limit.templates.error_headers.render(&data, &mut failed) {
             set(&mut response.response_headers_to_add, name, value);
         }
         if let Some(body) = &limit.templates.error_body {
-            response.raw_body =
-                body.execute(&data).map_or_else(|_| String::new(), |o| o.text).into();
+            response.raw_body = body
+                .execute(&data)
+                .map_or_else(
+                    |_| {
+                        failed += 1;
+                        String::new()
+                    },
+                    |output| output.text,
+                )
+                .into();
         }
     }
-}
-
-/// Sets a header; of equal names the later value counts.
-fn set(headers: &mut Vec<HeaderValue>, name: String, value: String) {
-    match headers.iter_mut().find(|h| h.key.eq_ignore_ascii_case(&name)) {
-        Some(known) => known.value = value,
-        None => headers.push(header(name, value)),
-    }
+    failed
 }
 
 /// `.RateLimitResponse` of a template.

@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use serde_json::json;
 use service_kit::Object;
 
 use super::*;
+use crate::limit::Unit;
 use crate::plan::{Limits, PlanOptions};
 use crate::ratelimit_file::Domains;
 use crate::resource::{Resources, compile_object};
@@ -70,7 +72,7 @@ impl Service {
                 Count::Window { after: *count }
             })
             .collect();
-        decide(&request, &plan, &counts, &self.options, now)
+        decide(&request, &plan, &counts, &self.options, now).response
     }
 
     fn codes(&mut self, descriptors: &str) -> (bool, Vec<i32>) {
@@ -171,4 +173,76 @@ fn the_header_is_of_the_limit_that_refuses() {
     let values: Vec<_> =
         response.response_headers_to_add.iter().map(|h| h.value.as_str()).collect();
     assert_eq!(values, ["0", "0", "30"]);
+}
+
+#[test]
+fn every_refusal_of_a_domain_with_objects_says_when_to_come_back() {
+    use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
+    let s = Service::of_limits(json!([
+        {"pattern": [{"a": "1"}], "rate": 5, "unit": "minute",
+         "injectRequestHeaders": [{"name": "x-bad", "value": "{{ index .RateLimitResponse.Statuses 9 }}"},
+            {"name": "x-none", "value": "{{ doNotSet }}"}]},
+    ]));
+    let entry = |key: &str| vec![Entry { key: key.to_owned(), value: "1".to_owned() }];
+    let own = RateLimitOverride { requests_per_unit: 1, unit: Unit::Hour.number() };
+    let request = RateLimitRequest {
+        domain: "d".to_owned(),
+        descriptors: vec![
+            RateLimitDescriptor { entries: entry("a"), ..RateLimitDescriptor::default() },
+            RateLimitDescriptor {
+                entries: entry("z"),
+                limit: Some(own),
+                ..RateLimitDescriptor::default()
+            },
+        ],
+        hits_addend: 0,
+    };
+    let plan = s.limits.plan(&request, &s.plan, 3_000).unwrap();
+    let counts = [Count::Window { after: 1 }, Count::Window { after: 2 }];
+    let decision = decide(&request, &plan, &counts, &s.options, 3_000);
+    let headers = &decision.response.response_headers_to_add;
+    assert_eq!((headers[0].key.as_str(), headers[0].value.as_str()), ("retry-after", "600"));
+    assert!(decision.response.request_headers_to_add.is_empty());
+    assert_eq!(decision.failed_templates, 1);
+}
+
+#[test]
+fn a_refund_is_never_over() {
+    let s = Service::of_limits(json!([{"pattern": [{"a": "1"}], "rate": 0, "unit": "minute"}]));
+    let request = RateLimitRequest {
+        domain: "d".to_owned(),
+        descriptors: vec![RateLimitDescriptor {
+            entries: vec![Entry { key: "a".to_owned(), value: "1".to_owned() }],
+            is_negative_hits: true,
+            ..RateLimitDescriptor::default()
+        }],
+        hits_addend: 3,
+    };
+    let plan = s.limits.plan(&request, &s.plan, 0).unwrap();
+    assert!(plan.counters[0].refund && plan.counters[0].hits == 3);
+    let response = decide(&request, &plan, &[Count::Window { after: 7 }], &s.options, 0).response;
+    assert_eq!(response.overall_code, OK);
+}
+
+proptest! {
+    /// The law of the fixed window: a request is over exactly when the sum is, and a new window
+    /// starts at zero.
+    #[test]
+    fn a_window_admits_its_limit(limit in 0_u64..20, times in prop::collection::vec(0_u64..180, 1..60)) {
+        let file = format!("domain: d\ndescriptors:\n- {{key: a, rate_limit: {{unit: minute, requests_per_unit: {limit}}}}}\n");
+        let mut s = Service::of_file(&file);
+        let mut times = times;
+        times.sort_unstable();
+        let (mut window, mut sum) = (0, 0);
+        for now in times {
+            if now / 60 != window {
+                (window, sum) = (now / 60, 0);
+            }
+            sum += 1;
+            let status = s.ask("a=1", now).statuses.remove(0);
+            prop_assert_eq!(status.code == OVER, sum > limit);
+            prop_assert_eq!(u64::from(status.limit_remaining), limit.saturating_sub(sum));
+            prop_assert_eq!(status.duration_until_reset.map(|d| d.seconds), Some(60 - (now % 60) as i64));
+        }
+    }
 }

@@ -65,6 +65,29 @@ fn a_request_that_is_wrong_says_why() {
     assert_eq!(plan(&wrong), PlanError::EmptyDomain);
 }
 
+#[test]
+fn hits_are_the_descriptors_own_or_the_requests_and_bounded() {
+    let limits = limits();
+    let hits = |own: Option<u64>, of_request: u32| {
+        let mut request = request(&[("a", "1")]);
+        request.hits_addend = of_request;
+        request.descriptors[0].hits_addend = own;
+        limits.plan(&request, &PlanOptions::default(), 0).unwrap().counters[0].hits
+    };
+    assert_eq!([hits(None, 0), hits(None, 5), hits(Some(0), 5), hits(Some(2), 5)], [1, 5, 0, 2]);
+    assert_eq!(hits(Some(u64::MAX), 0), MAX_HITS);
+}
+
+#[test]
+fn without_limits_of_the_domain_nothing_is_wrong() {
+    let limits = limits();
+    let mut request = request(&[("a", "1")]);
+    request.domain = "other".into();
+    let plan = limits.plan(&request, &PlanOptions::default(), 0).unwrap();
+    assert!(!plan.domain_is_known && plan.counters.is_empty());
+    assert_eq!(plan.descriptors.len(), 1);
+}
+
 proptest! {
     #[test]
     fn every_request_has_one_answer_for_each_descriptor(

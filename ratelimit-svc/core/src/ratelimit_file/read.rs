@@ -6,6 +6,7 @@ use serde_json::Value;
 use service_kit::yaml::{self, Kind, Node as Yaml};
 
 use super::Domains;
+use super::scalar::{self, Scalar};
 use super::tree::{Node, TreeLimit};
 use crate::limit::{Limit, Unit};
 
@@ -35,7 +36,8 @@ pub(super) fn file(text: &str, merge: bool, domains: &mut Domains) -> Result<(),
     let documents = yaml::parse(text).map_err(|e| loading(&format!("yaml: {e}")))?;
     // Only the first document counts.
     let root = documents.into_iter().next();
-    let root = root.unwrap_or(Yaml { line: 1, kind: Kind::Mapping(Vec::new()) });
+    let mut root = root.unwrap_or(Yaml { line: 1, kind: Kind::Mapping(Vec::new()) });
+    scalar::merge_keys(&mut root);
     if !matches!(root.kind, Kind::Mapping(_)) {
         return Err(loading(&format!("yaml: line {}: the file is no mapping", root.line)));
     }
@@ -49,7 +51,7 @@ pub(super) fn file(text: &str, merge: bool, domains: &mut Domains) -> Result<(),
     }
     let mut reader = Reader { next_id: domains.limits };
     let tree = domains.domains.entry(domain.clone()).or_default();
-    reader.children(root.get("descriptors"), &domain, tree, 0)?;
+    reader.children(root.get("descriptors"), &Place::top(&domain), tree)?;
     domains.limits = reader.next_id;
     Ok(())
 }
@@ -62,14 +64,8 @@ fn loading(error: &str) -> String {
 fn check_keys(node: &Yaml) -> Result<(), String> {
     let Kind::Mapping(entries) = &node.kind else { return Ok(()) };
     for (key, value) in entries {
-        let name = match key.to_json() {
-            Value::String(name) => name,
-            _ => {
-                let shown = key.text().unwrap_or("…");
-                return Err(format!("config error, key is not of type string: {shown}"));
-            }
-        };
-        if !KEYS.contains(&name.as_str()) {
+        let name = key_name(key)?;
+        if !KEYS.contains(&name) {
             return Err(format!("config error, unknown key '{name}'"));
         }
         match &value.kind {
@@ -86,62 +82,85 @@ fn check_keys(node: &Yaml) -> Result<(), String> {
                     check_keys(item)?;
                 }
             }
-            Kind::Scalar { .. } => check_leaf(&value.to_json())?,
+            Kind::Scalar { .. } => check_leaf(value)?,
         }
     }
     Ok(())
 }
 
-fn check_leaf(value: &Value) -> Result<(), String> {
-    match value {
-        Value::Number(n) if !n.is_i64() => Err("error checking config".to_owned()),
+/// A key as text, or the words that it is none, with the value as Go prints it.
+fn key_name(key: &Yaml) -> Result<&str, String> {
+    let text = key.text().unwrap_or("…");
+    let shown = match scalar::resolve(key) {
+        Some(Scalar::Text) => return Ok(text),
+        Some(Scalar::Null) => "<nil>".to_owned(),
+        Some(Scalar::Bool(b)) => b.to_string(),
+        Some(Scalar::Int(n)) => n.to_string(),
+        _ => text.to_owned(),
+    };
+    Err(format!("config error, key is not of type string: {shown}"))
+}
+
+fn check_leaf(node: &Yaml) -> Result<(), String> {
+    match scalar::resolve(node) {
+        Some(Scalar::Float(_) | Scalar::BigInt(_)) => Err("error checking config".to_owned()),
         _ => Ok(()),
     }
 }
 
+fn mismatch(node: &Yaml, wanted: &str) -> String {
+    let shown = node.text().map_or_else(String::new, |text| format!(" `{text}`"));
+    loading(&format!("yaml: line {}: cannot unmarshal{shown} into {wanted}", node.line))
+}
+
 fn text_of(node: Option<&Yaml>) -> Result<&str, String> {
-    match node.map(|n| (&n.kind, n.line)) {
-        None => Ok(""),
-        Some((Kind::Scalar { text, plain }, _)) => {
-            let null = *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
-            Ok(if null { "" } else { text })
-        }
-        Some((_, line)) => {
-            Err(loading(&format!("yaml: line {line}: cannot unmarshal into string")))
-        }
+    let Some(node) = node else { return Ok("") };
+    match (scalar::resolve(node), node.text()) {
+        (Some(Scalar::Null), _) => Ok(""),
+        (Some(_), Some(text)) => Ok(text),
+        _ => Err(mismatch(node, "string")),
     }
 }
 
 fn bool_of(node: Option<&Yaml>) -> Result<bool, String> {
-    match node.map(|n| (n.to_json(), n.line)) {
-        None | Some((Value::Null, _)) => Ok(false),
-        Some((Value::Bool(b), _)) => Ok(b),
-        Some((_, line)) => Err(loading(&format!("yaml: line {line}: cannot unmarshal into bool"))),
+    let Some(node) = node else { return Ok(false) };
+    match scalar::resolve(node) {
+        Some(Scalar::Null) => Ok(false),
+        Some(Scalar::Bool(b)) => Ok(b),
+        _ => Err(mismatch(node, "bool")),
     }
 }
 
 fn number_of(node: Option<&Yaml>) -> Result<u32, String> {
-    match node.map(|n| (n.to_json(), n.line)) {
-        None | Some((Value::Null, _)) => Ok(0),
-        Some((value, line)) => value
-            .as_u64()
-            .and_then(|n| u32::try_from(n).ok())
-            .ok_or_else(|| loading(&format!("yaml: line {line}: cannot unmarshal into uint32"))),
+    let Some(node) = node else { return Ok(0) };
+    match scalar::resolve(node) {
+        Some(Scalar::Null) => Ok(0),
+        Some(Scalar::Int(n)) => u32::try_from(n).map_err(|_| mismatch(node, "uint32")),
+        _ => Err(mismatch(node, "uint32")),
     }
 }
 
 fn items_of(node: Option<&Yaml>) -> Result<&[Yaml], String> {
-    match node.map(|n| (&n.kind, n.line)) {
-        None => Ok(&[]),
-        Some((Kind::Sequence(items), _)) => Ok(items),
-        Some((Kind::Scalar { text, plain: true }, _))
-            if matches!(text.as_str(), "" | "~" | "null") =>
-        {
-            Ok(&[])
-        }
-        Some((_, line)) => {
-            Err(loading(&format!("yaml: line {line}: cannot unmarshal into a list")))
-        }
+    let Some(node) = node else { return Ok(&[]) };
+    match &node.kind {
+        Kind::Sequence(items) => Ok(items),
+        _ if scalar::resolve(node) == Some(Scalar::Null) => Ok(&[]),
+        _ => Err(mismatch(node, "a list")),
+    }
+}
+
+/// Where in the tree the reader is.
+struct Place {
+    /// As in `domain.key_value.key`.
+    path: String,
+    depth: usize,
+    /// A descriptor on the way has `value_to_metric`.
+    by_value: bool,
+}
+
+impl Place {
+    fn top(domain: &str) -> Self {
+        Self { path: domain.to_owned(), depth: 0, by_value: false }
     }
 }
 
@@ -153,11 +172,10 @@ impl Reader {
     fn children(
         &mut self,
         list: Option<&Yaml>,
-        path: &str,
+        place: &Place,
         parent: &mut Node,
-        depth: usize,
     ) -> Result<(), String> {
-        if depth > MAX_DEPTH {
+        if place.depth > MAX_DEPTH {
             return Err(loading("descriptors are nested deeper than 64 levels"));
         }
         for descriptor in items_of(list)? {
@@ -167,11 +185,13 @@ impl Reader {
             }
             let value = text_of(descriptor.get("value"))?;
             let name = if value.is_empty() { key.to_owned() } else { format!("{key}_{value}") };
-            let path = format!("{path}.{name}");
+            let path = format!("{}.{name}", place.path);
             if parent.children.contains_key(&name) {
                 return Err(format!("duplicate descriptor composite key '{path}'"));
             }
-            let limit = self.limit(descriptor)?;
+            let value_to_metric = bool_of(descriptor.get("value_to_metric"))?;
+            let by_value = place.by_value || value_to_metric;
+            let limit = self.limit(descriptor, by_value)?;
             let share_threshold = bool_of(descriptor.get("share_threshold"))?;
             let wildcard = name.contains('*');
             if share_threshold && !wildcard {
@@ -179,8 +199,9 @@ impl Reader {
                     "share_threshold can only be used with wildcard values (containing '*'), but found key '{name}'"
                 ));
             }
-            let mut child = Node { limit, share_threshold, ..Node::default() };
-            self.children(descriptor.get("descriptors"), &path, &mut child, depth + 1)?;
+            let mut child = Node { limit, share_threshold, value_to_metric, ..Node::default() };
+            let below = Place { path, depth: place.depth + 1, by_value };
+            self.children(descriptor.get("descriptors"), &below, &mut child)?;
             if wildcard {
                 parent.wildcards.push(name.clone());
             }
@@ -189,26 +210,20 @@ impl Reader {
         Ok(())
     }
 
-    fn limit(&mut self, descriptor: &Yaml) -> Result<Option<TreeLimit>, String> {
+    fn limit(&mut self, descriptor: &Yaml, by_value: bool) -> Result<Option<TreeLimit>, String> {
         let (shadow, quota) =
             (bool_of(descriptor.get("shadow_mode"))?, bool_of(descriptor.get("quota_mode"))?);
-        // Read for their type only: per-value metrics do not change what is counted.
-        bool_of(descriptor.get("detailed_metric"))?;
-        bool_of(descriptor.get("value_to_metric"))?;
-        let metadata = match descriptor.get("metadata").map(Yaml::to_json) {
+        let detailed = bool_of(descriptor.get("detailed_metric"))?;
+        let metadata = match descriptor.get("metadata").map(scalar::to_json).transpose()? {
             None | Some(Value::Null) => None,
             Some(Value::Object(map)) => Some(map),
             Some(_) => return Err("error parsing metadata: it is no mapping".to_owned()),
         };
         let Some(rate_limit) = descriptor.get("rate_limit") else { return Ok(None) };
-        if rate_limit.to_json().is_null() {
-            return Ok(None);
-        }
-        if !matches!(rate_limit.kind, Kind::Mapping(_)) {
-            return Err(loading(&format!(
-                "yaml: line {}: cannot unmarshal into a rate limit",
-                rate_limit.line
-            )));
+        match &rate_limit.kind {
+            Kind::Mapping(_) => {}
+            _ if scalar::resolve(rate_limit) == Some(Scalar::Null) => return Ok(None),
+            _ => return Err(mismatch(rate_limit, "a rate limit")),
         }
         let unlimited = bool_of(rate_limit.get("unlimited"))?;
         let requests = number_of(rate_limit.get("requests_per_unit"))?;
@@ -236,7 +251,8 @@ impl Reader {
         self.next_id += 1;
         let limit =
             Limit { id, name: name.into(), requests, unit, burst_factor: None, shadow, quota };
-        Ok(Some(TreeLimit { limit, unlimited, replaces, metadata }))
+        let by_value = by_value || detailed;
+        Ok(Some(TreeLimit { limit, unlimited, replaces, metadata, detailed, by_value }))
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Node {
     pub(super) limit: Option<TreeLimit>,
     /// All values that match this wildcard share one counter.
     pub(super) share_threshold: bool,
+    /// Metrics name the request's value instead of this descriptor's.
+    pub(super) value_to_metric: bool,
 }
 
 /// A limit in a tree.
@@ -33,6 +35,10 @@ pub struct TreeLimit {
     pub replaces: Vec<Arc<str>>,
     /// Sent as dynamic metadata.
     pub metadata: Option<Map<String, Value>>,
+    /// Metrics name the values of the request on every level.
+    pub(super) detailed: bool,
+    /// Metrics name values of the request on some level.
+    pub by_value: bool,
 }
 
 /// What a descriptor meets.
@@ -40,6 +46,17 @@ pub struct TreeLimit {
 pub struct Found<'t> {
     /// The limit.
     pub limit: &'t TreeLimit,
+    /// The name for metrics when it depends on the request: `key_value.key`.
+    pub metric: Option<Box<str>>,
+}
+
+/// One level down.
+struct Step<'t> {
+    /// The child's name in the configuration.
+    name: &'t str,
+    child: &'t Node,
+    /// The text that stands for the request's value, when all that match share a counter.
+    shared: Option<&'t str>,
 }
 
 impl Node {
@@ -49,33 +66,54 @@ impl Node {
         let mut node = self;
         let mut name = String::new();
         for entry in entries {
-            name.clear();
-            name.extend([entry.key.as_str(), "_", entry.value.as_str()]);
-            let (child, shared) = node.child(&entry.key, &name)?;
-            key.push_str(&entry.key);
-            key.push('_');
-            key.push_str(shared.unwrap_or(&entry.value));
-            key.push('_');
-            node = child;
+            let step = node.step(entry, &mut name)?;
+            let value = step.shared.unwrap_or(&entry.value);
+            key.extend([entry.key.as_str(), "_", value, "_"]);
+            node = step.child;
         }
         if entries.is_empty() {
             return None;
         }
-        node.limit.as_ref().map(|limit| Found { limit })
+        let limit = node.limit.as_ref()?;
+        let metric = limit.by_value.then(|| self.metric(entries, limit.detailed));
+        Some(Found { limit, metric })
     }
 
-    /// The child for `key_value` (`name`): itself, or the first wildcard that matches it, or the
-    /// one for any value of `key`. With the text that stands for the value when it is shared.
-    fn child<'t>(&'t self, key: &str, name: &str) -> Option<(&'t Node, Option<&'t str>)> {
-        if let Some(child) = self.children.get(name) {
-            return Some((child, None));
+    /// The child for `key_value` (written to `name`): itself, or the first wildcard that matches
+    /// it, or the one for any value of the key.
+    fn step<'t>(&'t self, entry: &Entry, name: &mut String) -> Option<Step<'t>> {
+        name.clear();
+        name.extend([entry.key.as_str(), "_", entry.value.as_str()]);
+        let known = |name: &str| self.children.get_key_value(name);
+        if let Some((name, child)) = known(name) {
+            return Some(Step { name, child, shared: None });
         }
         if let Some(pattern) = self.wildcards.iter().find(|p| wildcard::matches(p, name)) {
-            let child = self.children.get(pattern)?;
-            let value = pattern.strip_prefix(key).and_then(|p| p.strip_prefix('_'));
-            return Some((child, child.share_threshold.then(|| value.unwrap_or(pattern))));
+            let (name, child) = known(pattern)?;
+            let value = name.strip_prefix(&entry.key).and_then(|p| p.strip_prefix('_'));
+            let shared = child.share_threshold.then(|| value.unwrap_or(name));
+            return Some(Step { name, child, shared });
         }
-        self.children.get(key).map(|child| (child, None))
+        known(&entry.key).map(|(name, child)| Step { name, child, shared: None })
+    }
+
+    /// The path of `entries` with the request's values where metrics are to have them.
+    fn metric(&self, entries: &[Entry], detailed: bool) -> Box<str> {
+        let (mut node, mut name, mut path) = (self, String::new(), String::new());
+        for entry in entries {
+            let Some(step) = node.step(entry, &mut name) else { break };
+            if !path.is_empty() {
+                path.push('.');
+            }
+            let value = step.shared.unwrap_or(&entry.value);
+            match detailed || step.child.value_to_metric {
+                true if value.is_empty() => path.push_str(&entry.key),
+                true => path.extend([entry.key.as_str(), "_", value]),
+                false => path.push_str(step.name),
+            }
+            node = step.child;
+        }
+        path.into()
     }
 
     pub(super) fn collect<'t>(

@@ -123,9 +123,10 @@ fn compile_limit(
     let action = match spec.action.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "enforce") => Some(Action::Enforce),
         Some("logonly") => Some(Action::LogOnly),
-        Some(other) => {
+        Some(_) => {
+            let shown = spec.action.as_deref().unwrap_or_default();
             found
-                .error(format!("{path}.action"), format!("`{other}` is not an action"))
+                .error(format!("{path}.action"), format!("`{shown}` is not an action"))
                 .hint("use Enforce or LogOnly");
             None
         }
@@ -171,3 +172,7 @@ fn pattern(spec: &spec::Limit, path: &str, found: &mut Diagnostics<'_>) -> Optio
     };
     good.then(|| items.iter().map(pairs).collect())
 }
+
+#[cfg(test)]
+#[path = "compile/tests.rs"]
+mod tests;

@@ -22,9 +22,11 @@ impl Domain {
     /// with an exact value where the other has a wildcard, then the strictest, then an enforced
     /// one, then by place.
     pub fn find(&self, entries: &[Entry], rule: MatchRule) -> Option<&Arc<ResourceLimit>> {
-        let candidates = self.by_key.get(&entries.first()?.key)?;
-        candidates
-            .iter()
+        let first = entries.first()?;
+        let candidates = self.by_key.get(&first.key)?;
+        let exact = candidates.exact.get(&first.value).into_iter().flatten();
+        exact
+            .chain(&candidates.any)
             .filter(|limit| matches(limit, entries, rule))
             .min_by(|a, b| order(a, b, entries))
     }

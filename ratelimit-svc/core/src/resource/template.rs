@@ -93,15 +93,23 @@ impl HeaderTemplates {
         Self(compiled)
     }
 
-    /// The headers for `data`. One that fails, is not set, or is no header value is left out.
-    pub fn render(&self, data: &Value) -> impl Iterator<Item = (String, String)> {
-        self.0.iter().filter_map(move |(name, template)| {
-            let output = template.execute(data).ok().filter(|o| o.set)?;
-            let bad = |b: u8| matches!(b, b'\r' | b'\n' | 0);
-            let good = output.text.len() <= MAX_VALUE && !output.text.bytes().any(bad);
-            good.then(|| (name.clone(), output.text))
-        })
+    /// The headers for `data`. One that fails, is not set, or is no header value is left out;
+    /// those that fail are added to `failed`.
+    pub fn render(&self, data: &Value, failed: &mut u64) -> Vec<(String, String)> {
+        let render = |(name, template): &(String, Template)| match template.execute(data) {
+            Ok(output) if !output.set => None,
+            Ok(output) if is_header_value(&output.text) => Some((name.clone(), output.text)),
+            _ => {
+                *failed += 1;
+                None
+            }
+        };
+        self.0.iter().filter_map(render).collect()
     }
+}
+
+fn is_header_value(text: &str) -> bool {
+    text.len() <= MAX_VALUE && !text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
 fn parse(

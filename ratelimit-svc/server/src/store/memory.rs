@@ -160,7 +160,7 @@ fn next(known: Option<Slot>, counter: &Counter, hits: u64, now: Duration) -> (Sl
             let slot = Slot { value: SlotValue::Hits(after), expires, over: after > limit };
             (slot, Count::Window { after })
         }
-        CounterKind::Bucket(bucket) => {
+        CounterKind::Bucket { bucket, .. } => {
             let level = match known.map(|slot| slot.value) {
                 Some(SlotValue::Level(level)) => Some(level),
                 _ => None,

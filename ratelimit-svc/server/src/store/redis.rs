@@ -195,7 +195,7 @@ impl Redis {
             CounterKind::Window { limit, .. } => {
                 known.unwrap_or(0).saturating_add(counter.hits) > limit
             }
-            CounterKind::Bucket(_) => false,
+            CounterKind::Bucket { .. } => false,
         };
         let over: Vec<bool> = plan.counters.iter().zip(&known).map(over).collect();
         let any = over.contains(&true);
@@ -228,7 +228,7 @@ impl Redis {
                 pipe.cmd("INCRBY").arg(key).arg(hits);
                 pipe.cmd("EXPIRE").arg(key).arg(life).ignore();
             }
-            CounterKind::Bucket(bucket) => {
+            CounterKind::Bucket { bucket, .. } => {
                 let life = bucket.seconds_to_full().saturating_add(self.jitter(key, now));
                 let hits = if counter.refund { 0 } else { hits };
                 let arguments = [
@@ -264,7 +264,7 @@ fn read(counter: &Counter, value: Value) -> Result<Count, RedisError> {
             let after: i64 = redis::from_redis_value(value)?;
             Ok(Count::Window { after: u64::try_from(after).unwrap_or(0) })
         }
-        CounterKind::Bucket(_) => {
+        CounterKind::Bucket { .. } => {
             let (allowed, tokens): (i64, String) = redis::from_redis_value(value)?;
             Ok(Count::Bucket { allowed: allowed == 1, tokens: tokens.parse().unwrap_or(0.0) })
         }
