@@ -74,6 +74,15 @@ pub struct Object {
     pub source: Option<Source>,
 }
 
+/// A document (or an item of a `List`) that is no [`Object`].
+#[derive(Debug)]
+pub struct NoObject {
+    /// The whole of it.
+    pub json: Value,
+    /// Why.
+    pub why: Diagnostic,
+}
+
 impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
         self.api_version == other.api_version
@@ -144,6 +153,24 @@ impl Object {
         text: &str,
         file: &str,
     ) -> Result<(Vec<Self>, Vec<Diagnostic>), Box<Diagnostic>> {
+        let (mut objects, mut found) = (Vec::new(), Vec::new());
+        for document in Self::read_documents(text, file)? {
+            match document {
+                Ok(object) => objects.push(object),
+                Err(no_object) => found.push(no_object.why),
+            }
+        }
+        Ok((objects, found))
+    }
+
+    /// As [`Self::from_yaml`], with what stands in place of an object.
+    ///
+    /// # Errors
+    /// As [`Self::from_yaml`].
+    pub fn read_documents(
+        text: &str,
+        file: &str,
+    ) -> Result<Vec<Result<Self, NoObject>>, Box<Diagnostic>> {
         let file: Arc<str> = file.into();
         let documents = yaml::parse(text).map_err(|e| {
             let message = format!("not YAML: {} (column {})", e.message, e.column);
@@ -152,7 +179,7 @@ impl Object {
             d.line = Some(e.line);
             Box::new(d)
         })?;
-        let (mut objects, mut found) = (Vec::new(), Vec::new());
+        let mut read = Vec::new();
         for node in documents {
             let items = match node.get("items").map(|n| n.kind.clone()) {
                 Some(yaml::Kind::Sequence(items)) if is_list(&node) => items,
@@ -160,17 +187,18 @@ impl Object {
             };
             for node in items {
                 let source = Source { file: file.clone(), node: Arc::new(node) };
-                match Self::from_json(source.node.to_json()) {
-                    Ok(object) => objects.push(Self { source: Some(source), ..object }),
-                    Err(mut d) => {
-                        d.line = source.line_of(&d.path);
-                        d.file = Some(file.to_string());
-                        found.push(*d);
+                let json = source.node.to_json();
+                read.push(match Self::from_json(json.clone()) {
+                    Ok(object) => Ok(Self { source: Some(source), ..object }),
+                    Err(mut why) => {
+                        why.line = source.line_of(&why.path);
+                        why.file = Some(file.to_string());
+                        Err(NoObject { json, why: *why })
                     }
-                }
+                });
             }
         }
-        Ok((objects, found))
+        Ok(read)
     }
 
     /// Reads `spec` into `T`. A wrong type or a missing field is an error at its path; a field

@@ -142,15 +142,19 @@ impl Changes {
         Self { events, untold: None, next_poll: Instant::now() + POLL }
     }
 
+    /// When to tell, if nothing else comes.
+    fn due(&self) -> Instant {
+        match self.untold {
+            Some((first, last)) => (first + AT_MOST).min(last + QUIET),
+            None => self.next_poll,
+        }
+    }
+
     async fn next(&mut self) {
         loop {
-            let due = match self.untold {
-                Some((first, last)) => (first + AT_MOST).min(last + QUIET),
-                None => self.next_poll,
-            };
             tokio::select! {
                 biased;
-                () = sleep_until(due) => break,
+                () = sleep_until(self.due()) => break,
                 Some(()) = self.events.recv() => {
                     let now = Instant::now();
                     self.untold = Some((self.untold.map_or(now, |(first, _)| first), now));
@@ -164,44 +168,43 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use tokio::time::timeout;
+
     use super::*;
 
-    /// Milliseconds until the next change is told.
-    async fn told(changes: &mut Changes) -> u128 {
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn waits_for_quiet_but_not_for_ever() {
         let start = Instant::now();
-        changes.next().await;
-        start.elapsed().as_millis()
+        let after = Duration::from_millis;
+        let mut changes = Changes::new(mpsc::channel(1).1);
+        assert!(changes.due() > start + after(29_000));
+        for (last, due) in [(0, 20), (100, 120), (190, 200), (500, 200)] {
+            changes.untold = Some((start, start + after(last)));
+            assert_eq!(changes.due() - start, after(due), "last event after {last} ms");
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_is_one_change_and_an_endless_one_is_told_in_time() {
+    #[tokio::test]
+    async fn endless_events_are_told() {
         let (sender, events) = mpsc::channel(1);
+        let endless = tokio::spawn(async move { while sender.send(()).await.is_ok() {} });
         let mut changes = Changes::new(events);
-        sender.send(()).await.unwrap();
-        assert_eq!(told(&mut changes).await, 20);
-        let endless = tokio::spawn(async move {
-            loop {
-                let _ = sender.try_send(());
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
-        assert_eq!(told(&mut changes).await, 200);
+        for _ in 0..2 {
+            timeout(SOON, changes.next()).await.unwrap();
+        }
         endless.abort();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn looks_now_and_then_without_an_event() {
-        let (_sender, events) = mpsc::channel(1);
-        assert_eq!(told(&mut Changes::new(events)).await, 30_000);
-    }
-
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_wait_that_is_dropped_loses_nothing() {
         let (sender, events) = mpsc::channel(1);
         let mut changes = Changes::new(events);
         sender.send(()).await.unwrap();
-        let short = Duration::from_millis(10);
-        assert!(tokio::time::timeout(short, changes.next()).await.is_err());
-        assert_eq!(told(&mut changes).await, 10);
+        // Takes the event and begins to wait for quiet; then it is dropped.
+        assert!(changes.next().now_or_never().is_none());
+        timeout(SOON, changes.next()).await.unwrap();
     }
 }
