@@ -1,0 +1,177 @@
+#!/bin/bash
+# Speed, as docs/benchmarks.md explains: rate limit services under one load generator as ratios to a
+# ceiling, then the controller with many Mappings. Says nothing about good or bad; fails only when a
+# server errs. Usage: [PROFILE=release|dev] [ROUNDS=3] [SECONDS_EACH=4] scripts/bench.sh [rls|controller]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+profile=${PROFILE:-release}
+rounds=${ROUNDS:-3}
+seconds=${SECONDS_EACH:-4}
+part=${1:-all}
+bin=target/$([ "$profile" = dev ] && echo debug || echo "$profile")
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
+
+work=$(mktemp -d)
+started=()
+finish() {
+    # Each by its own id: other programs of the same name are not ours.
+    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { echo "$@" >&2; }
+
+free_ports() {
+    python3 - "$1" <<'PYTHON'
+import socket, sys
+held = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in held: s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in held))
+PYTHON
+}
+
+# start NAME COMMAND…: leaves its process id in $pid; its output goes to a log shown when it fails.
+start() {
+    local name=$1
+    shift
+    "$@" >"$work/$name.log" 2>&1 &
+    pid=$!
+    started+=("$pid")
+}
+
+# wait_port NAME PORT: until it accepts connections; the process is $pid.
+wait_port() {
+    for _ in $(seq 300); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then return; fi
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    say "error: $1 does not accept connections; its log:"
+    tail -n 20 "$work/$1.log" >&2
+    exit 1
+}
+
+# The peer, built once; its path, or nothing and a word why.
+peer() {
+    local program=$cache/bin/service_cmd
+    if [ ! -x "$program" ]; then
+        command -v go >/dev/null || { say "envoyproxy/ratelimit is left out: there is no go on PATH"; return; }
+        say "Building envoyproxy/ratelimit (once) ..."
+        mkdir -p "$cache/bin"
+        if ! GOBIN=$cache/bin go install github.com/envoyproxy/ratelimit/src/service_cmd@latest >"$work/go.log" 2>&1; then
+            say "envoyproxy/ratelimit is left out: go install failed: $(tail -n 1 "$work/go.log")"
+            return
+        fi
+    fi
+    echo "$program"
+}
+
+names=() addrs=() pids=()
+serves() { # NAME PORT: $pid answers there
+    wait_port "$1" "$2"
+    names+=("$1") addrs+=("127.0.0.1:$2") pids+=("$pid")
+}
+
+start_servers() {
+    # One file for all: every counter is far from its limit, so that each answer must be OK.
+    mkdir -p "$work/limits/ratelimit/config"
+    cat >"$work/limits/ratelimit/config/bench.yaml" <<'YAML'
+domain: bench
+descriptors:
+- key: k
+  rate_limit: {unit: hour, requests_per_unit: 4000000000}
+YAML
+    local port redis own_redis peer_redis program
+    read -ra port <<<"$(free_ports 11)"
+    own_redis=${port[0]} peer_redis=${port[1]}
+
+    start ceiling "$bin/rls-ceiling" --addr "127.0.0.1:${port[2]}"
+    serves ceiling "${port[2]}"
+
+    start ratelimit-svc-memory "$bin/ratelimit-svc" --config "$work/limits/ratelimit/config" --http-addr off \
+        --grpc-addr "127.0.0.1:${port[3]}" --admin-addr "127.0.0.1:${port[4]}"
+    serves ratelimit-svc-memory "${port[3]}"
+
+    if ! command -v redis-server >/dev/null; then
+        say "Redis is left out: there is no redis-server on PATH (make tools installs it)"
+        return
+    fi
+    for redis in "$own_redis" "$peer_redis"; do
+        start "redis-$redis" redis-server --port "$redis" --bind 127.0.0.1 --save "" --appendonly no --dir "$work"
+        wait_port "redis-$redis" "$redis"
+    done
+    start ratelimit-svc-redis env REDIS_TIMEOUT=1s "$bin/ratelimit-svc" --config "$work/limits/ratelimit/config" \
+        --http-addr off --grpc-addr "127.0.0.1:${port[5]}" --admin-addr "127.0.0.1:${port[6]}" \
+        --redis-url "redis://127.0.0.1:$own_redis"
+    serves ratelimit-svc-redis "${port[5]}"
+
+    program=$(peer)
+    [ -n "$program" ] || return 0
+    start envoyproxy-ratelimit-redis env USE_STATSD=false LOG_LEVEL=error \
+        RUNTIME_ROOT="$work/limits" RUNTIME_SUBDIRECTORY=ratelimit RUNTIME_WATCH_ROOT=false \
+        HOST=127.0.0.1 PORT="${port[7]}" GRPC_HOST=127.0.0.1 GRPC_PORT="${port[8]}" \
+        DEBUG_HOST=127.0.0.1 DEBUG_PORT="${port[9]}" \
+        REDIS_SOCKET_TYPE=tcp REDIS_TYPE=SINGLE REDIS_URL="127.0.0.1:$peer_redis" "$program"
+    serves envoyproxy-ratelimit-redis "${port[8]}"
+}
+
+measure() {
+    local round i
+    for round in $(seq "$rounds"); do
+        say "Round $round of $rounds: ${names[*]}"
+        # One after the other within a round, so that what else the machine does hits all alike.
+        for i in "${!names[@]}"; do
+            if ! "$bin/rls-load" "${addrs[$i]}" --pid "${pids[$i]}" --seconds "$seconds" --json >"$work/line"; then
+                say "error: ${names[$i]} erred: $(cat "$work/line")"
+                tail -n 20 "$work/${names[$i]}.log" >&2
+                exit 1
+            fi
+            echo "${names[$i]} $(cat "$work/line")" >>"$work/results"
+        done
+    done
+}
+
+table() {
+    python3 - "$work/results" <<'PYTHON'
+import json, statistics, sys
+servers = {}
+for line in open(sys.argv[1]):
+    name, numbers = line.split(" ", 1)
+    servers.setdefault(name, []).append(json.loads(numbers))
+print("| server | requests/s | of ceiling | server CPU µs/request | of ceiling | p50 µs | p99 µs | p99.9 µs |")
+print("|---|--:|--:|--:|--:|--:|--:|--:|")
+ceiling = None
+for name, rounds in servers.items():
+    of = lambda key: statistics.median(r[key] for r in rounds)
+    rate, cpu = of("requests_per_second"), of("server_cpu_us_per_request")
+    ceiling = ceiling or (rate, cpu)
+    print(f"| {name} | {rate:,.0f} | {rate / ceiling[0]:.2f} | {cpu:.1f} | {cpu / ceiling[1]:.2f} "
+          f"| {of('p50_us'):,.0f} | {of('p99_us'):,.0f} | {of('p999_us'):,.0f} |")
+PYTHON
+}
+
+say "Building ($profile) ..."
+cargo build -q --profile "$profile" -p ratelimit-svc -p gateway-ctl -p bench --bins
+
+if [ "$part" != controller ]; then
+    start_servers
+    measure
+    echo
+    echo "Rate limit services: median of $rounds rounds of $seconds s, 2 connections, 64 requests in flight, 1000 keys"
+    echo
+    table
+    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait
+    started=()
+fi
+if [ "$part" != rls ]; then
+    echo
+    # timeout passes a signal on to the controller's Envoy, too.
+    timeout 150 "$bin/controller" &
+    pid=$!
+    started=("$pid")
+    wait "$pid" || { say "error: the controller's benchmark failed"; exit 1; }
+fi
