@@ -21,7 +21,7 @@ test: tools bins ## Install what the tests need, then run all of them.
 
 .PHONY: smoke
 smoke: tools bins ## Run the demo, make its requests, show each status and why.
-	@cargo run -q $(CARGO_PROFILE) -p e2e --bin smoke
+	@$(BIN)/smoke
 
 .PHONY: bench
 bench: tools ## Compare speed with a bare RLS server and, when Go is here, with envoyproxy/ratelimit.
@@ -39,7 +39,7 @@ fmt: ## Format the code.
 
 .PHONY: bins
 bins:
-	@cargo build $(CARGO_PROFILE)
+	@cargo build $(CARGO_PROFILE) --workspace --bins
 
 .PHONY: tools
 tools:

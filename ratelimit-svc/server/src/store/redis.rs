@@ -157,16 +157,7 @@ impl Redis {
             } else {
                 Vec::new()
             };
-            match self.count(&mut connection, plan, now, &zeroed).await {
-                // The server forgot the scripts (it was restarted): give them again.
-                Err(e) if e.kind() == ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
-                    let mut load = redis::pipe();
-                    load.load_script(&self.take).ignore().load_script(&self.refund).ignore();
-                    load.query_async::<()>(&mut connection).await?;
-                    self.count(&mut connection, plan, now, &zeroed).await
-                }
-                result => result,
-            }
+            self.count(&mut connection, plan, now, &zeroed).await
         };
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(counts)) => Ok(counts),
@@ -202,6 +193,8 @@ impl Redis {
         Ok(over.into_iter().map(|over| any && !over).collect())
     }
 
+    /// All counters in one round trip. A server that forgot the scripts (it was restarted) gets
+    /// them again, and then only what they were for: other counters have counted already.
     async fn count(
         &self,
         connection: &mut ConnectionManager,
@@ -209,13 +202,38 @@ impl Redis {
         now: Duration,
         zeroed: &[bool],
     ) -> Result<Vec<Count>, RedisError> {
+        let all: Vec<usize> = (0..plan.counters.len()).collect();
+        let mut results = self.send(connection, plan, now, zeroed, &all).await?;
+        let forgotten: Vec<usize> =
+            all.into_iter().filter(|i| results.get(*i).is_some_and(is_forgotten)).collect();
+        if !forgotten.is_empty() {
+            let mut load = redis::pipe();
+            load.load_script(&self.take).ignore().load_script(&self.refund).ignore();
+            load.query_async::<()>(connection).await?;
+            let again = self.send(connection, plan, now, zeroed, &forgotten).await?;
+            for (i, result) in forgotten.into_iter().zip(again) {
+                if let Some(place) = results.get_mut(i) {
+                    *place = result;
+                }
+            }
+        }
+        plan.counters.iter().zip(results).map(|(counter, value)| read(counter, value?)).collect()
+    }
+
+    async fn send(
+        &self,
+        connection: &mut ConnectionManager,
+        plan: &Plan<'_>,
+        now: Duration,
+        zeroed: &[bool],
+        indexes: &[usize],
+    ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let mut pipe = redis::pipe();
-        for (i, counter) in plan.counters.iter().enumerate() {
+        for (i, counter) in indexes.iter().filter_map(|i| Some((*i, plan.counters.get(*i)?))) {
             let hits = if zeroed.get(i) == Some(&true) { 0 } else { counter.hits };
             self.push(&mut pipe, plan.key(counter), counter, hits, now);
         }
-        let values: Vec<Value> = pipe.query_async(connection).await?;
-        plan.counters.iter().zip(values).map(|(counter, value)| read(counter, value)).collect()
+        pipe.ignore_errors().query_async(connection).await
     }
 
     fn push(&self, pipe: &mut Pipeline, key: &str, counter: &Counter, hits: u64, now: Duration) {
@@ -269,6 +287,11 @@ fn read(counter: &Counter, value: Value) -> Result<Count, RedisError> {
             Ok(Count::Bucket { allowed: allowed == 1, tokens: tokens.parse().unwrap_or(0.0) })
         }
     }
+}
+
+fn is_forgotten(result: &Result<Value, RedisError>) -> bool {
+    let no_script = ErrorKind::Server(redis::ServerErrorKind::NoScript);
+    result.as_ref().is_err_and(|e| e.kind() == no_script)
 }
 
 /// The reason without anything that the user wrote.

@@ -1,0 +1,190 @@
+//! authz-svc and a key server that rotates, fails and hangs.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use e2e::process::{Process, program};
+use e2e::{TempDir, free_addr};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use proto::envoy::service::auth::v3::check_response::HttpResponse;
+use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use serde_json::json;
+use tonic::transport::Endpoint;
+
+/// What the key server does.
+#[derive(Clone)]
+enum Mood {
+    Serves(&'static str),
+    Fails,
+    Hangs,
+}
+
+struct Setting {
+    mood: Arc<Mutex<Mood>>,
+    fetches: Arc<Mutex<usize>>,
+    service: Process,
+    grpc: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+    _folder: TempDir,
+}
+
+fn key() -> EncodingKey {
+    EncodingKey::from_rsa_pem(&std::fs::read(e2e::root().join("cases/keys/rs256.pem")).unwrap())
+        .unwrap()
+}
+
+fn token(kid: &str) -> String {
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message =
+        format!("{}.{}", part(json!({"alg": "RS256", "kid": kid})), part(json!({"sub": "u"})));
+    let signature = crypto::sign(message.as_bytes(), &key(), Algorithm::RS256).unwrap();
+    format!("Bearer {message}.{signature}")
+}
+
+impl Setting {
+    fn start(mood: Mood) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let keys = listener.local_addr().unwrap();
+        let (mood, fetches) = (Arc::new(Mutex::new(mood)), Arc::new(Mutex::new(0)));
+        let (moods, counted) = (mood.clone(), fetches.clone());
+        runtime.spawn(async move {
+            let router = axum::Router::new().fallback(move || {
+                let (mood, counted) = (moods.lock().unwrap().clone(), counted.clone());
+                async move {
+                    *counted.lock().unwrap() += 1;
+                    match mood {
+                        Mood::Fails => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+                        Mood::Hangs => std::future::pending().await,
+                        Mood::Serves(kid) => {
+                            let jwk = Jwk::from_encoding_key(&key(), Algorithm::RS256).unwrap();
+                            let mut jwk = serde_json::to_value(jwk).unwrap();
+                            jwk["kid"] = json!(kid);
+                            (
+                                [("cache-control", "max-age=3600")],
+                                json!({"keys": [jwk]}).to_string(),
+                            )
+                                .into_response()
+                        }
+                    }
+                }
+            });
+            let _ = axum::serve(listener, router).await;
+        });
+        let folder = TempDir::new("keys");
+        let object = |kind: &str, name: &str, spec: serde_json::Value| json!({"apiVersion": "getambassador.io/v3alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let items = [
+            object("Filter", "j", json!({"JWT": {"jwksURI": format!("http://{keys}/keys")}})),
+            object("FilterPolicy", "p", json!({"rules": [{"filters": [{"name": "j"}]}]})),
+        ];
+        folder.write(
+            "objects.json",
+            &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
+        );
+        let (grpc, admin) = (free_addr(), free_addr());
+        let arguments = [
+            "--config",
+            folder.path().to_str().unwrap(),
+            "--grpc-addr",
+            &grpc.to_string(),
+            "--admin-addr",
+            &admin.to_string(),
+        ];
+        let mut service =
+            Process::start(&program("authz-svc"), &arguments, &[("AES_AUTH_TIMEOUT", "1s")]);
+        service.wait_ready(admin);
+        Self { mood, fetches, service, grpc, runtime, _folder: folder }
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn fetches(&self) -> usize {
+        *self.fetches.lock().unwrap()
+    }
+
+    /// The status of a request with this token.
+    fn ask(&self, token: &str) -> i32 {
+        let headers = [("authorization".to_owned(), token.to_owned())].into();
+        let http = HttpRequest {
+            host: "a.test".into(),
+            path: "/".into(),
+            headers,
+            ..HttpRequest::default()
+        };
+        let attributes = AttributeContext {
+            request: Some(Request { http: Some(http), time: None }),
+            ..AttributeContext::default()
+        };
+        let response = self.runtime.block_on(async {
+            let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
+            let mut client = AuthorizationClient::new(endpoint.connect().await.unwrap());
+            client.check(CheckRequest { attributes: Some(attributes) }).await.unwrap().into_inner()
+        });
+        match response.http_response {
+            Some(HttpResponse::OkResponse(_)) => 200,
+            Some(HttpResponse::DeniedResponse(denied)) => denied.status.unwrap().code,
+            other => panic!("{other:?}: {}", self.service.log()),
+        }
+    }
+}
+
+#[test]
+fn keys_are_fetched_once_and_outlive_their_server() {
+    let setting = Setting::start(Mood::Serves("k1"));
+    let good = token("k1");
+    assert_eq!((setting.ask(&good), setting.ask(&good), setting.fetches()), (200, 200, 1));
+    setting.set(Mood::Fails);
+    assert_eq!((setting.ask(&good), setting.fetches()), (200, 1));
+}
+
+#[test]
+fn a_new_key_is_found_and_strange_ones_do_not_storm_the_server() {
+    let setting = Setting::start(Mood::Serves("k1"));
+    assert_eq!(setting.ask(&token("k1")), 200);
+    setting.set(Mood::Serves("k2"));
+    // The first fetch was just now, so the next one waits for its turn.
+    for _ in 0..20 {
+        assert_eq!(setting.ask(&token("strange")), 401);
+    }
+    assert_eq!(setting.fetches(), 1);
+    let end = Instant::now() + Duration::from_secs(20);
+    while setting.ask(&token("k2")) != 200 {
+        assert!(Instant::now() < end, "the new key is not found: {}", setting.service.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(setting.fetches(), 2);
+    assert_eq!(setting.ask(&token("k1")), 401, "a key that is gone is not accepted");
+}
+
+#[test]
+fn without_keys_nobody_passes_and_a_server_that_hangs_costs_a_bounded_time() {
+    let setting = Setting::start(Mood::Fails);
+    assert_eq!(setting.ask(&token("k1")), 500);
+    setting.set(Mood::Hangs);
+    std::thread::sleep(Duration::from_millis(1100)); // a failed fetch is not repeated within a second
+    let begun = Instant::now();
+    assert_eq!(setting.ask(&token("k1")), 504);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    setting.set(Mood::Serves("k1"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while setting.ask(&token("k1")) != 200 {
+        assert!(Instant::now() < end, "it does not recover: {}", setting.service.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
