@@ -74,7 +74,8 @@ impl Drop for Reply {
 
 /// Subscribes to all resources of `type_urls` at `addr` (`host:port`, or `http://host:port`) as
 /// node `node_id`, for ever: reconnects with growing, jittered waits and tells the server what it
-/// has, so that only differences come. The receiver ends with `shutdown`.
+/// has, so that only differences come. Refuses by itself what was not subscribed to, and messages
+/// of another type. The receiver ends with `shutdown`; when it is dropped, the connection ends.
 pub fn connect(
     addr: String,
     node_id: String,
@@ -82,6 +83,7 @@ pub fn connect(
     shutdown: Shutdown,
 ) -> mpsc::Receiver<Update> {
     let (sender, receiver) = mpsc::channel(1);
+    let nobody_listens = sender.clone();
     tokio::spawn(async move {
         let mut client = Client { node_id, type_urls, versions: HashMap::new(), updates: sender };
         let mut backoff = MIN_BACKOFF;
@@ -89,6 +91,7 @@ pub fn connect(
             let result = tokio::select! {
                 result = client.stream(&addr, &mut backoff) => result,
                 () = shutdown.wait() => return,
+                () = nobody_listens.closed() => return,
             };
             match result {
                 Err(Ended::NobodyListens) => return,
@@ -104,6 +107,7 @@ pub fn connect(
             tokio::select! {
                 () = tokio::time::sleep(jittered(backoff)) => {}
                 () = shutdown.wait() => return,
+                () = nobody_listens.closed() => return,
             }
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
@@ -152,10 +156,10 @@ impl Client {
             .max_decoding_message_size(MAX_MESSAGE)
             .delta_aggregated_resources(ReceiverStream::new(outgoing))
             .await
-            .map_err(|status| Ended::Failed(status.message().to_owned()))?
+            .map_err(|status| Ended::Failed(reason(&status)))?
             .into_inner();
         while let Some(response) = responses.next().await {
-            let response = response.map_err(|s| Ended::Failed(s.message().to_owned()))?;
+            let response = response.map_err(|status| Ended::Failed(reason(&status)))?;
             *backoff = MIN_BACKOFF;
             let answer = self.take(response).await?;
             if requests.send(answer).await.is_err() {
@@ -180,12 +184,16 @@ impl Client {
         &mut self,
         response: DeltaDiscoveryResponse,
     ) -> Result<DeltaDiscoveryRequest, Ended> {
-        let type_url = response.type_url;
         let mut answer = DeltaDiscoveryRequest {
-            type_url: type_url.clone(),
-            response_nonce: response.nonce,
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
             ..DeltaDiscoveryRequest::default()
         };
+        if let Err(message) = self.check(&response) {
+            answer.error_detail = Some(refusal(message));
+            return Ok(answer);
+        }
+        let type_url = response.type_url;
         let (mut changed, mut versions) = (Vec::new(), Vec::new());
         for resource in response.resources {
             let body = resource.resource.map(|any| any.value).unwrap_or_default();
@@ -209,10 +217,35 @@ impl Client {
                 }
             }
             Err(message) => {
-                answer.error_detail = Some(Status { code: 3, message, details: Vec::new() });
+                answer.error_detail = Some(refusal(message));
             }
         }
         Ok(answer)
+    }
+
+    /// Whether a response is one that was asked for.
+    fn check(&self, response: &DeltaDiscoveryResponse) -> Result<(), String> {
+        let type_url = &response.type_url;
+        if !self.type_urls.contains(type_url) {
+            return Err(format!("`{type_url}` was not subscribed to"));
+        }
+        for resource in &response.resources {
+            if let Some(any) = resource.resource.as_ref().filter(|any| any.type_url != *type_url) {
+                return Err(format!("{}: holds a `{}`", resource.name, any.type_url));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusal(message: String) -> Status {
+    Status { code: tonic::Code::InvalidArgument.into(), message, details: Vec::new() }
+}
+
+fn reason(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => status.code().to_string(),
+        message => message.to_owned(),
     }
 }
 
@@ -227,7 +260,8 @@ fn words(error: &dyn std::error::Error) -> String {
 }
 
 /// As [`connect`], for streams of [`RateLimitObject`] or [`AuthorizationObject`]: each update as
-/// what happened to the objects. A message that holds no object refuses its update.
+/// what happened to the objects. An update of which one message holds no object, or another one
+/// than its resource's name (`KIND/NAMESPACE/NAME`) says, is refused as a whole.
 pub fn objects(
     addr: String,
     node_id: String,
@@ -237,13 +271,15 @@ pub fn objects(
     let mut updates = connect(addr, node_id, type_urls, shutdown);
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        while let Some(update) = updates.recv().await {
+        loop {
+            let update = tokio::select! {
+                update = updates.recv() => update,
+                () = sender.closed() => return,
+            };
+            let Some(update) = update else { return };
             match change(&update) {
-                Ok(change) => {
-                    if sender.send((change, update.reply)).await.is_err() {
-                        return;
-                    }
-                }
+                // Nobody takes it: the loop ends above.
+                Ok(change) => drop(sender.send((change, update.reply)).await),
                 Err(why) => update.reply.nack(why),
             }
         }
@@ -255,17 +291,24 @@ fn change(update: &Update) -> Result<Change, String> {
     let mut change = Change::default();
     for (type_url, name, body) in &update.changed {
         let object = decode(type_url, body).map_err(|why| format!("{name}: {why}"))?;
+        // Or a removal by this name would leave the object in force.
+        if object.reference != reference(name)? {
+            return Err(format!("{name}: holds {}", object.reference));
+        }
         change.applied.push(Arc::new(object));
     }
     for (_, name) in &update.removed {
-        let mut parts = name.splitn(3, '/');
-        if let (Some(kind), Some(namespace), Some(object)) =
-            (parts.next(), parts.next(), parts.next())
-        {
-            change.deleted.push(ObjectRef::new(kind, namespace, object));
-        }
+        change.deleted.push(reference(name)?);
     }
     Ok(change)
+}
+
+fn reference(name: &str) -> Result<ObjectRef, String> {
+    let mut parts = name.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(kind), Some(namespace), Some(name)) => Ok(ObjectRef::new(kind, namespace, name)),
+        _ => Err(format!("`{name}` is no KIND/NAMESPACE/NAME")),
+    }
 }
 
 fn decode(type_url: &str, body: &Bytes) -> Result<Object, String> {
@@ -278,3 +321,6 @@ fn decode(type_url: &str, body: &Bytes) -> Result<Object, String> {
     let json = serde_json::from_slice(&object.json).map_err(|e| format!("not JSON: {e}"))?;
     Object::from_json(json).map_err(|d| d.to_string())
 }
+
+#[cfg(test)]
+mod tests;

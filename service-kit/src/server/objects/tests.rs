@@ -319,10 +319,11 @@ proptest! {
         let mut last = states.last().unwrap().clone();
         match last.get_mut(&file) {
             Some(content) if whole => *content = Content::Garbled(9),
-            Some(Content::Documents(all)) => match all.get_mut(at) {
-                Some(document @ Document::Good(..)) => *document = Document::Nameless(9),
-                _ => {}
-            },
+            Some(Content::Documents(all)) => {
+                if let Some(document @ Document::Good(..)) = all.get_mut(at) {
+                    *document = Document::Nameless(9);
+                }
+            }
             _ => {}
         }
         let before = world.in_force();
