@@ -9,12 +9,15 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use super::admin::Readiness;
 use super::shutdown::Shutdown;
 
 /// Calls in flight that one connection may have.
 const MAX_STREAMS: u32 = 4096;
+/// How often readiness is looked at, for health.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How a port ends.
 #[derive(Clone, Copy, Debug)]
@@ -48,34 +51,13 @@ pub async fn serve(
     drain: Drain,
     shutdown: Shutdown,
 ) -> Result<(), tonic::transport::Error> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let names: Vec<String> =
         std::iter::once("").chain(health_services.iter().copied()).map(str::to_owned).collect();
-    let follow = {
-        let (ready, shutdown) = (ready.clone(), shutdown.clone());
-        async move {
-            let mut tick = tokio::time::interval(Duration::from_millis(100));
-            let mut told = None;
-            loop {
-                tokio::select! {
-                    _ = tick.tick() => {}
-                    () = shutdown.wait() => {}
-                }
-                let serving = ready.is_ready() && !shutdown.is_triggered();
-                if told != Some(serving) {
-                    let status =
-                        if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-                    for name in &names {
-                        health.set_service_status(name, status).await;
-                    }
-                    told = Some(serving);
-                }
-                if shutdown.is_triggered() {
-                    return std::future::pending::<()>().await;
-                }
-            }
-        }
-    };
+    let health = Health { reporter, names };
+    // Before the first call can come.
+    health.tell(ready.is_ready()).await;
+    let follow = health.follow(ready.clone(), shutdown.clone());
     let begin = {
         let shutdown = shutdown.clone();
         async move {
@@ -97,7 +79,46 @@ pub async fn serve(
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), begin);
     tokio::select! {
         served = server => served,
-        () = limit => Ok(()),
+        () = limit => {
+            tracing::warn!("calls were in flight after {:?} of draining; they are cut off", drain.timeout);
+            Ok(())
+        }
         () = follow => Ok(()),
     }
 }
+
+struct Health {
+    reporter: HealthReporter,
+    names: Vec<String>,
+}
+
+impl Health {
+    async fn tell(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in &self.names {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+
+    /// Tells what `ready` says, and no from `shutdown` on. Never ends.
+    async fn follow(self, ready: Readiness, shutdown: Shutdown) {
+        let mut tick = tokio::time::interval(LOOK);
+        let mut told = None;
+        while !shutdown.is_triggered() {
+            let serving = ready.is_ready();
+            if told != Some(serving) {
+                self.tell(serving).await;
+                told = Some(serving);
+            }
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = shutdown.wait() => {}
+            }
+        }
+        self.tell(false).await;
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -87,3 +87,34 @@ impl<T> Live<T> {
         change(&mut self.0.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Severity;
+    use crate::object::ObjectRef;
+
+    fn found(message: &str) -> Vec<Diagnostic> {
+        vec![Diagnostic::new(Severity::Error, ObjectRef::default(), "", message)]
+    }
+
+    #[test]
+    fn a_bad_update_keeps_the_good_one_and_says_since_when() {
+        let live = Live::new("first");
+        assert_eq!((live.status().version, live.status().rejected_since), (0, None));
+        live.publish(Arc::new("second"), Vec::new());
+        let seen = live.load_full();
+        live.reject(found("bad"));
+        let since = live.status().rejected_since.unwrap();
+        live.reject(found("worse"));
+        let status = live.clone().status();
+        assert_eq!((**live.load(), status.version), ("second", 1));
+        assert_eq!((status.rejected_since, status.found), (Some(since), found("worse")));
+
+        live.publish(Arc::new("third"), found("a part is left out"));
+        let status = live.status();
+        assert_eq!((**live.load(), *seen), ("third", "second"));
+        assert_eq!((status.version, status.rejected_since), (2, None));
+        assert_eq!(status.found, found("a part is left out"));
+    }
+}

@@ -57,3 +57,44 @@ impl Trigger {
         self.0.send_replace(true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_clones_hear_it_and_late_ones_too() {
+        let (shutdown, trigger) = Shutdown::manual();
+        assert!(!shutdown.is_triggered() && shutdown.wait().now_or_never().is_none());
+        let waiting = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { shutdown.wait().await }
+        });
+        trigger.fire();
+        waiting.await.unwrap();
+        drop(trigger);
+        shutdown.wait().await;
+        assert!(shutdown.is_triggered());
+    }
+
+    #[tokio::test]
+    async fn a_trigger_that_is_dropped_is_no_shutdown() {
+        let (shutdown, trigger) = Shutdown::manual();
+        drop(trigger);
+        assert!(shutdown.wait().now_or_never().is_none() && !shutdown.is_triggered());
+    }
+
+    #[tokio::test]
+    async fn hears_a_signal() {
+        let shutdown = Shutdown::on_signals().unwrap();
+        let this = std::process::id().to_string();
+        let kill = std::process::Command::new("sh").args(["-c", "kill -TERM $0", &this]).status();
+        assert!(kill.unwrap().success());
+        timeout(Duration::from_secs(10), shutdown.wait()).await.unwrap();
+    }
+}

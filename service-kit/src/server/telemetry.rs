@@ -20,13 +20,7 @@ pub enum Format {
 /// # Errors
 /// The words for the user when `level` is neither, or logging was started before.
 pub fn init(level: &str, format: Format) -> Result<(), String> {
-    let level = match level.to_ascii_lowercase().as_str() {
-        "warning" => "warn".to_owned(),
-        other => other.to_owned(),
-    };
-    let filter = EnvFilter::try_new(&level).map_err(|_| {
-        format!("`{level}` is not a log level; use error, warn, info, debug or trace")
-    })?;
+    let filter = filter(level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Colours are for people at a terminal, not for files and other programs.
@@ -37,4 +31,51 @@ pub fn init(level: &str, format: Format) -> Result<(), String> {
         Format::Json => builder.json().try_init(),
     }
     .map_err(|e| format!("logging is started already: {e}"))
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let directives: Option<Vec<String>> = text.split(',').map(|d| directive(d.trim())).collect();
+    directives.and_then(|all| EnvFilter::try_new(all.join(",")).ok()).ok_or_else(|| {
+        format!(
+            "`{text}` is not a log level; use error, warn, info, debug or trace, or a list of \
+             target=level after one of them"
+        )
+    })
+}
+
+/// A level in any case, or what has `=` or `[` in it. A word alone is a target to the filter: a
+/// level with a slip of the pen would turn off all but that.
+fn directive(text: &str) -> Option<String> {
+    match text.to_ascii_lowercase().as_str() {
+        "warning" => Some("warn".to_owned()),
+        level @ ("error" | "warn" | "info" | "debug" | "trace" | "off") => Some(level.to_owned()),
+        _ => text.contains(['=', '[']).then(|| text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_levels_in_any_case_and_lists() {
+        for (text, means) in [
+            ("info", "info"),
+            ("WARNING", "warn"),
+            ("Debug", "debug"),
+            ("off", "off"),
+            ("warning, h2=off", "h2=off,warn"),
+            ("info,authz_svc::check=trace", "authz_svc::check=trace,info"),
+        ] {
+            assert_eq!(filter(text).unwrap().to_string(), means, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_turn_logs_off_by_mistake() {
+        for text in ["", "verbose", "inof", "info,h2", "h2=loud", "info,"] {
+            let why = filter(text).unwrap_err();
+            assert!(why.starts_with(&format!("`{text}` is not a log level; use error")), "{why}");
+        }
+    }
 }
