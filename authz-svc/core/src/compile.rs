@@ -1,28 +1,17 @@
 //! Objects to a [`Snapshot`], with everything that is wrong with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use regex::RegexBuilder;
 use serde_json::Value as Json;
-use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Secret, Severity};
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Severity};
 
 use crate::filter::{Filter, Kind, api_key, jwt};
-use crate::flow::Snapshot;
+use crate::flow::{DefaultDecision, Snapshot};
 use crate::policy::{Chain, Condition, Glob, Link, Rule, Rules, Test, Then};
+use crate::secrets::Secrets;
 use crate::spec;
-
-/// What becomes of a request that meets no rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DefaultDecision {
-    /// It passes untouched.
-    #[default]
-    Allow,
-    /// 403.
-    Deny,
-}
 
 /// Settings of an installation.
 #[derive(Clone, Debug)]
@@ -52,40 +41,6 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// Everything that is wrong.
     pub found: Vec<Diagnostic>,
-}
-
-/// The data of Secrets, decoded.
-#[derive(Debug, Default)]
-pub struct Secrets<'a>(HashMap<&'a str, HashMap<&'a str, SecretData>>);
-
-type SecretData = BTreeMap<String, Secret<Vec<u8>>>;
-
-impl<'a> Secrets<'a> {
-    /// Takes every object of kind Secret.
-    pub fn new(objects: impl IntoIterator<Item = &'a Object>) -> Self {
-        let mut secrets: HashMap<&str, HashMap<&str, SecretData>> = HashMap::new();
-        for object in objects.into_iter().filter(|o| o.reference.kind == "Secret") {
-            let ObjectRef { namespace, name, .. } = &object.reference;
-            secrets.entry(namespace).or_default().insert(name, decode(object));
-        }
-        Self(secrets)
-    }
-
-    /// The data of a Secret.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&SecretData> {
-        self.0.get(namespace)?.get(name)
-    }
-}
-
-/// `data` (base64) and, over it, `stringData`. A value that is no base64 is left out.
-fn decode(object: &Object) -> SecretData {
-    let texts = |field: &str| {
-        let map = object.json.get(field).and_then(Json::as_object);
-        map.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-    };
-    let data = texts("data").filter_map(|(k, v)| Some((k, STANDARD.decode(v.trim()).ok()?)));
-    let plain = texts("stringData").map(|(k, v)| (k, v.into_bytes()));
-    data.chain(plain).map(|(k, v)| (k, Secret::new(v))).collect()
 }
 
 /// The Secrets that a `Filter` object names; none when it cannot be read.

@@ -4,7 +4,7 @@ pub mod api_key;
 pub mod jwt;
 mod template;
 
-use crate::flow::Context;
+use crate::context::Context;
 use crate::reply::Reply;
 
 pub use template::HeaderTemplates;
@@ -41,7 +41,7 @@ pub enum Verdict {
     /// configuration must never be skipped.
     Fail(Reply),
     /// It cannot say without this.
-    Need(crate::flow::Fetch),
+    Need(crate::context::Fetch),
 }
 
 impl Filter {

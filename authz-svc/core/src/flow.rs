@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gotemplate::Value;
-
-use crate::compile::DefaultDecision;
+use crate::context::{Answers, Context, Fetch};
 use crate::filter::Verdict;
 use crate::keys::KeySet;
 use crate::policy::{Chain, Rules, Then};
@@ -24,17 +22,14 @@ pub struct Snapshot {
     pub strip_unset: bool,
 }
 
-/// A key set that a step needs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fetch {
-    /// Absolute.
-    pub url: Arc<str>,
-    /// How stale it may be.
-    pub max_stale: Duration,
-    /// Accept any certificate.
-    pub insecure_tls: bool,
-    /// The one that is known lacks a key: fetch it anew, if it was not done just now.
-    pub refresh: bool,
+/// What becomes of a request that meets no rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultDecision {
+    /// It passes untouched.
+    #[default]
+    Allow,
+    /// 403.
+    Deny,
 }
 
 /// What comes next.
@@ -73,7 +68,7 @@ pub struct Flow {
     changes: Changes,
     /// The next link of the chain.
     at: usize,
-    answers: Vec<(Fetch, Result<Arc<KeySet>, ()>)>,
+    answers: Answers,
 }
 
 /// Most fetches of one request: a bound on time, not on rules.
@@ -117,7 +112,13 @@ impl Flow {
                 self.at += 1;
                 continue;
             }
-            let context = Context { flow: self };
+            let context = Context {
+                request: &self.request,
+                changes: &self.changes,
+                now: self.now,
+                answers: &self.answers,
+                strip_unset: snapshot.strip_unset,
+            };
             match link.filter.judge(&context, &link.scope) {
                 Verdict::Need(_) if self.answers.len() >= MAX_ANSWERS => return self.fail(),
                 Verdict::Need(fetch) => return Step::Need(fetch),
@@ -144,52 +145,6 @@ impl Flow {
     fn fail(&self) -> Step {
         let message = "the authorization of this request is misconfigured";
         Step::Done(Outcome::Deny(Reply::json(500, message, &self.request.id)))
-    }
-}
-
-/// What a filter may see.
-#[derive(Debug)]
-pub struct Context<'a> {
-    flow: &'a Flow,
-}
-
-impl Context<'_> {
-    /// A header as changed so far; `name` in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.flow.changes.header(&self.flow.request, name)
-    }
-
-    /// The id of the request, for its sender to quote.
-    pub fn request_id(&self) -> &str {
-        &self.flow.request.id
-    }
-
-    /// Since the Unix epoch.
-    pub fn now(&self) -> Duration {
-        self.flow.now
-    }
-
-    /// How a fetch went; none when it was not made yet.
-    pub fn answer(&self, fetch: &Fetch) -> Option<Result<Arc<KeySet>, ()>> {
-        self.flow.answers.iter().find(|(f, _)| f == fetch).map(|(_, result)| result.clone())
-    }
-
-    /// What templates see as `.httpRequestHeader`.
-    pub fn header_value(&self) -> Value {
-        let headers = self.flow.changes.headers(&self.flow.request);
-        Value::header(headers.filter(|(name, _)| !name.starts_with(':')))
-    }
-
-    /// Rendered headers as changes; one that is not set is left as it is, or removed when the
-    /// snapshot says so.
-    pub fn settable(
-        &self,
-        mut headers: Vec<(String, Option<String>)>,
-    ) -> Vec<(String, Option<String>)> {
-        if !self.flow.snapshot.strip_unset {
-            headers.retain(|(_, value)| value.is_some());
-        }
-        headers
     }
 }
 

@@ -5,15 +5,18 @@
 
 pub mod catalog;
 mod compile;
+pub mod context;
 pub mod filter;
 pub mod flow;
 pub mod keys;
 pub mod policy;
 mod reply;
 pub mod request;
+pub mod secrets;
 pub mod spec;
 
-pub use compile::{Compiled, DefaultDecision, Settings, check, compile, secret_refs};
-pub use flow::{Fetch, Flow, Mutations, Outcome, Snapshot, Step};
+pub use compile::{Compiled, Settings, check, compile, secret_refs};
+pub use context::Fetch;
+pub use flow::{DefaultDecision, Flow, Mutations, Outcome, Snapshot, Step};
 pub use reply::Reply;
 pub use request::Request;

@@ -6,7 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Verdict;
-use crate::flow::Context;
+use crate::context::Context;
 use crate::reply::Reply;
 
 /// The header's name when none is given.

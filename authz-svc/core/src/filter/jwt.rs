@@ -13,7 +13,7 @@ pub use claims::ClaimRules;
 pub use compile::compile;
 
 use super::{HeaderTemplates, Verdict};
-use crate::flow::{Context, Fetch};
+use crate::context::{Context, Fetch};
 use crate::keys::KeySet;
 use crate::reply::{Reply, json_body, template_data};
 use token::{Challenge, Token};
@@ -99,7 +99,7 @@ impl Jwt {
         let token = Token::parse(text).map_err(Problem::Refused)?;
         self.check_signature(context, &token)?;
         self.claims
-            .check(&token.claims, context.now())
+            .check(&token.claims, context.now)
             .map_err(|(bits, text)| Problem::Refused(Challenge::invalid_token(bits, text)))?;
         token::check_scope(&token.claims, scope).map_err(Problem::Refused)?;
         Ok(token)

@@ -9,10 +9,10 @@ use service_kit::Diagnostics;
 
 use super::claims::TimeRule;
 use super::{ClaimRules, Jwt, Keys, Refusal};
-use crate::compile::Secrets;
+use crate::context::Fetch;
 use crate::filter::template::{HeaderTemplates, compile as compile_template};
-use crate::flow::Fetch;
 use crate::keys::{KeySet, SUPPORTED};
+use crate::secrets::Secrets;
 use crate::spec;
 
 /// Compiles `spec` of the Filter `name` in `namespace`. Everything that is wrong is in `found`;
