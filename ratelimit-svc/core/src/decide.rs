@@ -81,6 +81,8 @@ pub struct Decision {
     pub response: RateLimitResponse,
     /// Templates that could not be executed; their headers are left out, their body is empty.
     pub failed_templates: u64,
+    /// The request is over, and `SHADOW_MODE` lets it pass.
+    pub shadowed: bool,
 }
 
 /// Makes the response of `counts`, one for each of the plan's counters; `now` is in seconds since
@@ -94,7 +96,8 @@ pub fn decide(
 ) -> Decision {
     let decided: SmallVec<[Decided<'_>; 4]> =
         plan.descriptors.iter().map(|planned| decide_one(planned, plan, counts, now)).collect();
-    let over = is_request_over(&decided, options) && !options.shadow_mode;
+    let is_over = is_request_over(&decided, options);
+    let over = is_over && !options.shadow_mode;
     let mut response = RateLimitResponse {
         overall_code: if over { Code::OverLimit } else { Code::Ok }.into(),
         statuses: decided.iter().map(status).collect(),
@@ -108,7 +111,7 @@ pub fn decide(
     if options.dynamic_metadata {
         metadata::add(&mut response, request, &decided);
     }
-    Decision { response, failed_templates }
+    Decision { response, failed_templates, shadowed: is_over && !over }
 }
 
 /// Where `RateLimit` objects have limits of the domain, every refusal says when to come back.
@@ -162,6 +165,9 @@ fn judge(counter: &Counter, count: Count, now: u64) -> (bool, u32, Duration) {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
             let remaining = tokens.floor().max(0.0) as u32;
             (!allowed && !counter.refund, remaining, bucket.to_next(tokens))
+        }
+        (CounterKind::Window { seconds, .. }, Count::Over) => {
+            (true, 0, Duration::from_secs(seconds_to_reset(now, seconds)))
         }
         _ => (true, 0, Duration::ZERO),
     }

@@ -152,6 +152,8 @@ impl CounterKind {
 /// What a store says of a counter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Count {
+    /// It was over before, and nothing changes that in its window: nothing was counted.
+    Over,
     /// Hits in the window, these included.
     Window {
         /// The sum.
@@ -190,6 +192,11 @@ impl Plan<'_> {
 }
 
 impl Limits {
+    /// Whether no domain has limits.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.resources.is_empty()
+    }
+
     /// Plans `request` at `now` (seconds since the Unix epoch).
     ///
     /// # Errors

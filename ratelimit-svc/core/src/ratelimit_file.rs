@@ -41,6 +41,11 @@ impl Domains {
         self.domains.get(domain)
     }
 
+    /// Whether there is no domain.
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty()
+    }
+
     /// How many limits there are; their ids are below it.
     pub fn limit_count(&self) -> LimitId {
         self.limits

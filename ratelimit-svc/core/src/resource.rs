@@ -122,6 +122,11 @@ impl Resources {
         self.domains.get(domain)
     }
 
+    /// Whether there is no domain.
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty()
+    }
+
     /// All ids, those of other dialects before them, are below this.
     pub fn limit_count(&self) -> LimitId {
         self.limits

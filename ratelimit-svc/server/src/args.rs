@@ -1,21 +1,18 @@
 //! The command line, and what it and the environment come to.
 
-use std::net::{IpAddr, SocketAddr};
+mod redis;
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Options, PlanOptions};
-use service_kit::Secret;
 use service_kit::server::telemetry::Format;
 
 use crate::environment::Environment;
+use crate::scope::Scope;
 use crate::store::StoreSettings;
-
-/// Deadline of a call to Redis when REDIS_TIMEOUT is not set. Envoy gives up on its own after 20 ms;
-/// this bounds what a Redis that hangs can hold.
-const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -58,8 +55,17 @@ pub(crate) enum HttpAddr {
 /// Where the configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doors {
-    pub files: Option<PathBuf>,
+    pub files: Option<Files>,
     pub xds: Option<String>,
+}
+
+/// Files to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What to watch: the same, or a folder above it that is replaced as a whole.
+    pub watched: PathBuf,
 }
 
 /// Everything that a process is told at start.
@@ -70,12 +76,17 @@ pub(crate) struct Settings {
     pub http_addr: HttpAddr,
     pub admin_addr: SocketAddr,
     pub store: StoreSettings,
-    pub key_prefix: String,
     pub plan: PlanOptions,
     pub options: Options,
     pub merge_domains: bool,
-    pub ambassador_id: String,
+    pub scope: Scope,
     pub near_ratio: f32,
+    /// Count the hits of single limits.
+    pub limit_metrics: bool,
+    /// Labels of all metrics.
+    pub extra_tags: Vec<(String, String)>,
+    /// The health that callers see needs a configuration with a domain.
+    pub health_needs_configuration: bool,
     pub log_level: String,
     pub log_format: Format,
     pub remarks: Vec<String>,
@@ -85,12 +96,11 @@ impl Args {
     pub(crate) fn settings(&self, env: &Environment) -> anyhow::Result<Settings> {
         env.refuse_unsupported()?;
         let addr = |host: &str, host_default: &str, port: &str, port_default: &str| {
-            let (ip, port_text) = (env.text(host, host_default), env.text(port, port_default));
-            let ip: IpAddr =
-                ip.parse().with_context(|| format!("{host}={ip}: not an IP address"))?;
+            let (name, port_text) = (env.text(host, host_default), env.text(port, port_default));
             let number: u16 =
                 port_text.parse().with_context(|| format!("{port}={port_text}: not a port"))?;
-            anyhow::Ok(SocketAddr::new(ip, number))
+            let found = (name.as_str(), number).to_socket_addrs().ok().and_then(|mut a| a.next());
+            found.ok_or_else(|| anyhow!("{host}={name}: not an address of this machine"))
         };
         let http_addr = match self.http_addr.as_deref() {
             Some("off") => HttpAddr::Off,
@@ -115,8 +125,7 @@ impl Args {
             admin_addr: self
                 .admin_addr
                 .map_or_else(|| addr("DEBUG_HOST", "127.0.0.1", "DEBUG_PORT", "6070"), Ok)?,
-            store: self.store(env)?,
-            key_prefix: env.text("CACHE_KEY_PREFIX", ""),
+            store: redis::store(env, self.redis_url.as_deref())?,
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),
                 match_rule,
@@ -124,37 +133,27 @@ impl Args {
             },
             options: options(env, quota_mode)?,
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
-            ambassador_id: env.text("AMBASSADOR_ID", "default"),
+            scope: Scope::read(env)?,
             near_ratio: near_ratio(env)?,
-            log_level: env
-                .get("LOG_LEVEL")
-                .or_else(|| env.get("AES_LOG_LEVEL"))
-                .unwrap_or("info")
-                .to_owned(),
-            log_format: match env.text("LOG_FORMAT", "text").as_str() {
+            limit_metrics: !env.flag("DISABLE_STATS", false)?,
+            extra_tags: env.pairs("EXTRA_TAGS")?,
+            health_needs_configuration: env
+                .flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
+            log_level: log_level(env),
+            log_format: match env.text("LOG_FORMAT", "text").to_ascii_lowercase().as_str() {
                 "json" => Format::Json,
                 "text" => Format::Text,
                 other => bail!("LOG_FORMAT={other}: use text or json"),
             },
-            remarks: env.remarks(),
+            remarks: env.remarks(self.xds.is_none())?,
         })
     }
 
     fn doors(&self, env: &Environment) -> anyhow::Result<Doors> {
-        let by_variables = || {
-            let root = PathBuf::from(env.text("RUNTIME_ROOT", "/srv/runtime_data/current"));
-            let folder = root
-                .join(env.text("RUNTIME_SUBDIRECTORY", ""))
-                .join(env.text("RUNTIME_APPDIRECTORY", "config"));
-            (env.get("RUNTIME_ROOT").is_some()
-                || env.get("RUNTIME_SUBDIRECTORY").is_some()
-                || folder.exists())
-            .then_some(folder)
-        };
         let files = match (&self.config, &self.xds) {
-            (Some(path), _) => Some(path.clone()),
+            (Some(path), _) => Some(Files { path: path.clone(), watched: path.clone() }),
             (None, Some(_)) => None,
-            (None, None) => by_variables(),
+            (None, None) => files_by_variables(env),
         };
         if files.is_none() && self.xds.is_none() {
             bail!(
@@ -163,57 +162,26 @@ impl Args {
         }
         Ok(Doors { files, xds: self.xds.clone() })
     }
-
-    fn store(&self, env: &Environment) -> anyhow::Result<StoreSettings> {
-        let url = self.redis_url.as_deref().or_else(|| env.get("REDIS_URL"));
-        let memory = env.get("BACKEND_TYPE").is_some_and(|t| t.eq_ignore_ascii_case("memory"));
-        let Some(url) = url.filter(|_| !memory || self.redis_url.is_some()) else {
-            return Ok(StoreSettings::Memory);
-        };
-        if url.starts_with("rediss://") {
-            bail!(
-                "{}: TLS to Redis is not supported yet; use redis:// on a network you trust",
-                redacted(url)
-            );
-        }
-        let unix = env.get("REDIS_SOCKET_TYPE") == Some("unix") || url.starts_with('/');
-        let full = match (url.contains("://"), unix) {
-            (true, _) => url.to_owned(),
-            (false, true) => format!("unix://{url}"),
-            (false, false) => format!("redis://{url}"),
-        };
-        let mut credentials = env.get("REDIS_AUTH").map(|auth| match auth.split_once(':') {
-            Some((user, password)) => (Some(user.to_owned()), password.to_owned()),
-            None => (None, auth.to_owned()),
-        });
-        match (env.get("REDIS_USERNAME"), env.get("REDIS_PASSWORD")) {
-            (user, Some(password)) => {
-                credentials = Some((user.map(str::to_owned), password.to_owned()));
-            }
-            (Some(_), None) => bail!("REDIS_USERNAME is set without REDIS_PASSWORD; set both"),
-            (None, None) => {}
-        }
-        Ok(StoreSettings::Redis {
-            url: Secret::new(full),
-            shown: redacted(url),
-            credentials: credentials.map(|(user, password)| (user, Secret::new(password))),
-            timeout: env
-                .duration("REDIS_TIMEOUT")?
-                .filter(|t| !t.is_zero())
-                .unwrap_or(REDIS_TIMEOUT),
-            connections: usize::try_from(env.number("REDIS_POOL_SIZE", 4)?)
-                .unwrap_or(4)
-                .clamp(1, 16),
-            jitter_seconds: env.number("EXPIRATION_JITTER_MAX_SECONDS", 300)?,
-        })
-    }
 }
 
-/// A URL without its credentials.
-fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(start), Some(end)) if end > start => format!("{}://…{}", &url[..start], &url[end..]),
-        _ => url.to_owned(),
+/// `ROOT/SUBDIRECTORY/APPDIRECTORY`, where ROOT may be a link that is set anew for each version.
+fn files_by_variables(env: &Environment) -> Option<Files> {
+    const NAMES: [&str; 3] = ["RUNTIME_ROOT", "RUNTIME_SUBDIRECTORY", "RUNTIME_APPDIRECTORY"];
+    let root = PathBuf::from(env.text("RUNTIME_ROOT", "/srv/runtime_data/current"));
+    let path = root
+        .join(env.text("RUNTIME_SUBDIRECTORY", ""))
+        .join(env.text("RUNTIME_APPDIRECTORY", "config"));
+    let is_asked_for = NAMES.iter().any(|name| env.get(name).is_some());
+    (is_asked_for || path.exists()).then_some(Files { path, watched: root })
+}
+
+/// The level in the words of [`service_kit::server::telemetry`].
+fn log_level(env: &Environment) -> String {
+    let level = env.get("LOG_LEVEL").or_else(|| env.get("AES_LOG_LEVEL")).unwrap_or("info");
+    match level.to_ascii_lowercase().as_str() {
+        // Levels of the original that have no lines here of their own.
+        "panic" | "fatal" => "error".to_owned(),
+        _ => level.to_owned(),
     }
 }
 
@@ -248,11 +216,55 @@ fn near_ratio(env: &Environment) -> anyhow::Result<f32> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
+    fn settings(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let arguments = ["ratelimit-svc"].iter().chain(arguments);
+        let args = Args::try_parse_from(arguments).map_err(|e| e.to_string())?;
+        args.settings(&Environment::of(variables)).map_err(|e| format!("{e:#}"))
+    }
+
     #[test]
-    fn credentials_are_not_shown() {
-        assert_eq!(redacted("redis://u:secret@h:1"), "redis://…@h:1");
-        assert_eq!(redacted("h:1"), "h:1");
+    fn flags_go_before_variables() {
+        let variables =
+            [("GRPC_PORT", "1"), ("PORT", "2"), ("DEBUG_PORT", "3"), ("GRPC_HOST", "::1")];
+        let s = settings(&["--config", "x"], &variables).unwrap();
+        assert_eq!(s.grpc_addr.to_string(), "[::1]:1");
+        assert_eq!(s.http_addr, HttpAddr::At(([0, 0, 0, 0], 2).into()));
+        assert_eq!(s.admin_addr.to_string(), "127.0.0.1:3");
+        let flags = ["--config", "x", "--grpc-addr", "127.0.0.1:9", "--http-addr", "off"];
+        let s = settings(&flags, &variables).unwrap();
+        assert_eq!((s.grpc_addr.port(), s.http_addr), (9, HttpAddr::Off));
+    }
+
+    #[test]
+    fn the_folder_is_found_by_its_three_variables() {
+        let variables = [("RUNTIME_ROOT", "/r"), ("RUNTIME_SUBDIRECTORY", "s")];
+        let files = settings(&[], &variables).unwrap().doors.files.unwrap();
+        assert_eq!((files.path, files.watched), ("/r/s/config".into(), "/r".into()));
+        assert_eq!(settings(&["--xds", "h:1"], &variables).unwrap().doors.files, None);
+        assert!(settings(&[], &[]).unwrap_err().contains("--config"));
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for (name, value) in [
+            ("GRPC_PORT", "70000"),
+            ("SHADOW_MODE", "yes"),
+            ("NEAR_LIMIT_RATIO", "2"),
+            ("REDIS_TIMEOUT", "soon"),
+            ("RATELIMIT_MATCH", "some"),
+            ("RATELIMIT_HEADERS", "on"),
+            ("LOG_FORMAT", "xml"),
+            ("EXTRA_TAGS", "a"),
+            ("REDIS_POOL_SIZE", "0"),
+            ("AMBASSADOR_LABEL_SELECTOR", "a=b=c"),
+        ] {
+            let variables = [(name, value), ("REDIS_URL", "h:1")];
+            let error = settings(&["--config", "x"], &variables).unwrap_err();
+            assert!(error.starts_with(name) && !error.contains('\n'), "{name}: {error}");
+        }
     }
 }

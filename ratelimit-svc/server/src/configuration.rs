@@ -2,7 +2,8 @@
 //! counts as a whole, of `RateLimit` objects the last good version of each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,17 +11,17 @@ use ratelimit_core::Limits;
 use ratelimit_core::ratelimit_file::Domains;
 use ratelimit_core::resource::{CompiledObject, Resources, compile_object};
 use serde_json::{Value, json};
-use service_kit::server::admin::Readiness;
 use service_kit::server::files::{self, Watch};
 use service_kit::server::live::Live;
 use service_kit::server::objects::{Change, FileObjects};
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::xds_client::{self, RATE_LIMIT_OBJECT};
 use service_kit::{Diagnostic, Object, ObjectRef, Severity, yaml};
-use tokio::sync::mpsc;
 
 use crate::args::Settings;
+use crate::health::{Health, Loaded};
 use crate::metrics::{LimitMetrics, Metrics};
+use crate::scope::Scope;
 
 /// Limits with the counters of their metrics.
 #[derive(Debug, Default)]
@@ -40,61 +41,57 @@ impl Configuration {
     pub(crate) fn open(
         settings: &Settings,
         metrics: &Metrics,
-        ready: Readiness,
-        shutdown: Shutdown,
+        health: &Health,
+        shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let this = Self(Live::new(Snapshot::default()));
-        let mut loader = Loader {
-            domains: None,
-            objects: BTreeMap::new(),
-            ambassador_id: settings.ambassador_id.clone(),
-            merge_domains: settings.merge_domains,
-            metrics: metrics.clone(),
-            ready,
-            to: this.clone(),
-        };
-        let (sender, mut changes) = mpsc::channel::<Change>(1);
-        if let Some(addr) = &settings.doors.xds {
-            loader.ready.set("configuration", Err(format!("waiting for gateway-ctl at {addr}")));
+        let mut loader = Loader::new(settings, metrics, health, this.clone());
+        let mut stream = settings.doors.xds.clone().map(|addr| {
+            health.set_configuration(Err(format!("waiting for gateway-ctl at {addr}")));
             let types = vec![RATE_LIMIT_OBJECT.to_owned()];
-            let mut updates = xds_client::objects(
-                addr.clone(),
-                "ratelimit-svc".to_owned(),
-                types,
-                shutdown.clone(),
-            );
-            tokio::spawn(async move {
-                while let Some((change, reply)) = updates.recv().await {
-                    if sender.send(change).await.is_ok() {
-                        reply.ack();
-                    }
-                }
-            });
-        }
+            xds_client::objects(addr, "ratelimit-svc".to_owned(), types, shutdown.clone())
+        });
         let mut files = None;
-        if let Some(path) = &settings.doors.files {
-            let watch = Watch::new(path).with_context(|| {
-                format!("{}: the limits must be in a file or folder that exists", path.display())
-            })?;
-            let mut door = FileDoor {
-                path: path.clone(),
-                objects: FileObjects::new(),
-                texts: BTreeMap::new(),
+        if let Some(door) = &settings.doors.files {
+            let missing = || {
+                format!(
+                    "{}: the limits must be in a file or folder that exists",
+                    door.path.display()
+                )
             };
+            std::fs::metadata(&door.path).with_context(missing)?;
+            let watch = Watch::new(&door.watched).with_context(missing)?;
+            let mut door =
+                FileDoor { path: door.path.clone(), objects: FileObjects::new(), texts: None };
             loader.read(&mut door);
             files = Some((door, watch));
         }
+        let shutdown = shutdown.clone();
         tokio::spawn(async move {
             loop {
-                let changed = async {
+                let file_change = async {
                     match &mut files {
                         Some((_, watch)) => watch.changed().await,
                         None => std::future::pending().await,
                     }
                 };
+                let stream_change = async {
+                    match &mut stream {
+                        Some(stream) => stream.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    () = changed => if let Some((door, _)) = &mut files { loader.read(door) },
-                    Some(change) = changes.recv() => loader.take(change),
+                    () = file_change => if let Some((door, _)) = &mut files {
+                        guarded(|| loader.read(door));
+                    },
+                    change = stream_change => match change {
+                        Some((change, reply)) => {
+                            guarded(|| loader.take(change));
+                            reply.ack();
+                        }
+                        None => stream = None,
+                    },
                     () = shutdown.wait() => return,
                 }
             }
@@ -113,8 +110,7 @@ impl Configuration {
 
     /// For the admin port.
     pub(crate) fn report(&self) -> Value {
-        let lines: Vec<String> = self.lines();
-        json!({"limits": lines, "status": self.0.status()})
+        json!({"limits": self.lines(), "status": self.0.status()})
     }
 
     /// As envoyproxy/ratelimit's `/rlconfig`, in order.
@@ -148,11 +144,20 @@ impl Configuration {
     }
 }
 
+/// Runs a change; a fault in it must not end the reading of later ones.
+fn guarded(change: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(change)).is_err() {
+        tracing::error!(
+            "a configuration could not be read: a fault of the service, please report it"
+        );
+    }
+}
+
 /// The files that are read, and what they were.
 struct FileDoor {
-    path: std::path::PathBuf,
+    path: PathBuf,
     objects: FileObjects,
-    texts: BTreeMap<String, String>,
+    texts: Option<BTreeMap<String, String>>,
 }
 
 struct Loader {
@@ -160,45 +165,70 @@ struct Loader {
     domains: Option<Arc<Domains>>,
     /// Of each object the last good version and what is wrong with the newest.
     objects: BTreeMap<ObjectRef, (Option<CompiledObject>, Vec<Diagnostic>)>,
-    ambassador_id: String,
+    /// What is wrong with files, as far as it is not an object's.
+    files_found: Vec<Diagnostic>,
+    /// The same of the stream.
+    stream_found: Vec<Diagnostic>,
+    scope: Scope,
     merge_domains: bool,
     metrics: Metrics,
-    ready: Readiness,
+    health: Health,
     to: Configuration,
 }
 
 impl Loader {
+    fn new(settings: &Settings, metrics: &Metrics, health: &Health, to: Configuration) -> Self {
+        Self {
+            domains: None,
+            objects: BTreeMap::new(),
+            files_found: Vec::new(),
+            stream_found: Vec::new(),
+            scope: settings.scope.clone(),
+            merge_domains: settings.merge_domains,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            to,
+        }
+    }
+
     fn read(&mut self, door: &mut FileDoor) {
         let texts = match files::read(&door.path) {
             Ok(texts) => texts,
-            Err(e) => return self.refuse(vec![problem(&door.path, &e.to_string())]),
+            Err(e) => {
+                self.files_found = vec![problem(&door.path, &e.to_string())];
+                return self.refuse();
+            }
         };
-        if texts == door.texts && self.domains.is_some() {
+        if door.texts.as_ref() == Some(&texts) {
             return;
         }
         let (objects, trees): (BTreeMap<_, _>, BTreeMap<_, _>) =
             texts.clone().into_iter().partition(|(_, text)| holds_objects(text));
-        door.texts = texts;
+        door.texts = Some(texts);
         let change = door.objects.update(objects);
-        let mut found = change.found.clone();
+        self.files_found.clone_from(&change.found);
         match Domains::read(&trees, self.merge_domains) {
             Ok(domains) => self.domains = Some(Arc::new(domains)),
             Err(e) => {
-                tracing::error!("Error loading new configuration: {e}");
-                found.push(problem(&door.path, &e));
+                let mut found =
+                    problem(&door.path, &format!("Error loading new configuration: {e}"));
+                if self.domains.is_some() {
+                    found.hint("what these files had before stays in force");
+                }
+                self.files_found.push(found);
             }
         }
         self.apply(change);
         if self.domains.is_none() {
-            return self.refuse(found);
+            return self.refuse();
         }
-        self.publish(found);
+        self.publish();
     }
 
     fn take(&mut self, change: Change) {
-        let found = change.found.clone();
+        self.stream_found.clone_from(&change.found);
         self.apply(change);
-        self.publish(found);
+        self.publish();
     }
 
     fn apply(&mut self, change: Change) {
@@ -214,54 +244,59 @@ impl Loader {
         if object.reference.kind != "RateLimit" {
             return;
         }
+        if !self.scope.has(object) {
+            self.objects.remove(&object.reference);
+            return;
+        }
         let (compiled, mut found) = compile_object(object);
         let entry = self.objects.entry(object.reference.clone()).or_default();
-        match compiled {
-            Some(compiled) => entry.0 = Some(compiled),
-            None if entry.0.is_some() => {
-                for d in &mut found {
-                    let hint = "the previous version stays in force";
-                    let hint = if d.hint.is_empty() {
-                        hint.to_owned()
-                    } else {
-                        format!("{}; {hint}", d.hint)
-                    };
-                    d.hint(hint);
-                }
+        if compiled.is_some() {
+            entry.0 = compiled;
+        } else if entry.0.is_some() {
+            for d in found.iter_mut().filter(|d| d.severity == Severity::Error) {
+                let stays = "the previous version stays in force";
+                let hint = match d.hint.as_str() {
+                    "" => stays.to_owned(),
+                    hint => format!("{hint}; {stays}"),
+                };
+                d.hint(hint);
             }
-            None => {}
         }
         entry.1 = found;
     }
 
-    fn publish(&mut self, mut found: Vec<Diagnostic>) {
-        let domains = self.domains.clone().unwrap_or_default();
-        let ours =
-            self.objects.values().filter_map(|(compiled, _)| compiled.as_ref()).filter(|o| {
-                o.ambassador_id
-                    .as_ref()
-                    .map_or(self.ambassador_id == "default", |ids| ids.names(&self.ambassador_id))
-            });
-        let resources = Resources::new(ours, domains.limit_count());
-        let limits = Limits { files: domains, resources };
-        found.extend(self.objects.values().flat_map(|(_, found)| found.iter().cloned()));
-        self.log(&found);
-        let refused = found.iter().any(|d| d.severity == Severity::Error);
-        let counter =
-            if refused { &self.metrics.config_refused } else { &self.metrics.config_loaded };
-        counter.inc();
-        tracing::info!("configuration in force: {} limits", limits.resources.limit_count());
-        let metrics = self.metrics.of_limits(&limits);
-        self.to.0.publish(Arc::new(Snapshot { limits, metrics, loaded: true }), found);
-        self.ready.set("configuration", Ok(()));
+    /// Everything that is wrong now.
+    fn found(&self) -> Vec<Diagnostic> {
+        let of_objects = self.objects.values().flat_map(|(_, found)| found);
+        self.files_found.iter().chain(&self.stream_found).chain(of_objects).cloned().collect()
     }
 
-    fn refuse(&mut self, found: Vec<Diagnostic>) {
+    fn publish(&mut self) {
+        let domains = self.domains.clone().unwrap_or_default();
+        let compiled = self.objects.values().filter_map(|(compiled, _)| compiled.as_ref());
+        let ours = compiled.filter(|o| self.scope.takes(o));
+        let resources = Resources::new(ours, domains.limit_count());
+        let limits = Limits { files: domains, resources };
+        let found = self.found();
         self.log(&found);
-        self.metrics.config_refused.inc();
+        self.metrics.loaded(found.iter().all(|d| d.severity != Severity::Error));
+        tracing::info!("configuration in force: {} limits", limits.resources.limit_count());
+        let state = match limits.is_empty() {
+            true => Loaded::Empty,
+            false => Loaded::WithDomains,
+        };
+        let metrics = self.metrics.limits.of_limits(&limits);
+        self.to.0.publish(Arc::new(Snapshot { limits, metrics, loaded: true }), found);
+        self.health.set_configuration(Ok(state));
+    }
+
+    fn refuse(&mut self) {
+        let found = self.found();
+        self.log(&found);
+        self.metrics.kept();
         if !self.to.load().loaded {
             let why = found.first().map_or_else(String::new, ToString::to_string);
-            self.ready.set("configuration", Err(why));
+            self.health.set_configuration(Err(why));
         }
         self.to.0.reject(found);
     }
@@ -269,7 +304,11 @@ impl Loader {
     fn log(&self, found: &[Diagnostic]) {
         let known = self.to.0.status().found;
         for diagnostic in found.iter().filter(|d| !known.contains(d)) {
-            tracing::error!("{diagnostic}; what was good before stays in force");
+            match diagnostic.severity {
+                Severity::Error => tracing::error!("{diagnostic}"),
+                Severity::Warning => tracing::warn!("{diagnostic}"),
+                Severity::Notice => tracing::info!("{diagnostic}"),
+            }
         }
         for cured in known.iter().filter(|d| !found.contains(d)) {
             tracing::info!("mended: {cured}");

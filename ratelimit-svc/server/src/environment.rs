@@ -1,4 +1,5 @@
-//! The variables of envoyproxy/ratelimit, with its notation. Flags go before them.
+//! The variables of envoyproxy/ratelimit and of Edge Stack, with their notation. Flags go before
+//! them. What a variable means is where it is used; here is which of them are not supported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,11 @@ impl Environment {
         )
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        Self(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
     /// A variable that is set to something.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|v| !v.is_empty())
@@ -32,30 +38,35 @@ impl Environment {
 
     /// A boolean as Go writes it.
     pub(crate) fn flag(&self, name: &str, default: bool) -> anyhow::Result<bool> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(text) => {
-                go::parse_bool(text).ok_or_else(|| anyhow!("{name}={text}: neither true nor false"))
-            }
-        }
+        let Some(text) = self.get(name) else { return Ok(default) };
+        go::parse_bool(text).ok_or_else(|| anyhow!("{name}={text}: neither true nor false"))
     }
 
     /// A whole number.
     pub(crate) fn number(&self, name: &str, default: u64) -> anyhow::Result<u64> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(text) => {
-                text.parse().with_context(|| format!("{name}={text}: not a whole number"))
-            }
-        }
+        let Some(text) = self.get(name) else { return Ok(default) };
+        text.parse().with_context(|| format!("{name}={text}: not a whole number"))
     }
 
     /// A duration as Go writes it.
     pub(crate) fn duration(&self, name: &str) -> anyhow::Result<Option<Duration>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(text) => go::parse_duration(text).map(Some).map_err(|e| anyhow!("{name}: {e}")),
-        }
+        let Some(text) = self.get(name) else { return Ok(None) };
+        go::parse_duration(text).map(Some).map_err(|e| anyhow!("{name}: {e}"))
+    }
+
+    /// Pairs as in `a:1,b:2`.
+    pub(crate) fn pairs(&self, name: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let text = self.get(name).unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|p| !p.is_empty());
+        parts
+            .map(|part| {
+                let (key, value) = part
+                    .split_once(':')
+                    .filter(|(key, _)| !key.is_empty())
+                    .ok_or_else(|| anyhow!("{name}: `{part}` is not like key:value"))?;
+                Ok((key.to_owned(), value.to_owned()))
+            })
+            .collect()
     }
 
     /// Refuses what is not supported yet when it is asked for.
@@ -64,108 +75,191 @@ impl Environment {
     /// Names the variable and what to do.
     pub(crate) fn refuse_unsupported(&self) -> anyhow::Result<()> {
         for (name, harmless, what) in UNSUPPORTED {
-            if let Some(value) = self.get(name).filter(|v| !is_harmless(v, harmless)) {
-                bail!("{name}={value} is not supported yet: {what}");
+            let Some(value) = self.get(name).filter(|v| !is_harmless(v, harmless)) else {
+                continue;
+            };
+            if needed_switch(name).is_some_and(|(switch, default)| !self.is_on(switch, default)) {
+                continue;
             }
+            // What could be a secret is not repeated.
+            let shown = if name.ends_with("_AUTH") { "…" } else { value };
+            bail!("{name}={shown} is not supported yet: {what}");
         }
         Ok(())
     }
 
-    /// What is accepted, but does less than its name says.
-    pub(crate) fn remarks(&self) -> Vec<String> {
-        REMARKS
+    /// What is accepted, but does less than its name says. `alone` is whether the configuration
+    /// does not come from gateway-ctl, which has no wish for statsd.
+    ///
+    /// # Errors
+    /// When a switch is neither true nor false.
+    pub(crate) fn remarks(&self, alone: bool) -> anyhow::Result<Vec<String>> {
+        let mut remarks: Vec<String> = REMARKS
             .iter()
             .filter(|(name, harmless, _)| self.get(name).is_some_and(|v| !is_harmless(v, harmless)))
             .map(|(name, _, what)| format!("{name}: {what}"))
-            .collect()
+            .collect();
+        if alone && self.flag("USE_STATSD", true)? {
+            remarks.push(
+                "USE_STATSD: statsd is not sent yet; metrics are on the admin port at /metrics (USE_STATSD=false ends this line)"
+                    .to_owned(),
+            );
+        }
+        Ok(remarks)
     }
+
+    fn is_on(&self, switch: &str, default: bool) -> bool {
+        self.get(switch).map_or(default, |v| go::parse_bool(v) != Some(false))
+    }
+}
+
+/// Variables that mean nothing while a switch is off, and what it is by default.
+fn needed_switch(name: &str) -> Option<(&'static str, bool)> {
+    const SWITCHES: [(&str, &str, bool); 5] = [
+        ("STATSD_", "USE_STATSD", true),
+        ("GRPC_SERVER_TLS_", "GRPC_SERVER_USE_TLS", false),
+        ("GRPC_CLIENT_TLS_", "GRPC_SERVER_USE_TLS", false),
+        ("REDIS_PERSECOND_", "REDIS_PERSECOND", false),
+        ("TRACING_", "TRACING_ENABLED", false),
+    ];
+    let found =
+        SWITCHES.iter().find(|(prefix, switch, _)| name.starts_with(prefix) && name != *switch);
+    found.map(|(_, switch, default)| (*switch, *default))
 }
 
 fn is_harmless(value: &str, harmless: &[&str]) -> bool {
     harmless.iter().any(|h| {
-        h.eq_ignore_ascii_case(value) || (*h == "false" && go::parse_bool(value) == Some(false))
+        h.eq_ignore_ascii_case(value)
+            || go::parse_bool(h).is_some_and(|h| go::parse_bool(value) == Some(h))
     })
 }
 
-/// Name, values that ask for nothing, what to do.
+const CLEAR_TEXT: &str = "connect in clear text on a network you trust, and leave it out";
+const ONE_SERVER: &str = "only single servers; name one in the URL, and leave it out";
+const NO_STATSD: &str =
+    "metrics are on the admin port at /metrics; leave it out, or set USE_STATSD=false";
+
+/// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
+/// tracing, TLS, the xDS client of the original) mean nothing here as they mean nothing there, so
+/// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
-    ("CONFIG_TYPE", &["FILE"], "only FILE; leave it out, or use --xds with gateway-ctl"),
+    (
+        "CONFIG_TYPE",
+        &["FILE"],
+        "only FILE; leave it out and use --config, or --xds with gateway-ctl",
+    ),
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
-    ("REDIS_TYPE", &["SINGLE"], "only SINGLE; name one server in REDIS_URL"),
-    ("REDIS_SENTINEL_AUTH", &[], "only single servers; leave it out"),
-    ("REDIS_TLS", &["false"], "connect in clear text on a network you trust; leave it out"),
-    ("REDIS_TLS_ENABLED", &["false"], "connect in clear text on a network you trust; leave it out"),
-    ("REDIS_PERSECOND", &["false"], "all counters are in one Redis; leave it out"),
-    ("GRPC_UDS", &[], "only TCP; use GRPC_HOST and GRPC_PORT"),
+    ("REDIS_TYPE", &["SINGLE"], ONE_SERVER),
+    ("REDIS_SENTINEL_AUTH", &[], ONE_SERVER),
+    ("REDIS_TLS", &["false"], CLEAR_TEXT),
+    ("REDIS_TLS_ENABLED", &["false"], CLEAR_TEXT),
+    ("REDIS_POOL_ON_EMPTY_BEHAVIOR", &["WAIT"], "requests share connections; leave it out"),
+    ("REDIS_PERSECOND_TYPE", &["SINGLE"], ONE_SERVER),
+    ("REDIS_PERSECOND_SENTINEL_AUTH", &[], ONE_SERVER),
+    ("REDIS_PERSECOND_TLS", &["false"], CLEAR_TEXT),
+    (
+        "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR",
+        &["WAIT"],
+        "requests share connections; leave it out",
+    ),
+    ("GRPC_UDS", &[], "only TCP; use GRPC_HOST and GRPC_PORT, and leave it out"),
     (
         "GRPC_SERVER_USE_TLS",
         &["false"],
         "only clear text; let a mesh or sidecar encrypt, and leave it out",
     ),
+    ("STATSD_HOST", &["localhost"], NO_STATSD),
+    ("STATSD_PORT", &["8125"], NO_STATSD),
+    ("STATSD_PROTOCOL", &["tcp"], NO_STATSD),
     ("USE_DOG_STATSD", &["false"], "metrics are on the admin port at /metrics; leave it out"),
     ("TRACING_ENABLED", &["false"], "there are no traces; leave it out"),
 ];
 
+const SHARED_WRITES: &str = "requests in flight share writes by themselves; it has no effect";
+const NO_WAIT: &str =
+    "the service does not wait for Redis, it tries again by itself; it has no effect";
+const NO_SURGE: &str = "connections are shared, there is no surge; it has no effect";
+
 /// Name, values that ask for nothing, what is different.
 const REMARKS: &[(&str, &[&str], &str)] = &[
-    ("USE_STATSD", &["false"], "statsd is not sent yet; metrics are on the admin port at /metrics"),
     (
         "USE_PROMETHEUS",
         &["false"],
-        "metrics are on the admin port at /metrics, under names of their own",
+        "metrics are on the admin port at /metrics, under names of their own; PROMETHEUS_… has no effect",
     ),
-    (
-        "LOCAL_CACHE_SIZE_IN_BYTES",
-        &["0"],
-        "there is no local cache yet; every request asks the store, which does not change any answer",
-    ),
-    (
-        "REDIS_PIPELINE_WINDOW",
-        &["0", "0s"],
-        "requests in flight share writes by themselves; it has no effect",
-    ),
-    (
-        "REDIS_PIPELINE_LIMIT",
-        &["0"],
-        "requests in flight share writes by themselves; it has no effect",
-    ),
-    (
-        "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED",
-        &["false"],
-        "the service always is ready only with a configuration",
-    ),
+    ("REDIS_PIPELINE_WINDOW", &["0", "0s"], SHARED_WRITES),
+    ("REDIS_PIPELINE_LIMIT", &["0"], SHARED_WRITES),
+    ("REDIS_PERSECOND_PIPELINE_WINDOW", &["0", "0s"], SHARED_WRITES),
+    ("REDIS_PERSECOND_PIPELINE_LIMIT", &["0"], SHARED_WRITES),
+    ("REDIS_STARTUP_INITIAL_INTERVAL", &["1s"], NO_WAIT),
+    ("REDIS_STARTUP_MAX_INTERVAL", &["30s"], NO_WAIT),
+    ("REDIS_STARTUP_MAX_ELAPSED_TIME", &["0", "0s"], NO_WAIT),
+    ("REDIS_SURGE_LIMIT_INTERVAL", &["0", "0s"], NO_SURGE),
+    ("REDIS_SURGE_LIMIT_AFTER", &[], NO_SURGE),
+    ("REDIS_SURGE_POOL_SIZE", &["0"], NO_SURGE),
+    ("REDIS_SURGE_POOL_DRAIN_INTERVAL", &["1m", "1m0s"], NO_SURGE),
     (
         "FORCE_START_WITHOUT_INITIAL_CONFIG",
         &["false"],
         "the service always starts; it has no effect",
     ),
-    ("GRPC_MAX_CONNECTION_AGE", &[], "connections do not age yet; it has no effect"),
-    ("EXTRA_TAGS", &[], "metrics have no extra tags yet; it has no effect"),
+    ("RUNTIME_IGNOREDOTFILES", &["true"], "files whose names begin with a dot are never read"),
+    (
+        "GRPC_MAX_CONNECTION_AGE",
+        &["24h", "24h0m0s"],
+        "connections do not age yet; it has no effect",
+    ),
+    (
+        "GRPC_MAX_CONNECTION_AGE_GRACE",
+        &["1h", "1h0m0s"],
+        "connections do not age yet; it has no effect",
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(pairs: &[(&str, &str)]) -> Environment {
-        Environment(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    fn refusal(variables: &[(&str, &str)]) -> Option<String> {
+        Environment::of(variables).refuse_unsupported().err().map(|e| e.to_string())
     }
 
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
-        let error = of(&[("REDIS_TYPE", "CLUSTER")]).refuse_unsupported().unwrap_err().to_string();
-        assert!(error.starts_with("REDIS_TYPE=CLUSTER is not supported yet"), "{error}");
-        of(&[("REDIS_TYPE", "single"), ("REDIS_TLS", "f"), ("CONFIG_TYPE", "FILE")])
-            .refuse_unsupported()
-            .unwrap();
-        assert_eq!(of(&[("USE_STATSD", "0")]).remarks().len(), 0);
-        assert_eq!(of(&[("USE_STATSD", "true")]).remarks().len(), 1);
+        let error = refusal(&[("REDIS_TYPE", "CLUSTER")]).unwrap();
+        assert!(error.starts_with("REDIS_TYPE=CLUSTER is not supported yet: "), "{error}");
+        let harmless = [("REDIS_TYPE", "single"), ("REDIS_TLS", "f"), ("CONFIG_TYPE", "FILE")];
+        assert_eq!(refusal(&harmless), None);
+        assert!(!refusal(&[("REDIS_SENTINEL_AUTH", "hush")]).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn settings_of_what_is_off_mean_nothing() {
+        assert!(refusal(&[("STATSD_HOST", "s")]).unwrap().contains("USE_STATSD=false"));
+        assert_eq!(refusal(&[("STATSD_HOST", "s"), ("USE_STATSD", "0")]), None);
+        assert_eq!(refusal(&[("REDIS_PERSECOND_TLS", "true")]), None);
+        assert!(refusal(&[("REDIS_PERSECOND_TLS", "true"), ("REDIS_PERSECOND", "true")]).is_some());
+        assert!(refusal(&[("TRACING_ENABLED", "true")]).is_some());
+    }
+
+    #[test]
+    fn what_does_less_than_its_name_is_remarked_on() {
+        let remarks = |variables: &[(&str, &str)], alone| {
+            Environment::of(variables).remarks(alone).unwrap().len()
+        };
+        assert_eq!(remarks(&[], true), 1);
+        assert_eq!(remarks(&[], false), 0);
+        assert_eq!(remarks(&[("USE_STATSD", "0")], true), 0);
+        assert_eq!(remarks(&[("USE_STATSD", "0"), ("REDIS_PIPELINE_WINDOW", "1ms")], true), 1);
+        assert_eq!(remarks(&[("RUNTIME_IGNOREDOTFILES", "T"), ("USE_STATSD", "0")], true), 0);
     }
 
     #[test]
     fn go_notation_is_read() {
-        assert!(of(&[("A", "T")]).flag("A", false).unwrap());
-        assert!(of(&[("A", "yes")]).flag("A", false).is_err());
-        assert_eq!(of(&[("A", "1m")]).duration("A").unwrap(), Some(Duration::from_secs(60)));
+        let env = Environment::of(&[("A", "T"), ("B", "yes"), ("C", "1m"), ("D", "a:1, b:c:d")]);
+        assert!(env.flag("A", false).unwrap() && env.flag("B", false).is_err());
+        assert_eq!(env.duration("C").unwrap(), Some(Duration::from_secs(60)));
+        let pairs = vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "c:d".to_owned())];
+        assert_eq!(env.pairs("D").unwrap(), pairs);
     }
 }

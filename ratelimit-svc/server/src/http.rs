@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
@@ -25,23 +25,23 @@ const MAX_BODY: usize = 1 << 20;
 #[derive(Clone)]
 struct Shared {
     limits: Arc<RateLimits>,
-    ready: Readiness,
+    health: Readiness,
 }
 
 /// Serves until `shutdown`. The port is bound when this returns.
 pub(crate) async fn serve(
     addr: SocketAddr,
     limits: Arc<RateLimits>,
-    ready: Readiness,
+    health: Readiness,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(addr).await?;
     tracing::info!("listening for HTTP on {}", listener.local_addr()?);
     let router = Router::new()
         .route("/json", any(json))
-        .route("/healthcheck", get(healthcheck))
+        .route("/healthcheck", any(healthcheck))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Shared { limits, ready });
+        .with_state(Shared { limits, health });
     tokio::spawn(async move {
         let ended = axum::serve(listener, router)
             .with_graceful_shutdown(async move { shutdown.wait().await })
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
 }
 
 async fn healthcheck(State(shared): State<Shared>) -> Response {
-    if shared.ready.is_ready() {
+    if shared.health.is_ready() {
         "OK".into_response()
     } else {
         StatusCode::INTERNAL_SERVER_ERROR.into_response()

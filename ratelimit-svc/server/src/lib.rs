@@ -4,19 +4,21 @@
 mod args;
 mod configuration;
 mod environment;
+mod health;
 mod http;
 mod metrics;
+mod scope;
 mod service;
 pub mod store;
 
 pub use args::Args;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::routing::get;
 use prometheus_client::registry::Registry;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
@@ -25,8 +27,9 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::server::telemetry;
 use tonic::service::Routes;
 
-use args::HttpAddr;
+use args::{HttpAddr, Settings};
 use configuration::Configuration;
+use health::Health;
 use metrics::Metrics;
 use service::RateLimits;
 use store::Store;
@@ -38,6 +41,13 @@ const MAX_MESSAGE: usize = 4 << 20;
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
 
+const ADMIN_PAGES: &str = "/healthz   is the process alive
+/readyz    may it get requests, and why not
+/metrics   OpenMetrics
+/config    the configuration in force, what is wrong with newer ones, where counters are
+/rlconfig  the limits in force, a line each
+";
+
 /// Runs the service until a signal ends it.
 ///
 /// # Errors
@@ -47,55 +57,60 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = args.settings(&environment::Environment::of_process())?;
     telemetry::init(&settings.log_level, settings.log_format).map_err(anyhow::Error::msg)?;
     for line in &settings.remarks {
-        tracing::warn!("{line}");
+        tracing::info!("{line}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let shutdown = Shutdown::on_signals()?;
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        let ready = Readiness::new(&["configuration", "store"]);
-        let configuration =
-            Configuration::open(&settings, &metrics, ready.clone(), shutdown.clone())?;
-        let store =
-            Store::open(&settings.store, &settings.key_prefix, ready.clone(), shutdown.clone())?;
-        let limits = Arc::new(RateLimits::new(&settings, configuration.clone(), store, metrics));
-        let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
-            format!(
-                "the gRPC port {} cannot be used; choose another by --grpc-addr",
-                settings.grpc_addr
-            )
+    runtime.block_on(serve(&settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let mut registry = Registry::with_labels(
+        settings.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
+    );
+    let metrics = Metrics::register(&mut registry, settings.limit_metrics);
+    let health = Health::new(settings.health_needs_configuration);
+    health.follow(shutdown.clone());
+    let configuration = Configuration::open(settings, &metrics, &health, &shutdown)?;
+    let store = Store::open(&settings.store, &health, &shutdown)?;
+    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
+    let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
+        format!(
+            "the gRPC port {} cannot be used; choose another by --grpc-addr",
+            settings.grpc_addr
+        )
+    })?;
+    if let HttpAddr::At(addr) = settings.http_addr {
+        let callers = health.callers.clone();
+        http::serve(addr, limits.clone(), callers, shutdown.clone()).await.with_context(|| {
+            format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
-        if let HttpAddr::At(addr) = settings.http_addr {
-            http::serve(addr, limits.clone(), ready.clone(), shutdown.clone()).await.with_context(
-                || {
-                    format!(
-                        "the HTTP port {addr} cannot be used; choose another by --http-addr, or off"
-                    )
-                },
-            )?;
-        }
-        let _admin = serve_admin(settings.admin_addr, registry, ready.clone(), &configuration)?;
-        tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-        let service =
-            RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
-        grpc::serve(listener, Routes::new(service), SERVICES, ready, DRAIN, shutdown).await?;
-        tracing::info!("stopped");
-        Ok(())
-    })
+    }
+    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
+    tracing::info!("listening for gRPC on {}", listener.local_addr()?);
+    let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
+    grpc::serve(listener, Routes::new(service), SERVICES, health.callers, DRAIN, shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 fn serve_admin(
-    addr: SocketAddr,
+    settings: &Settings,
     registry: Registry,
     ready: Readiness,
-    configuration: &Configuration,
+    configuration: Configuration,
 ) -> anyhow::Result<AdminServer> {
-    let (report, lines) = (configuration.clone(), configuration.clone());
-    let extra =
-        Router::new().route("/rlconfig", axum::routing::get(|| async move { lines.limit_lines() }));
-    let config = Box::new(move || report.report());
-    let server = admin::serve(addr, Admin { registry, ready, config, extra })
+    let lines = configuration.clone();
+    let extra = Router::new()
+        .route("/", get(|| async { ADMIN_PAGES }))
+        .route("/rlconfig", get(|| async move { lines.limit_lines() }));
+    let store = settings.store.describe();
+    let config = Box::new(move || {
+        let mut report = configuration.report();
+        report["store"] = store.clone().into();
+        report
+    });
+    let server = admin::serve(settings.admin_addr, Admin { registry, ready, config, extra })
         .context("the admin port cannot be used; choose another by --admin-addr")?;
     tracing::info!("listening for admin on {}", server.addr);
     Ok(server)

@@ -1,16 +1,18 @@
-//! What is counted. Handles of limits are made when limits are loaded; a request only adds.
+//! What is counted. Handles of limits are made when limits are loaded; a request only adds. Limits
+//! whose metrics name the request's values (`value_to_metric`, `detailed_metric`) look theirs up,
+//! in a bounded table.
+
+mod limits;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use ratelimit_core::{Count, CounterKind, Limits, Plan, Planned};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    domain: String,
-    limit: String,
-}
+pub(crate) use limits::{LimitMetrics, Limits};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -26,36 +28,54 @@ pub(crate) struct Metrics {
     pub refused: Counter,
     /// Requests that the store could not serve.
     pub store_failed: Counter,
-    pub config_loaded: Counter,
-    pub config_refused: Counter,
-    limits: [Family<LimitLabels, Counter>; 4],
-}
-
-/// The counters of one limit.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LimitMetrics {
-    total: Counter,
-    over: Counter,
-    near: Counter,
-    within: Counter,
+    /// Requests of a domain without limits.
+    pub domain_not_found: Counter,
+    /// `SHADOW_MODE` let a request pass.
+    pub global_shadow_mode: Counter,
+    pub failed_templates: Counter,
+    pub limits: Limits,
+    config_loaded: Counter,
+    config_refused: Counter,
+    config_loaded_at: Gauge,
+    config_is_stale: Gauge,
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    /// Registers everything; with `limits_too` false nothing is counted of single limits
+    /// (`DISABLE_STATS`).
+    pub(crate) fn register(registry: &mut Registry, limits_too: bool) -> Self {
         let requests = Family::<Outcome, Counter>::default();
         let configs = Family::<Outcome, Counter>::default();
         registry.register("ratelimit_requests", "Requests by outcome", requests.clone());
         registry.register("ratelimit_config_loads", "Configurations by outcome", configs.clone());
-        let limits: [Family<LimitLabels, Counter>; 4] = Default::default();
-        let names = [
-            ("ratelimit_total_hits", "Hits that met a limit"),
-            ("ratelimit_over_limit", "Hits over a limit"),
-            ("ratelimit_near_limit", "Hits within a limit, near its end"),
-            ("ratelimit_within_limit", "Hits within a limit"),
-        ];
-        for ((name, help), family) in names.into_iter().zip(&limits) {
-            registry.register(name, help, family.clone());
-        }
+        let (domain_not_found, shadow, templates) =
+            (Counter::default(), Counter::default(), Counter::default());
+        let (loaded_at, stale) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "ratelimit_domain_not_found",
+            "Requests of a domain without limits",
+            domain_not_found.clone(),
+        );
+        registry.register(
+            "ratelimit_global_shadow_mode",
+            "Requests over a limit that SHADOW_MODE let pass",
+            shadow.clone(),
+        );
+        registry.register(
+            "ratelimit_failed_templates",
+            "Templates of headers and bodies that could not be executed",
+            templates.clone(),
+        );
+        registry.register(
+            "ratelimit_config_loaded_timestamp_seconds",
+            "When the configuration in force was loaded",
+            loaded_at.clone(),
+        );
+        registry.register(
+            "ratelimit_config_is_stale",
+            "1 while a newer configuration, or a part of it, is refused",
+            stale.clone(),
+        );
         let of = |family: &Family<Outcome, Counter>, outcome| {
             family.get_or_create(&Outcome { outcome }).clone()
         };
@@ -64,73 +84,28 @@ impl Metrics {
             over_limit: of(&requests, "over_limit"),
             refused: of(&requests, "refused"),
             store_failed: of(&requests, "store_failed"),
+            domain_not_found,
+            global_shadow_mode: shadow,
+            failed_templates: templates,
+            limits: Limits::register(registry, limits_too),
             config_loaded: of(&configs, "loaded"),
             config_refused: of(&configs, "refused"),
-            limits,
+            config_loaded_at: loaded_at,
+            config_is_stale: stale,
         }
     }
 
-    /// The counters of all limits, by id; those of limits that are gone are forgotten.
-    pub(crate) fn of_limits(&self, limits: &Limits) -> Vec<LimitMetrics> {
-        let mut all = vec![LimitMetrics::default(); limits.resources.limit_count()];
-        for family in &self.limits {
-            family.clear();
-        }
-        let mut put = |id: usize, domain: &str, limit: String| {
-            if let Some(slot) = all.get_mut(id) {
-                let labels = LimitLabels { domain: domain.to_owned(), limit };
-                let of = |i: usize| self.limits[i].get_or_create(&labels).clone();
-                *slot = LimitMetrics { total: of(0), over: of(1), near: of(2), within: of(3) };
-            }
-        };
-        for (domain, path, tree) in limits.files.limits() {
-            put(tree.limit.id, domain, path);
-        }
-        for (domain, limit) in limits.resources.limits() {
-            put(limit.limit.id, domain, limit.limit.name.to_string());
-        }
-        all
+    /// A configuration came into force; `whole` when nothing of it was refused.
+    pub(crate) fn loaded(&self, whole: bool) {
+        if whole { &self.config_loaded } else { &self.config_refused }.inc();
+        self.config_is_stale.set(i64::from(!whole));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.config_loaded_at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
-}
 
-/// Adds what a request did to the counters of its limits, by envoyproxy/ratelimit's rules.
-pub(crate) fn count(limits: &[LimitMetrics], plan: &Plan<'_>, counts: &[Count], near_ratio: f32) {
-    for planned in &plan.descriptors {
-        let Planned::Limited(matched, index) = planned else { continue };
-        let (Some(metrics), Some(counter), Some(count)) =
-            (limits.get(matched.limit().id), plan.counters.get(*index), counts.get(*index))
-        else {
-            continue;
-        };
-        let hits = counter.hits;
-        metrics.total.inc_by(hits);
-        match (counter.kind, *count) {
-            (CounterKind::Window { limit, .. }, Count::Window { after }) if !counter.refund => {
-                let before = after.saturating_sub(hits);
-                let near = near_threshold(limit, near_ratio);
-                if after <= limit {
-                    metrics.within.inc_by(hits);
-                    if after > near {
-                        metrics.near.inc_by(if before >= near { hits } else { after - near });
-                    }
-                } else if before >= limit {
-                    metrics.over.inc_by(hits);
-                } else {
-                    metrics.over.inc_by(after - limit);
-                    metrics.near.inc_by(limit.saturating_sub(near.max(before)));
-                }
-            }
-            (_, Count::Bucket { allowed: false, .. }) => {
-                metrics.over.inc_by(hits);
-            }
-            _ => {
-                metrics.within.inc_by(hits);
-            }
-        }
+    /// A configuration was refused.
+    pub(crate) fn kept(&self) {
+        self.config_refused.inc();
+        self.config_is_stale.set(1);
     }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-fn near_threshold(limit: u64, ratio: f32) -> u64 {
-    (limit as f32 * ratio).floor() as u64
 }

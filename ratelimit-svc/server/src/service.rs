@@ -6,12 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
-use ratelimit_core::{Options, PlanError, PlanOptions, decide};
+use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
 use tonic::{Request, Response, Status};
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Answers requests.
@@ -65,19 +65,27 @@ impl RateLimits {
                 _ => Status::invalid_argument(e.to_string()),
             }
         })?;
+        if !plan.domain_is_known {
+            self.metrics.domain_not_found.inc();
+        }
         let counts = self.store.run(&plan, now).await.map_err(|e| {
             self.metrics.store_failed.inc();
             Status::unknown(e.to_string())
         })?;
-        metrics::count(&snapshot.metrics, &plan, &counts, self.near_ratio);
-        let response = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
+        let decision = std::panic::catch_unwind(AssertUnwindSafe(|| {
             decide(&request, &plan, &counts, &self.options, seconds)
         }))
         .map_err(|_| Status::internal("the rate limit service failed"))?;
-        let response = response.response;
-        let over = response.overall_code == i32::from(Code::OverLimit);
+        self.count(&decision);
+        Ok(decision.response)
+    }
+
+    fn count(&self, decision: &Decision) {
+        let over = decision.response.overall_code == i32::from(Code::OverLimit);
         if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
-        Ok(response)
+        self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
+        self.metrics.failed_templates.inc_by(decision.failed_templates);
     }
 }
 

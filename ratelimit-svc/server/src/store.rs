@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ratelimit_core::{Count, Plan};
 use service_kit::Secret;
-use service_kit::server::admin::Readiness;
 use service_kit::server::shutdown::Shutdown;
 use thiserror::Error;
+
+use crate::health::Health;
 
 pub use memory::Memory;
 pub use redis::Redis;
@@ -19,22 +20,38 @@ pub use redis::Redis;
 pub enum StoreSettings {
     /// In this process.
     Memory,
-    /// One Redis (or Valkey) server.
-    Redis {
-        /// As the client library reads it.
-        url: Secret<String>,
-        /// The same without credentials.
-        shown: String,
-        /// User, if any, and password.
-        credentials: Option<(Option<String>, Secret<String>)>,
-        /// Deadline of a call.
-        timeout: Duration,
-        /// How many connections; requests in flight share each.
-        connections: usize,
-        /// Up to this many seconds are added to the life of a key, so that keys do not all end at
-        /// once.
-        jitter_seconds: u64,
-    },
+    /// In Redis (or Valkey).
+    Redis(RedisSettings),
+}
+
+/// Counters in Redis.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// For all counters, or all but those of [`Self::per_second`].
+    pub main: RedisServer,
+    /// For limits of a second.
+    pub per_second: Option<RedisServer>,
+    /// Up to this many seconds are added to the life of a key, so that keys do not all end at once.
+    pub jitter_seconds: u64,
+    /// Bytes for keys that are over, of which Redis is not asked again; 0 for none.
+    pub local_cache_bytes: usize,
+    /// How often the server is asked whether it lives.
+    pub ping_interval: Duration,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct RedisServer {
+    /// As the client library reads it.
+    pub url: Secret<String>,
+    /// The same without credentials.
+    pub shown: String,
+    /// User, if any, and password.
+    pub credentials: Option<(Option<String>, Secret<String>)>,
+    /// Deadline of a call.
+    pub timeout: Duration,
+    /// How many connections; requests in flight share each.
+    pub connections: usize,
 }
 
 /// Why counters could not be had.
@@ -68,8 +85,25 @@ pub enum StoreError {
 pub enum Store {
     /// In this process.
     Memory(Memory),
-    /// One Redis server.
+    /// In Redis.
     Redis(Redis),
+}
+
+impl StoreSettings {
+    /// For people: which store, without credentials.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Memory => {
+                "the memory of this process: limits hold for one replica, until it ends".to_owned()
+            }
+            Self::Redis(RedisSettings { main, per_second: None, .. }) => {
+                format!("Redis {}", main.shown)
+            }
+            Self::Redis(RedisSettings { main, per_second: Some(second), .. }) => {
+                format!("Redis {}, those of seconds in Redis {}", main.shown, second.shown)
+            }
+        }
+    }
 }
 
 impl Store {
@@ -79,21 +113,18 @@ impl Store {
     /// When its URL is none.
     pub(crate) fn open(
         settings: &StoreSettings,
-        key_prefix: &str,
-        ready: Readiness,
-        shutdown: Shutdown,
+        health: &Health,
+        shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
+        tracing::info!("counters are in {}", settings.describe());
         match settings {
             StoreSettings::Memory => {
-                tracing::info!(
-                    "counters are in the memory of this process (no REDIS_URL): limits hold for one replica"
-                );
-                ready.set("store", Ok(()));
-                Ok(Self::Memory(Memory::with_sweeper(shutdown)))
+                health.set_store("store", Ok(()));
+                Ok(Self::Memory(Memory::with_sweeper(shutdown.clone())))
             }
-            StoreSettings::Redis { .. } => {
+            StoreSettings::Redis(settings) => {
                 let redis = Redis::open(settings)?;
-                redis.watch(ready, format!("{key_prefix}__health"), shutdown);
+                redis.watch(settings.ping_interval, health, shutdown);
                 Ok(Self::Redis(redis))
             }
         }

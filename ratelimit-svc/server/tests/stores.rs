@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +14,12 @@ use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use ratelimit_core::ratelimit_file::Domains;
 use ratelimit_core::resource::{Resources, compile_object};
 use ratelimit_core::{Count, Limits, PlanOptions};
-use ratelimit_svc::store::{Memory, Redis, Store, StoreSettings};
+use ratelimit_svc::store::{Memory, Redis, RedisServer, RedisSettings, Store};
 use serde_json::json;
 use service_kit::{Object, Secret};
+
+/// A deadline that a busy machine does not miss.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server of the test's own; killed when dropped.
 struct Server {
@@ -49,19 +53,37 @@ impl Server {
         server
     }
 
-    fn settings(&self, timeout: Duration) -> StoreSettings {
-        StoreSettings::Redis {
+    fn settings(&self, timeout: Duration) -> RedisSettings {
+        RedisSettings {
+            main: self.address(timeout),
+            per_second: None,
+            jitter_seconds: 10,
+            local_cache_bytes: 0,
+            ping_interval: Duration::from_secs(1),
+        }
+    }
+
+    fn address(&self, timeout: Duration) -> RedisServer {
+        RedisServer {
             url: Secret::new(format!("redis://127.0.0.1:{}", self.port)),
             shown: format!("127.0.0.1:{}", self.port),
             credentials: None,
             timeout,
             connections: 2,
-            jitter_seconds: 10,
         }
     }
 
     fn store(&self) -> Store {
-        Store::Redis(Redis::open(&self.settings(Duration::from_secs(10))).unwrap())
+        Store::Redis(Redis::open(&self.settings(PATIENCE)).unwrap())
+    }
+
+    /// A command of one line, as `GET k`; gives what the server says.
+    fn ask(&self, command: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.strip_suffix("+OK\r\n").unwrap().to_owned()
     }
 
     fn signal(&self, name: &str) {
@@ -82,6 +104,7 @@ domain: d
 descriptors:
 - {key: two, rate_limit: {unit: hour, requests_per_unit: 2}}
 - {key: hundred, rate_limit: {unit: year, requests_per_unit: 100}}
+- {key: quick, rate_limit: {unit: second, requests_per_unit: 2}}
 ";
 
 fn limits() -> Limits {
@@ -120,8 +143,12 @@ async fn ask(
     store.run(&plan, now).await.unwrap()
 }
 
+const KNOWN_OVER: u64 = u64::MAX;
+
+/// Of a window the count, of a bucket whether the hits were taken.
 fn hits(counts: &[Count]) -> Vec<u64> {
     let hits = |count: &Count| match count {
+        Count::Over => KNOWN_OVER,
         Count::Window { after } => *after,
         Count::Bucket { allowed, .. } => u64::from(*allowed),
     };
@@ -165,6 +192,27 @@ async fn spends_a_bucket_and_refills_it(store: Store) {
     assert_eq!(hits(&ask(&store, &options, later, &[("burst", "x", 1)]).await), [0]);
 }
 
+async fn fills_a_bucket_with_what_is_given_back(store: Store) {
+    let options = PlanOptions::default();
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 6)]).await), [1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 1)]).await), [0]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", -2)]).await), [1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 2)]).await), [1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 1)]).await), [0]);
+    // More than was taken does not make it larger.
+    ask(&store, &options, NOON, &[("burst", "g", -100)]).await;
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 7)]).await), [0]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("burst", "g", 6)]).await), [1]);
+}
+
+async fn charges_no_window_beside_a_bucket_twice(store: Store) {
+    // A server that was just started does not know the script of the bucket.
+    let options = PlanOptions { stop_when_over: true, ..PlanOptions::default() };
+    let both = [("two", "w", 1), ("burst", "w", 1)];
+    assert_eq!(hits(&ask(&store, &options, NOON, &both).await), [1, 1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &both).await), [2, 1]);
+}
+
 /// Two replicas on one store, 512 requests in flight: each count is given once.
 async fn never_admits_more_than_the_limit(replicas: [Arc<Store>; 2]) {
     let mut tasks = Vec::new();
@@ -202,7 +250,9 @@ suite!(
     counts_by_key_and_window,
     gives_hits_back_down_to_nothing,
     charges_nobody_else_when_one_is_over,
-    spends_a_bucket_and_refills_it
+    spends_a_bucket_and_refills_it,
+    fills_a_bucket_with_what_is_given_back,
+    charges_no_window_beside_a_bucket_twice
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,6 +281,47 @@ async fn a_full_memory_forgets_nobody_who_is_over() {
         let _ = memory.run(&plan, NOON).await;
     }
     assert_eq!(hits(&ask(&memory, &options, NOON, &[("two", "over", 1)]).await), [4]);
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_asked_for_again() {
+    let server = Server::start();
+    let settings = RedisSettings { local_cache_bytes: 1, ..server.settings(PATIENCE) };
+    let store = Store::Redis(Redis::open(&settings).unwrap());
+    let key = format!("d_two_l_{}", NOON.as_secs());
+    let options = PlanOptions::default();
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("two", "l", 3)]).await), [3]);
+    let both = [("two", "l", 1), ("hundred", "l", 1)];
+    assert_eq!(hits(&ask(&store, &options, NOON, &both).await), [KNOWN_OVER, 1]);
+    assert_eq!(server.ask(&format!("GET {key}")), "$1\r\n3\r\n");
+    // Nobody else is charged when it is to be so.
+    let stop = PlanOptions { stop_when_over: true, ..PlanOptions::default() };
+    assert_eq!(hits(&ask(&store, &stop, NOON, &both).await), [KNOWN_OVER, 1]);
+    // The next window is another key, and hits that are given back are noticed.
+    let next_hour = NOON + Duration::from_secs(3600);
+    assert_eq!(hits(&ask(&store, &options, next_hour, &[("two", "l", 1)]).await), [1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("two", "l", -2)]).await), [1]);
+    assert_eq!(hits(&ask(&store, &options, NOON, &[("two", "l", 1)]).await), [2]);
+}
+
+#[tokio::test]
+async fn limits_of_seconds_may_be_on_a_server_of_their_own() {
+    let (main, seconds) = (Server::start(), Server::start());
+    let settings =
+        RedisSettings { per_second: Some(seconds.address(PATIENCE)), ..main.settings(PATIENCE) };
+    let store = Store::Redis(Redis::open(&settings).unwrap());
+    let all = [("two", "p", 1), ("quick", "p", 1), ("burst", "p", 1), ("quick", "p", 1)];
+    for (options, counts) in [
+        (PlanOptions::default(), [1, 1, 1, 2]),
+        // Both of `quick` would be over, so that only they are charged.
+        (PlanOptions { stop_when_over: true, ..PlanOptions::default() }, [1, 3, 1, 4]),
+    ] {
+        assert_eq!(hits(&ask(&store, &options, NOON, &all).await), counts);
+    }
+    let key = format!("d_quick_p_{}", NOON.as_secs());
+    assert_eq!(main.ask(&format!("GET {key}")), "$-1\r\n");
+    assert_eq!(seconds.ask(&format!("GET {key}")), "$1\r\n4\r\n");
+    assert_eq!(seconds.ask("DBSIZE"), ":1\r\n");
 }
 
 #[tokio::test]

@@ -29,7 +29,13 @@ pub struct Memory {
 }
 
 #[derive(Debug, Default)]
-struct Shard(HashMap<Box<str>, Slot, RandomState>);
+struct Shard {
+    slots: HashMap<Box<str>, Slot, RandomState>,
+    /// The second in which it was looked through for counters whose time is over.
+    swept: u64,
+    /// Where the next sample begins, so that it is not always the same.
+    sample: usize,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -72,7 +78,7 @@ impl Memory {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 let now = now.unwrap_or_default().as_secs();
                 for shard in shards.iter() {
-                    lock(shard).0.retain(|_, slot| slot.expires > now);
+                    lock(shard).slots.retain(|_, slot| slot.expires > now);
                 }
             }
         });
@@ -84,12 +90,17 @@ impl Memory {
     /// # Errors
     /// When the memory is full of counters that are over their limits.
     pub fn run(&self, plan: &Plan<'_>, now: Duration) -> Result<Vec<Count>, StoreError> {
-        let over = plan.stop_when_over && self.is_any_over(plan);
+        let over: Vec<bool> = match plan.stop_when_over {
+            true => plan.counters.iter().map(|c| self.would_be_over(plan, c)).collect(),
+            false => Vec::new(),
+        };
+        let any_over = over.contains(&true);
         let mut counts = Vec::with_capacity(plan.counters.len());
-        for counter in &plan.counters {
-            let key = plan.key(counter);
-            let hits = if over && !self.would_be_over(key, counter) { 0 } else { counter.hits };
-            counts.push(self.add(key, counter, hits, now)?);
+        for (i, counter) in plan.counters.iter().enumerate() {
+            // Only those that would be over are charged, when there are such.
+            let charged = !any_over || counter.refund || over.get(i) == Some(&true);
+            let hits = if charged { counter.hits } else { 0 };
+            counts.push(self.add(plan.key(counter), counter, hits, now)?);
         }
         Ok(counts)
     }
@@ -101,16 +112,17 @@ impl Memory {
         lock(&self.shards[index])
     }
 
-    fn is_any_over(&self, plan: &Plan<'_>) -> bool {
-        plan.counters.iter().any(|c| self.would_be_over(plan.key(c), c))
-    }
-
-    fn would_be_over(&self, key: &str, counter: &Counter) -> bool {
+    fn would_be_over(&self, plan: &Plan<'_>, counter: &Counter) -> bool {
         let CounterKind::Window { limit, .. } = counter.kind else { return false };
-        match self.shard(key).0.get(key).map(|slot| slot.value) {
-            Some(SlotValue::Hits(hits)) => hits.saturating_add(counter.hits) > limit,
-            _ => counter.hits > limit,
+        if counter.refund {
+            return false;
         }
+        let key = plan.key(counter);
+        let hits = match self.shard(key).slots.get(key).map(|slot| slot.value) {
+            Some(SlotValue::Hits(hits)) => hits,
+            _ => 0,
+        };
+        hits.saturating_add(counter.hits) > limit
     }
 
     fn add(
@@ -122,15 +134,17 @@ impl Memory {
     ) -> Result<Count, StoreError> {
         let seconds = now.as_secs();
         let mut shard = self.shard(key);
-        let known = shard.0.get(key).copied().filter(|slot| slot.expires > seconds);
+        let known = shard.slots.get(key).copied().filter(|slot| slot.expires > seconds);
         let (slot, count) = next(known, counter, hits, now);
-        match shard.0.get_mut(key) {
+        match shard.slots.get_mut(key) {
             Some(place) => *place = slot,
+            // Nothing was counted that could be given back.
+            None if counter.refund => {}
             None => {
-                if shard.0.len() >= self.capacity && !shard.make_room(seconds) {
+                if shard.slots.len() >= self.capacity && !shard.make_room(seconds) {
                     return Err(StoreError::Full);
                 }
-                shard.0.insert(key.into(), slot);
+                shard.slots.insert(key.into(), slot);
             }
         }
         Ok(count)
@@ -166,7 +180,10 @@ fn next(known: Option<Slot>, counter: &Counter, hits: u64, now: Duration) -> (Sl
                 _ => None,
             };
             let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            let (level, taken) = bucket.take(level, micros, if counter.refund { 0 } else { hits });
+            let (level, taken) = match counter.refund {
+                true => bucket.give(level, micros, hits),
+                false => bucket.take(level, micros, hits),
+            };
             let expires = seconds.saturating_add(bucket.seconds_to_full());
             let slot = Slot { value: SlotValue::Level(level), expires, over: !taken.allowed };
             (slot, Count::Bucket { allowed: taken.allowed, tokens: taken.tokens })
@@ -175,20 +192,26 @@ fn next(known: Option<Slot>, counter: &Counter, hits: u64, now: Duration) -> (Sl
 }
 
 impl Shard {
-    /// Drops what is over in time, or one counter that is not over its limit.
+    /// Drops counters whose time is over, or else one that is not over its limit. Looks through
+    /// all of them at most once a second, and again when a sample has only such as must stay.
     fn make_room(&mut self, now: u64) -> bool {
-        let full = self.0.len();
-        self.0.retain(|_, slot| slot.expires > now);
-        if self.0.len() < full {
-            return true;
+        let full = self.slots.len();
+        if self.swept != now {
+            self.swept = now;
+            self.slots.retain(|_, slot| slot.expires > now);
+            if self.slots.len() < full {
+                return true;
+            }
         }
-        let soonest = self
-            .0
-            .iter()
-            .take(SAMPLE)
-            .filter(|(_, slot)| !slot.over)
-            .min_by_key(|(_, slot)| slot.expires)
-            .map(|(key, _)| key.clone());
-        soonest.is_some_and(|key| self.0.remove(&key).is_some())
+        self.sample = (self.sample + SAMPLE) % full.max(1);
+        let sample = self.slots.iter().skip(self.sample).take(SAMPLE);
+        let key = first_to_go(sample).or_else(|| first_to_go(self.slots.iter()));
+        key.is_some_and(|key| self.slots.remove(&key).is_some())
     }
+}
+
+/// The counter that ends soonest, of those that may go.
+fn first_to_go<'a>(slots: impl Iterator<Item = (&'a Box<str>, &'a Slot)>) -> Option<Box<str>> {
+    let open = slots.filter(|(_, slot)| !slot.over);
+    open.min_by_key(|(_, slot)| slot.expires).map(|(key, _)| key.clone())
 }
