@@ -2,13 +2,14 @@
 # Speed, as docs/benchmarks.md explains: rate limit services under one load generator as ratios to a
 # ceiling, then the controller with many Mappings. Says nothing about good or bad; fails only when a
 # server errs. Usage: [PROFILE=release|dev] [ROUNDS=3] [SECONDS_EACH=4] scripts/bench.sh [rls|controller]
+# BIN=FOLDER measures programs that are built already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${PROFILE:-release}
 rounds=${ROUNDS:-3}
 seconds=${SECONDS_EACH:-4}
 part=${1:-all}
-bin=target/$([ "$profile" = dev ] && echo debug || echo "$profile")
+bin=${BIN:-target/$([ "$profile" = dev ] && echo debug || echo "$profile")}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
 
 work=$(mktemp -d)
@@ -153,8 +154,10 @@ for name, rounds in servers.items():
 PYTHON
 }
 
-say "Building ($profile) ..."
-cargo build -q --profile "$profile" -p ratelimit-svc -p gateway-ctl -p bench --bins
+if [ -z "${BIN:-}" ]; then
+    say "Building ($profile) ..."
+    cargo build -q --profile "$profile" -p ratelimit-svc -p gateway-ctl -p bench --bins
+fi
 
 if [ "$part" != controller ]; then
     start_servers
@@ -170,7 +173,7 @@ fi
 if [ "$part" != rls ]; then
     echo
     # timeout passes a signal on to the controller's Envoy, too.
-    timeout 150 "$bin/controller" &
+    TMPDIR=$work timeout 150 "$bin/controller" &
     pid=$!
     started=("$pid")
     wait "$pid" || { say "error: the controller's benchmark failed"; exit 1; }
