@@ -154,6 +154,8 @@ async fn list(uri: axum::http::Uri) -> Response {
 mod tests {
     use std::io::{Read, Write};
 
+    use prometheus_client::metrics::counter::Counter;
+
     use super::*;
 
     fn get(addr: SocketAddr, path: &str) -> String {
@@ -164,39 +166,84 @@ mod tests {
         text
     }
 
-    #[test]
-    fn tells_why_it_is_not_ready() {
-        let ready = Readiness::new(&["config", "store"]);
-        let admin = Admin {
+    fn admin(ready: &Readiness) -> Admin {
+        Admin {
             registry: Registry::default(),
             ready: ready.clone(),
             config: Box::new(|| json!({"a": 1})),
             extra: Router::new(),
-        };
-        let server = serve(([127, 0, 0, 1], 0).into(), admin).unwrap();
+        }
+    }
+
+    fn start(admin: Admin) -> AdminServer {
+        serve(([127, 0, 0, 1], 0).into(), admin).unwrap()
+    }
+
+    #[test]
+    fn tells_why_it_is_not_ready() {
+        let ready = Readiness::new(&["config", "store"]);
+        let server = start(admin(&ready));
+        let text = get(server.addr, "/readyz");
+        assert!(text.starts_with("HTTP/1.1 503"), "{text}");
+        let components = r#"{"config":"starting","store":"starting"}"#;
+        assert!(
+            text.ends_with(&format!(r#"{{"components":{components},"ready":false}}"#)),
+            "{text}"
+        );
         ready.set("config", Ok(()));
         ready.set("store", Err("no answer".to_owned()));
         let text = get(server.addr, "/readyz");
         assert!(text.starts_with("HTTP/1.1 503") && text.contains("no answer"), "{text}");
+        assert!(get(server.addr, "/healthz").starts_with("HTTP/1.1 200"));
         ready.set("store", Ok(()));
         assert!(get(server.addr, "/readyz").starts_with("HTTP/1.1 200"));
+    }
+
+    #[test]
+    fn shows_metrics_as_they_are_now_and_the_configuration() {
+        let counter = Counter::<u64>::default();
+        let mut admin = admin(&Readiness::new(&[]));
+        admin.registry.register("calls", "Calls so far", counter.clone());
+        let server = start(admin);
+        for calls in 0..2 {
+            let text = get(server.addr, "/metrics");
+            assert!(text.contains("content-type: application/openmetrics-text"), "{text}");
+            assert!(text.ends_with(&format!("calls_total {calls}\n# EOF\n")), "{text}");
+            counter.inc();
+        }
         assert!(get(server.addr, "/config").ends_with("{\"a\":1}"));
-        assert!(get(server.addr, "/metrics").contains("# EOF"));
-        assert!(get(server.addr, "/").contains("/healthz"));
+    }
+
+    #[test]
+    fn lists_its_endpoints_and_takes_more() {
+        let server = start(admin(&Readiness::new(&[])));
+        for endpoint in ["/healthz", "/readyz", "/metrics", "/config"] {
+            assert!(get(server.addr, "/").contains(endpoint));
+        }
         assert!(get(server.addr, "/nope").starts_with("HTTP/1.1 404"));
-        assert!(
-            serve(
-                server.addr,
-                Admin {
-                    registry: Registry::default(),
-                    ready,
-                    config: Box::new(|| Value::Null),
-                    extra: Router::new(),
-                }
-            )
-            .unwrap_err()
-            .to_string()
-            .contains(&server.addr.to_string())
-        );
+
+        let extra = Router::new().route("/", get_text("mine")).route("/more", get_text("more"));
+        let server = start(Admin { extra, ..admin(&Readiness::new(&[])) });
+        assert!(get(server.addr, "/").ends_with("mine"));
+        assert!(get(server.addr, "/more").ends_with("more"));
+        assert!(get(server.addr, "/healthz").starts_with("HTTP/1.1 200"));
+    }
+
+    fn get_text(text: &'static str) -> axum::routing::MethodRouter {
+        axum::routing::get(move || async move { text })
+    }
+
+    #[test]
+    fn has_its_port_alone_and_leaves_it_when_dropped() {
+        let ready = Readiness::new(&[]);
+        let server = start(admin(&ready));
+        let addr = server.addr;
+        let error = serve(addr, admin(&ready)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&format!("{addr}: ")), "{error}");
+        // An open connection does not hold it.
+        let _idle = std::net::TcpStream::connect(addr).unwrap();
+        drop(server);
+        assert!(std::net::TcpStream::connect(addr).is_err());
     }
 }

@@ -116,7 +116,7 @@ impl Health {
             }
         }
         self.tell(false).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

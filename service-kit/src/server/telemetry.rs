@@ -14,8 +14,9 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging for the whole process. `level` is `error`, `warn` (`warning`), `info`, `debug`
-/// or `trace` in any case, or a list of directives as in `info,h2=off`.
+/// Starts logging for the whole process. `level` is `error` (`fatal`, `panic`), `warn`
+/// (`warning`), `info` (also when empty), `debug`, `trace` or `off` in any case, or a list of
+/// directives as in `info,h2=off`.
 ///
 /// # Errors
 /// The words for the user when `level` is neither, or logging was started before.
@@ -34,6 +35,8 @@ pub fn init(level: &str, format: Format) -> Result<(), String> {
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
+    // A variable that is set to nothing counts as not set.
+    let text = if text.trim().is_empty() { "info" } else { text };
     let directives: Option<Vec<String>> = text.split(',').map(|d| directive(d.trim())).collect();
     directives.and_then(|all| EnvFilter::try_new(all.join(",")).ok()).ok_or_else(|| {
         format!(
@@ -48,6 +51,8 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
 fn directive(text: &str) -> Option<String> {
     match text.to_ascii_lowercase().as_str() {
         "warning" => Some("warn".to_owned()),
+        // Levels of logrus, which LOG_LEVEL of envoyproxy/ratelimit takes: there is none above.
+        "fatal" | "panic" => Some("error".to_owned()),
         level @ ("error" | "warn" | "info" | "debug" | "trace" | "off") => Some(level.to_owned()),
         _ => text.contains(['=', '[']).then(|| text.to_owned()),
     }
@@ -63,6 +68,8 @@ mod tests {
             ("info", "info"),
             ("WARNING", "warn"),
             ("Debug", "debug"),
+            ("fatal", "error"),
+            ("", "info"),
             ("off", "off"),
             ("warning, h2=off", "h2=off,warn"),
             ("info,authz_svc::check=trace", "authz_svc::check=trace,info"),
@@ -73,7 +80,7 @@ mod tests {
 
     #[test]
     fn refuses_what_would_turn_logs_off_by_mistake() {
-        for text in ["", "verbose", "inof", "info,h2", "h2=loud", "info,"] {
+        for text in ["verbose", "inof", "info,h2", "h2=loud", "info,"] {
             let why = filter(text).unwrap_err();
             assert!(why.starts_with(&format!("`{text}` is not a log level; use error")), "{why}");
         }
