@@ -228,23 +228,22 @@ impl Limits {
             has_objects: domain.objects.is_some(),
             keys: String::new(),
         };
-        let mut found: SmallVec<[Option<Found<'l>>; 4]> = SmallVec::new();
+        let mut found: SmallVec<[(Option<Found<'l>>, Range<usize>); 4]> = SmallVec::new();
         for descriptor in &request.descriptors {
             let start = plan.keys.len();
             plan.keys.extend([options.key_prefix.as_str(), request.domain.as_str(), "_"]);
             let next = domain.find(descriptor, &mut plan.keys)?;
             match &next {
-                Some((matched, _)) => push_suffix(&mut plan.keys, matched.limit(), now),
+                Some(found) => push_suffix(&mut plan.keys, found.matched.limit(), now),
                 None => plan.keys.truncate(start),
             }
             if plan.keys.len() - start > MAX_KEY {
                 return Err(PlanError::KeyTooLong);
             }
-            let key = start..plan.keys.len();
-            found.push(next.map(|(matched, metric)| Found { matched, metric, key }));
+            found.push((next, start..plan.keys.len()));
         }
-        let replaced = replaced(found.iter().flatten().map(|f| &f.matched));
-        for (found, descriptor) in found.into_iter().zip(&request.descriptors) {
+        let replaced = replaced(found.iter().filter_map(|(f, _)| Some(&f.as_ref()?.matched)));
+        for ((found, key), descriptor) in found.into_iter().zip(&request.descriptors) {
             let planned = match found {
                 None => Planned::NoLimit,
                 Some(Found { matched: Matched::Tree(tree), .. }) if tree.unlimited => {
@@ -253,7 +252,7 @@ impl Limits {
                 Some(f) if replaced.iter().any(|name| ***name == *f.matched.limit().name) => {
                     Planned::NoLimit
                 }
-                Some(Found { matched, metric, key }) => {
+                Some(Found { matched, metric }) => {
                     let hits = hits(descriptor, request.hits_addend);
                     let refund = descriptor.is_negative_hits;
                     let kind = kind(matched.limit());
@@ -270,8 +269,8 @@ impl Limits {
 /// What a descriptor meets, before it is known whether another limit takes its place.
 struct Found<'l> {
     matched: Matched<'l>,
+    /// See [`Counter::metric`].
     metric: Option<Box<str>>,
-    key: Range<usize>,
 }
 
 /// The limits of a request's domain.
@@ -282,28 +281,28 @@ struct Domain<'l> {
 }
 
 impl<'l> Domain<'l> {
-    /// The limit of a descriptor, with its name for metrics when that depends on the request; its
-    /// counter's entries are added to `key`.
+    /// The limit of a descriptor; its counter's entries are added to `key`.
     fn find(
         &self,
         descriptor: &RateLimitDescriptor,
         key: &mut String,
-    ) -> Result<Option<(Matched<'l>, Option<Box<str>>)>, PlanError> {
+    ) -> Result<Option<Found<'l>>, PlanError> {
         let entries = &descriptor.entries;
         if self.tree.is_none() && self.objects.is_none() {
             return Ok(None);
         }
         if let Some(own) = &descriptor.limit {
             push_entries(key, entries);
-            return Ok(Some((Matched::Override(limit_of_override(own)?), None)));
+            let matched = Matched::Override(limit_of_override(own)?);
+            return Ok(Some(Found { matched, metric: None }));
         }
         if let Some(limit) = self.objects.and_then(|o| o.find(entries, self.match_rule)) {
             // Entries after the pattern's end do not split the counter.
             push_entries(key, entries.iter().take(limit.pattern.len()));
-            return Ok(Some((Matched::Resource(limit), None)));
+            return Ok(Some(Found { matched: Matched::Resource(limit), metric: None }));
         }
         let found = self.tree.and_then(|t| t.find(entries, key));
-        Ok(found.map(|found| (Matched::Tree(found.limit), found.metric)))
+        Ok(found.map(|found| Found { matched: Matched::Tree(found.limit), metric: found.metric }))
     }
 }
 

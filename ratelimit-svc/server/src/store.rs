@@ -16,6 +16,7 @@ pub use memory::Memory;
 pub use redis::Redis;
 
 /// Which store, and how to reach it.
+#[allow(clippy::large_enum_variant)] // there is one in a process
 #[derive(Clone, Debug)]
 pub enum StoreSettings {
     /// In this process.
@@ -81,6 +82,7 @@ pub enum StoreError {
 }
 
 /// A store.
+#[allow(clippy::large_enum_variant)] // there is one in a process, and each request reads it
 #[derive(Debug)]
 pub enum Store {
     /// In this process.
