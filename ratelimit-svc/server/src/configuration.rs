@@ -219,10 +219,16 @@ impl Loader {
             }
         }
         self.apply(change);
-        if self.domains.is_none() {
+        // Objects must not wait for files of another dialect; but as long as those were never
+        // good, this is no replica to rely on.
+        let has_objects = self.objects.values().any(|(compiled, _)| compiled.is_some());
+        if self.domains.is_none() && !has_objects {
             return self.refuse();
         }
         self.publish();
+        if self.domains.is_none() {
+            self.health.set_configuration(Err(self.why()));
+        }
     }
 
     fn take(&mut self, change: Change) {
@@ -295,10 +301,14 @@ impl Loader {
         self.log(&found);
         self.metrics.kept();
         if !self.to.load().loaded {
-            let why = found.first().map_or_else(String::new, ToString::to_string);
-            self.health.set_configuration(Err(why));
+            self.health.set_configuration(Err(self.why()));
         }
         self.to.0.reject(found);
+    }
+
+    /// The first thing that is wrong.
+    fn why(&self) -> String {
+        self.found().first().map_or_else(String::new, ToString::to_string)
     }
 
     fn log(&self, found: &[Diagnostic]) {
@@ -333,3 +343,7 @@ fn holds_objects(text: &str) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "configuration/tests.rs"]
+mod tests;

@@ -55,7 +55,8 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /// the next step. A configuration that is wrong is no error: it is said, and mended by a new one.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = args.settings(&environment::Environment::of_process())?;
-    telemetry::init(&settings.log_level, settings.log_format).map_err(anyhow::Error::msg)?;
+    telemetry::init(&settings.log_level, settings.log_format)
+        .map_err(|e| anyhow::anyhow!("LOG_LEVEL: {e}"))?;
     for line in &settings.remarks {
         tracing::info!("{line}");
     }
