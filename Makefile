@@ -38,10 +38,10 @@ fmt: ## Format the code.
 	@cargo fmt --all
 
 .PHONY: bins
-bins:
+bins: ## Build all programs.
 	@cargo build $(CARGO_PROFILE) --workspace --bins
 
 .PHONY: tools
-tools:
+tools: ## Install what the tests run against: Envoy, redis-server, libfaketime.
 	@scripts/require.sh cargo python3
 	@scripts/install-test-tools.sh
