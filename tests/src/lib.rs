@@ -12,9 +12,19 @@ pub mod process;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-/// A free port of 127.0.0.1.
+/// A free port of 127.0.0.1 that no other test gets. It is below the ports that the system gives to
+/// clients, so that no connection takes it before it is used.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step =
+            std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(step % 12_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A free address of loopback.
