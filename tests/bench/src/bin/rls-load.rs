@@ -45,6 +45,9 @@ struct Args {
     /// Descriptors in each request.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     descriptors: u16,
+    /// Each status must name the limit that it met: a service that limits nothing is fast, too.
+    #[arg(long)]
+    limited: bool,
     /// The server's process, for its processor time per request.
     #[arg(long)]
     pid: Option<u32>,
@@ -74,12 +77,31 @@ impl Seen {
     }
 }
 
+/// What each answer must be. All limits are far away, so that it is always OK.
+#[derive(Clone, Copy)]
+struct Expected {
+    descriptors: usize,
+    limited: bool,
+}
+
+impl Expected {
+    fn check(self, framed: &[u8]) -> anyhow::Result<()> {
+        let message = framed.get(5..).context("no message in the answer")?;
+        let answer = RateLimitResponse::decode(message)?;
+        ensure!(answer.overall_code() == Code::Ok, "overall code {:?}", answer.overall_code());
+        ensure!(answer.statuses.len() == self.descriptors, "{} statuses", answer.statuses.len());
+        let met = answer.statuses.iter().all(|s| s.current_limit.is_some());
+        ensure!(met || !self.limited, "OK without a limit; did the server load its limits?");
+        Ok(())
+    }
+}
+
 /// One of the callers.
 struct Caller {
     sender: SendRequest<Bytes>,
     uri: Uri,
     bodies: Arc<Vec<Bytes>>,
-    descriptors: usize,
+    expected: Expected,
     /// Place of the next body; callers begin at different ones.
     next: usize,
     begin: Instant,
@@ -137,16 +159,7 @@ impl Caller {
                 status(from, "grpc-message").unwrap_or_default()
             ),
         }
-        self.check(&message)
-    }
-
-    /// All limits are far away: every answer must be OK, with a status for each descriptor.
-    fn check(&self, framed: &[u8]) -> anyhow::Result<()> {
-        let message = framed.get(5..).context("no message in the answer")?;
-        let answer = RateLimitResponse::decode(message)?;
-        ensure!(answer.overall_code() == Code::Ok, "overall code {:?}", answer.overall_code());
-        ensure!(answer.statuses.len() == self.descriptors, "{} statuses", answer.statuses.len());
-        Ok(())
+        self.expected.check(&message)
     }
 }
 
@@ -203,7 +216,7 @@ async fn run(args: &Args) -> anyhow::Result<(Seen, Option<u64>)> {
             sender: sender.clone(),
             uri: uri.clone(),
             bodies: bodies.clone(),
-            descriptors: args.descriptors.into(),
+            expected: Expected { descriptors: args.descriptors.into(), limited: args.limited },
             next: place * 131,
             begin,
             end,
@@ -213,7 +226,11 @@ async fn run(args: &Args) -> anyhow::Result<(Seen, Option<u64>)> {
     let mut marks = Vec::new();
     for moment in [begin, end] {
         tokio::time::sleep_until(moment.into()).await;
-        marks.extend(args.pid.map(process::cpu_micros).transpose()?);
+        if let Some(pid) = args.pid {
+            let micros = process::cpu_micros(pid)
+                .with_context(|| format!("the server's process {pid} is gone"))?;
+            marks.push(micros);
+        }
     }
     let cpu = match marks.as_slice() {
         [before, after] => Some(after.saturating_sub(*before)),
@@ -275,4 +292,43 @@ fn main() -> anyhow::Result<ExitCode> {
     report(&args, &seen, cpu);
     let sound = seen.errors == 0 && seen.latencies.total() > 0;
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::envoy::service::ratelimit::v3::rate_limit_response::{DescriptorStatus, RateLimit};
+
+    use super::*;
+
+    fn checked(limited: bool, code: Code, statuses: &[Option<RateLimit>]) -> Result<(), String> {
+        let statuses = statuses.iter().cloned().map(|current_limit| DescriptorStatus {
+            code: Code::Ok.into(),
+            current_limit,
+            ..DescriptorStatus::default()
+        });
+        let answer = RateLimitResponse {
+            overall_code: code.into(),
+            statuses: statuses.collect(),
+            ..RateLimitResponse::default()
+        };
+        let framed = [vec![0; 5], answer.encode_to_vec()].concat();
+        let expected = Expected { descriptors: 2, limited };
+        expected.check(&framed).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_answer_is_sound_only_when_it_is_ok_whole_and_limited() {
+        let met = Some(RateLimit::default());
+        assert_eq!(checked(true, Code::Ok, &[met.clone(), met.clone()]), Ok(()));
+        assert_eq!(checked(false, Code::Ok, &[None, None]), Ok(()));
+        let cases = [
+            (checked(true, Code::Ok, &[met.clone(), None]), "without a limit"),
+            (checked(false, Code::OverLimit, &[met.clone(), met.clone()]), "OverLimit"),
+            (checked(false, Code::Ok, &[met]), "1 statuses"),
+        ];
+        for (outcome, why) in cases {
+            assert!(outcome.as_ref().is_err_and(|e| e.contains(why)), "{outcome:?} for {why}");
+        }
+        assert!(Expected { descriptors: 0, limited: false }.check(&[0; 4]).is_err());
+    }
 }
