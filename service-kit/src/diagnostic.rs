@@ -75,6 +75,15 @@ impl Diagnostic {
         self
     }
 
+    /// Adds to the next step.
+    pub fn add_hint(&mut self, more: &str) -> &mut Self {
+        if !self.hint.is_empty() {
+            self.hint.push_str("; ");
+        }
+        self.hint.push_str(more);
+        self
+    }
+
     /// Fills in file and line from the object that this finding is about.
     pub fn locate(&mut self, object: &Object) {
         if let Some(source) = &object.source {

@@ -12,7 +12,7 @@ pub mod secret;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use object::{Object, ObjectRef};
+pub use object::{AmbassadorId, Object, ObjectRef};
 pub use secret::Secret;
 
 #[cfg(feature = "server")]

@@ -40,6 +40,16 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// `spec.ambassador_id` of a resource: the installations that read it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum AmbassadorId {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
 /// Where an object was read from.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -201,6 +211,25 @@ impl Object {
         Ok(read)
     }
 
+    /// Whether the installation `id` reads this object: its `spec.ambassador_id` names it (or
+    /// `_automatic_`, which is every one), or is unset and `id` is `default`. One that cannot be
+    /// read fits, so that its fault is seen and nothing it guards is opened.
+    pub fn is_for(&self, id: &str) -> bool {
+        let fits = |text: &str| {
+            // What the conversion to v2 put in front so that old controllers do not see the object.
+            let text = text.strip_prefix("--apiVersion-v3alpha1-only--").unwrap_or(text);
+            text == id || text == "_automatic_"
+        };
+        match self.json.pointer("/spec/ambassador_id") {
+            None | Some(Value::Null) => fits("default"),
+            Some(Value::String(text)) if text.is_empty() => fits("default"),
+            Some(Value::Array(list)) if list.is_empty() => fits("default"),
+            Some(Value::String(text)) => fits(text),
+            Some(Value::Array(list)) => list.iter().any(|v| v.as_str().is_none_or(fits)),
+            Some(_) => true,
+        }
+    }
+
     /// Reads `spec` into `T`. A wrong type or a missing field is an error at its path; a field
     /// that `T` does not have is reported with `unknown`.
     pub fn read_spec<T: DeserializeOwned>(
@@ -307,6 +336,29 @@ mod tests {
     fn broken_yaml_names_the_line() {
         let found = Object::from_yaml("a: [\nb: {\n", "x.yaml").unwrap_err();
         assert_eq!((found.file.as_deref(), found.line.is_some()), (Some("x.yaml"), true));
+    }
+
+    #[test]
+    fn an_installation_reads_what_names_it() {
+        for (spec, default, blue) in [
+            ("{}", true, false),
+            ("{ambassador_id: ''}", true, false),
+            ("{ambassador_id: []}", true, false),
+            ("{ambassador_id: blue}", false, true),
+            ("{ambassador_id: [green, blue]}", false, true),
+            ("{ambassador_id: [--apiVersion-v3alpha1-only--blue]}", false, true),
+            ("{ambassador_id: _automatic_}", true, true),
+            ("{ambassador_id: [5]}", true, true),
+            ("{ambassador_id: {a: b}}", true, true),
+        ] {
+            let text = format!("apiVersion: v1\nkind: Host\nmetadata: {{name: h}}\nspec: {spec}\n");
+            let (objects, _) = Object::from_yaml(&text, "x.yaml").unwrap();
+            assert_eq!(
+                (objects[0].is_for("default"), objects[0].is_for("blue")),
+                (default, blue),
+                "{spec}"
+            );
+        }
     }
 
     #[test]

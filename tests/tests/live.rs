@@ -23,6 +23,11 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
+        Self::start_as("default")
+    }
+
+    /// An installation whose objects all carry its `ambassador_id`.
+    fn start_as(id: &str) -> Self {
         let (listener, echo, ratelimit, authz) =
             (free_addr(), free_addr(), free_addr(), free_addr());
         let folder = TempDir::new("live");
@@ -34,6 +39,7 @@ impl Gateway {
                 .replace("127.0.0.1:9080", &echo.to_string())
                 .replace("127.0.0.1:8081", &ratelimit.to_string())
                 .replace("127.0.0.1:9001", &authz.to_string());
+            let text = text.replace("\nspec:\n", &format!("\nspec:\n  ambassador_id: [{id}]\n"));
             folder.write(&file.file_name().into_string().unwrap(), &text);
         }
         let (xds, admin, envoy_admin) = (free_addr(), free_addr(), free_addr());
@@ -42,6 +48,8 @@ impl Gateway {
             &program("gateway-ctl"),
             &[
                 "run",
+                "--ambassador-id",
+                id,
                 "--config",
                 folder.path().to_str().unwrap(),
                 "--envoy",
@@ -121,6 +129,15 @@ fn routes_authorizes_and_limits() {
     let key = Request::get("/partner/x", "gateway.test").header("x-api-key", "quickstart-partner");
     assert_eq!(http::send(gateway.listener, &key).unwrap().status, 200);
     assert!(http::get(gateway.admin, "/").unwrap().body.contains("Mapping"));
+}
+
+#[test]
+fn what_the_controller_takes_the_services_take_too() {
+    let gateway = Gateway::start_as("blue");
+    gateway.wait_status("/backend/x", 200);
+    assert_eq!(gateway.get("/private/x").status, 401, "the FilterPolicy is in force");
+    let limited = (0..25).map(|_| gateway.get("/backend/x").status).find(|s| *s != 200);
+    assert_eq!(limited, Some(429), "the RateLimit is in force");
 }
 
 #[test]

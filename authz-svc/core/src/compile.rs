@@ -16,8 +16,8 @@ use crate::spec;
 /// Settings of an installation.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Objects for other ids are left alone.
-    pub ambassador_id: String,
+    /// Objects for other ids are left alone; none where somebody else chose the objects.
+    pub ambassador_id: Option<String>,
     /// For requests that meet no rule.
     pub default: DefaultDecision,
     /// Remove a client's header where `doNotSet` ran, instead of leaving it.
@@ -27,7 +27,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            ambassador_id: "default".to_owned(),
+            ambassador_id: Some("default".to_owned()),
             default: DefaultDecision::Allow,
             strip_unset: false,
         }
@@ -86,10 +86,10 @@ pub fn compile<'a>(
     let mut all = Vec::new();
     let mut filters = HashMap::new();
     let of_kind = |kind: &'static str| {
-        objects
-            .clone()
-            .into_iter()
-            .filter(move |o| o.reference.kind == kind && is_ours(o, &settings.ambassador_id))
+        objects.clone().into_iter().filter(move |o| {
+            o.reference.kind == kind
+                && settings.ambassador_id.as_ref().is_none_or(|id| o.is_for(id))
+        })
     };
     for object in of_kind("Filter") {
         let mut found = Diagnostics::new(object);
@@ -109,15 +109,6 @@ pub fn compile<'a>(
     let rules = Rules::new(rules.into_iter().map(|(_, rule)| rule).collect());
     let snapshot = Snapshot { rules, default: settings.default, strip_unset: settings.strip_unset };
     Compiled { snapshot, found: all }
-}
-
-fn is_ours(object: &Object, id: &str) -> bool {
-    match object.json.pointer("/spec/ambassador_id") {
-        None | Some(Json::Null) => id == "default",
-        Some(ids) => serde_json::from_value::<spec::OneOrMany>(ids.clone())
-            // What cannot be read is compiled, so that its fault is seen and denies.
-            .map_or(true, |ids| ids.names(id)),
-    }
 }
 
 fn compile_filter(

@@ -6,36 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-
-/// A string or a list of strings.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// Whether `id` is named. Stored v2 objects carry a marker before the id.
-    pub fn names(&self, id: &str) -> bool {
-        let is = |s: &String| {
-            s == id || s.strip_prefix("--apiVersion-v3alpha1-only--").is_some_and(|s| s == id)
-        };
-        match self {
-            Self::One(one) => is(one),
-            Self::Many(many) => many.iter().any(is),
-        }
-    }
-}
+use service_kit::AmbassadorId;
 
 /// `Filter.spec`: exactly one of the kinds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[allow(non_snake_case)]
 pub struct Filter {
     /// Which installations read this; `["default"]` when absent.
-    pub ambassador_id: Option<OneOrMany>,
+    pub ambassador_id: Option<AmbassadorId>,
     /// A token in the `Authorization` header.
     pub JWT: Option<Jwt>,
     /// A key in a header.
@@ -180,7 +158,7 @@ pub struct ApiKeySecret {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct FilterPolicy {
     /// Which installations read this; `["default"]` when absent.
-    pub ambassador_id: Option<OneOrMany>,
+    pub ambassador_id: Option<AmbassadorId>,
     /// The rules.
     #[serde(default)]
     pub rules: Option<Vec<Value>>,

@@ -36,7 +36,7 @@ pub struct Args {
     /// Sessions of logins: not supported yet.
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
-    /// Objects for other ids are left alone.
+    /// Objects of --config for other ids are left alone; with --xds gateway-ctl chooses.
     #[arg(long, env = "AMBASSADOR_ID", default_value = "default")]
     pub ambassador_id: String,
     /// error, warn, info, debug or trace.
@@ -84,7 +84,9 @@ impl Args {
             "deny" => DefaultDecision::Deny,
             _ => DefaultDecision::Allow,
         };
-        let compile = Settings { ambassador_id: self.ambassador_id.clone(), default, strip_unset };
+        // What gateway-ctl streams, gateway-ctl chose; to choose again could only lose a policy.
+        let ambassador_id = self.xds.is_none().then(|| self.ambassador_id.clone());
+        let compile = Settings { ambassador_id, default, strip_unset };
         Ok(ServiceSettings { compile, timeout })
     }
 

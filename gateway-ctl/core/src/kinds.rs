@@ -5,9 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use service_kit::{Diagnostic, Diagnostics, Object, Severity};
 
-use crate::resource::{
-    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, fields, v2,
-};
+use crate::resource::{AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, v2};
 
 /// The API group of the gateway's own resources.
 pub const GROUP: &str = "getambassador.io";
@@ -158,7 +156,7 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
     let kind = object.reference.kind.as_str();
     let row = KINDS.iter().find(|k| k.group == group && (k.name == kind || k.name == "*"));
     let Some(row) = row else { return (Outcome::Foreign, Vec::new()) };
-    if row.group == GROUP && !fields::is_for(object, ambassador_id) {
+    if row.group == GROUP && !object.is_for(ambassador_id) {
         return (Outcome::Foreign, Vec::new());
     }
     let mut found = Diagnostics::new(object);

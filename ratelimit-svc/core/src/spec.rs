@@ -3,35 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-
-/// A string or a list of strings.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// Whether `id` is named. Stored v2 objects carry a marker before the id.
-    pub fn names(&self, id: &str) -> bool {
-        let is = |s: &String| {
-            s == id || s.strip_prefix("--apiVersion-v3alpha1-only--").is_some_and(|s| s == id)
-        };
-        match self {
-            Self::One(one) => is(one),
-            Self::Many(many) => many.iter().any(is),
-        }
-    }
-}
+use service_kit::AmbassadorId;
 
 /// `RateLimit.spec`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct RateLimit {
     /// Which installations read this; `["default"]` when absent.
-    pub ambassador_id: Option<OneOrMany>,
+    pub ambassador_id: Option<AmbassadorId>,
     /// Equal to the `domain` of requests, byte for byte.
     #[serde(default)]
     pub domain: String,

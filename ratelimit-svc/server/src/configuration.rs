@@ -218,7 +218,14 @@ impl Loader {
                 self.files_found.push(found);
             }
         }
-        self.apply(change);
+        self.forget(&change.deleted);
+        for object in change.applied {
+            if self.scope.has(&object) {
+                self.compile(&object);
+            } else {
+                self.objects.remove(&object.reference);
+            }
+        }
         // Objects must not wait for files of another dialect; but as long as those were never
         // good, this is no replica to rely on.
         let has_objects = self.objects.values().any(|(compiled, _)| compiled.is_some());
@@ -233,25 +240,22 @@ impl Loader {
 
     fn take(&mut self, change: Change) {
         self.stream_found.clone_from(&change.found);
-        self.apply(change);
+        self.forget(&change.deleted);
+        // Whoever streams chose the objects; to choose again could only lose a limit.
+        for object in change.applied {
+            self.compile(&object);
+        }
         self.publish();
     }
 
-    fn apply(&mut self, change: Change) {
-        for reference in &change.deleted {
+    fn forget(&mut self, deleted: &[ObjectRef]) {
+        for reference in deleted {
             self.objects.remove(reference);
-        }
-        for object in change.applied {
-            self.compile(&object);
         }
     }
 
     fn compile(&mut self, object: &Object) {
         if object.reference.kind != "RateLimit" {
-            return;
-        }
-        if !self.scope.has(object) {
-            self.objects.remove(&object.reference);
             return;
         }
         let (compiled, mut found) = compile_object(object);
@@ -280,8 +284,7 @@ impl Loader {
     fn publish(&mut self) {
         let domains = self.domains.clone().unwrap_or_default();
         let compiled = self.objects.values().filter_map(|(compiled, _)| compiled.as_ref());
-        let ours = compiled.filter(|o| self.scope.takes(o));
-        let resources = Resources::new(ours, domains.limit_count());
+        let resources = Resources::new(compiled, domains.limit_count());
         let limits = Limits { files: domains, resources };
         let found = self.found();
         self.log(&found);

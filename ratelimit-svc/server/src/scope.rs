@@ -1,7 +1,6 @@
 //! Which `RateLimit` objects are for this installation: Edge Stack's variables.
 
 use anyhow::bail;
-use ratelimit_core::resource::CompiledObject;
 use service_kit::Object;
 
 use crate::environment::Environment;
@@ -39,21 +38,17 @@ impl Scope {
         })
     }
 
-    /// Whether an object is looked at, by where it is and what it is labelled.
+    /// Whether an object is for this installation: by the ids it names, where it is and what it is
+    /// labelled.
     pub(crate) fn has(&self, object: &Object) -> bool {
         let here = self.namespace.as_ref().is_none_or(|n| *n == object.reference.namespace);
-        here && self.labels.iter().all(|requirement| {
+        let ours = here && object.is_for(&self.id);
+        ours && self.labels.iter().all(|requirement| {
             let value = object.labels.get(&requirement.key);
             let fits = value
                 .is_some_and(|v| requirement.values.as_ref().is_none_or(|all| all.contains(v)));
             fits == requirement.holds
         })
-    }
-
-    /// Whether an object is in force, by the installations that it names.
-    pub(crate) fn takes(&self, compiled: &CompiledObject) -> bool {
-        let ids = compiled.ambassador_id.as_ref();
-        ids.map_or(self.id == "default", |ids| ids.names(&self.id))
     }
 }
 

@@ -65,7 +65,9 @@ impl FileObjects {
         let mut change = Change::default();
         let next = self.collect(&mut change.found);
         for (reference, object) in &next {
-            if self.current.get(reference).is_none_or(|old| old != object) {
+            // The same allocation comes of a file that did not change: no need to compare.
+            let known = self.current.get(reference);
+            if known.is_none_or(|old| !Arc::ptr_eq(old, object) && old != object) {
                 change.applied.push(object.clone());
             }
         }

@@ -119,24 +119,6 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// Whether the object is for the instance `id`: its `ambassador_id` is a name or a list of names,
-/// `default` when absent; `_automatic_` fits every instance.
-pub fn is_for(object: &Object, id: &str) -> bool {
-    let ids = object.json.get("spec").and_then(|spec| spec.get("ambassador_id"));
-    let fits = |text: &str| {
-        // What the conversion to v2 put in front so that old controllers do not see the object.
-        let text = text.strip_prefix("--apiVersion-v3alpha1-only--").unwrap_or(text);
-        text == id || text == "_automatic_"
-    };
-    match ids {
-        Some(Value::String(text)) if !text.is_empty() => fits(text),
-        Some(Value::Array(list)) if !list.is_empty() => {
-            list.iter().filter_map(Value::as_str).any(fits)
-        }
-        _ => fits("default"),
-    }
-}
-
 /// Milliseconds, at most about 24 days, so that no sum of them overflows. `None` when it is wrong.
 pub fn milliseconds(
     value: Option<u64>,

@@ -46,8 +46,10 @@ pub(super) fn explain(
             service.service, service.state, service.timeout_ms
         ),
     );
-    let settings =
-        authz_core::Settings { ambassador_id: ambassador_id.to_owned(), ..Default::default() };
+    let settings = authz_core::Settings {
+        ambassador_id: Some(ambassador_id.to_owned()),
+        ..Default::default()
+    };
     let compiled = authz_core::compile(objects.iter().map(|o| &**o), &settings);
     let snapshot = Arc::new(compiled.snapshot);
     let Ok(check) = authz_core::Request::from_check(check_request(request)) else {

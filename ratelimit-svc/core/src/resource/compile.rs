@@ -17,8 +17,6 @@ const MAX_LIMITS: usize = 10_000;
 pub struct CompiledObject {
     /// Which requests they are for.
     pub domain: String,
-    /// Whom it is for; everybody's default installation when absent.
-    pub ambassador_id: Option<spec::OneOrMany>,
     pub(super) limits: Vec<LimitParts>,
 }
 
@@ -86,11 +84,7 @@ fn compile(object: &Object, found: &mut Diagnostics<'_>) -> Option<CompiledObjec
         .enumerate()
         .filter_map(|(i, limit)| compile_limit(&object.reference, i, limit, found))
         .collect();
-    Some(CompiledObject {
-        domain: spec.domain,
-        ambassador_id: spec.ambassador_id,
-        limits: compiled,
-    })
+    Some(CompiledObject { domain: spec.domain, limits: compiled })
 }
 
 fn compile_limit(

@@ -40,10 +40,7 @@ impl File {
             Ok(documents) => self.read(text, documents),
             Err(mut why) => {
                 if self.all().next().is_some() {
-                    why.hint(match why.hint.as_str() {
-                        "" => "mend it; the objects this file had stay in force".to_owned(),
-                        hint => format!("{hint}; the objects this file had stay in force"),
-                    });
+                    why.add_hint("mend it; the objects this file had stay in force");
                 }
                 Self { text, found: vec![*why], is_unreadable: true, ..self }
             }
