@@ -28,6 +28,38 @@ impl fmt::Display for Severity {
     }
 }
 
+/// What kind of thing is wrong. As a word it is the `reason` of a status condition.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Reason {
+    /// The object says something that cannot be.
+    #[default]
+    Invalid,
+    /// It asks for something that this version does not do.
+    NotSupported,
+    /// What it refers to is not there, or may not be used.
+    RefNotResolved,
+    /// Envoy refused what it became.
+    RefusedByEnvoy,
+}
+
+impl Reason {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::NotSupported => "NotSupported",
+            Self::RefNotResolved => "RefNotResolved",
+            Self::RefusedByEnvoy => "RefusedByEnvoy",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One finding. Its JSON form is the row of `gateway-ctl render --diagnostics`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Diagnostic {
@@ -42,6 +74,9 @@ pub struct Diagnostic {
     pub message: String,
     /// The next step; may be empty.
     pub hint: String,
+    /// What kind of thing it is.
+    #[serde(skip_serializing_if = "Reason::is_default", default)]
+    pub reason: Reason,
     /// The file the object was read from, if it was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<String>,
@@ -64,6 +99,7 @@ impl Diagnostic {
             path: path.into(),
             message: message.into(),
             hint: String::new(),
+            reason: Reason::default(),
             file: None,
             line: None,
         }
@@ -72,6 +108,12 @@ impl Diagnostic {
     /// Sets the next step.
     pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// Sets what kind of thing it is.
+    pub fn reason(&mut self, reason: Reason) -> &mut Self {
+        self.reason = reason;
         self
     }
 

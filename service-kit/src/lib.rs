@@ -11,7 +11,7 @@ pub mod object;
 pub mod secret;
 pub mod yaml;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Reason, Severity};
 pub use object::{AmbassadorId, Object, ObjectRef};
 pub use secret::Secret;
 

@@ -78,8 +78,12 @@ pub struct Object {
     pub annotations: BTreeMap<String, String>,
     /// `metadata.generation`; 0 outside a cluster.
     pub generation: i64,
-    /// The whole object.
+    /// `metadata.uid`; empty outside a cluster.
+    pub uid: String,
+    /// The whole object but its status.
     pub json: Value,
+    /// `status`, which is not part of what the object says, so ignored by `==`.
+    pub status: Value,
     /// Where it was read from; not part of what the object says, so ignored by `==`.
     pub source: Option<Source>,
 }
@@ -114,6 +118,8 @@ struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
     generation: i64,
+    #[serde(default)]
+    uid: String,
 }
 
 impl Object {
@@ -121,7 +127,8 @@ impl Object {
     ///
     /// # Errors
     /// A finding that says which of `apiVersion`, `kind`, `metadata` is missing or wrong.
-    pub fn from_json(json: Value) -> Result<Self, Box<Diagnostic>> {
+    pub fn from_json(mut json: Value) -> Result<Self, Box<Diagnostic>> {
+        let status = json.as_object_mut().and_then(|o| o.remove("status")).unwrap_or_default();
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let refuse = |path: &str, message: String, name: &str| {
@@ -149,7 +156,9 @@ impl Object {
             labels: metadata.labels.unwrap_or_default(),
             annotations: metadata.annotations.unwrap_or_default(),
             generation: metadata.generation,
+            uid: metadata.uid,
             json,
+            status,
             source: None,
         })
     }

@@ -29,6 +29,7 @@ use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::{Change, Good, Store};
+use crate::verdict::Verdict;
 
 /// Most objects that are named as the cause of a change.
 const MAX_CAUSES: usize = 20;
@@ -166,6 +167,25 @@ impl Engine {
         found.sort();
         found.dedup();
         found
+    }
+
+    /// What became of objects, given everything that is wrong ([`Self::diagnostics`]). None for
+    /// what is not there, or is nobody's to judge.
+    pub fn verdicts(
+        &self,
+        references: impl IntoIterator<Item = ObjectRef>,
+        found: &[Diagnostic],
+    ) -> Vec<(ObjectRef, Option<Verdict>)> {
+        let mut about: BTreeMap<&ObjectRef, Vec<&Diagnostic>> = BTreeMap::new();
+        for d in found {
+            about.entry(&d.object).or_default().push(d);
+        }
+        let judge = |reference: ObjectRef| {
+            let found = about.get(&reference).map(Vec::as_slice).unwrap_or_default();
+            let verdict = self.store.get(&reference).and_then(|e| Verdict::of(e, found));
+            (reference, verdict)
+        };
+        references.into_iter().map(judge).collect()
     }
 
     /// What is in force, for people.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use service_kit::{Diagnostic, Diagnostics, Object, Severity};
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use crate::resource::{AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, v2};
 
@@ -134,8 +134,16 @@ const fn other(name: &'static str, group: &'static str) -> Kind {
 fn check_authorization(object: &Object) -> Checked {
     Checked {
         found: authz_core::check(object),
-        spec: Spec::Authorization { secrets: authz_core::secret_refs(object) },
+        spec: Spec::Authorization { secrets: secret_refs(object) },
         guards: true,
+    }
+}
+
+/// The Secrets that an object names, whether it is in force or not.
+pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
+    match object.reference.kind.as_str() {
+        "Filter" => authz_core::secret_refs(object),
+        _ => Vec::new(),
     }
 }
 
@@ -163,11 +171,14 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
     let known = row.versions.is_empty() || row.versions.contains(&version);
     match row.reading {
         Reading::NotYet => {
-            found.error("", format!("not supported yet: {kind}")).hint("remove the object");
+            found
+                .error("", format!("not supported yet: {kind}"))
+                .hint("remove the object")
+                .reason(Reason::NotSupported);
         }
         Reading::NotYetNotice => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);
-            found.notice("", text).hint("it has no effect here");
+            found.notice("", text).hint("it has no effect here").reason(Reason::NotSupported);
         }
         Reading::Spec(_) | Reading::Whole(_) if !known => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);

@@ -17,7 +17,9 @@ pub mod overview;
 pub mod resource;
 pub mod store;
 pub mod syntax;
+pub mod verdict;
 
 pub use engine::{Engine, Settings};
 pub use output::{Output, Resource, ResourceType};
 pub use overview::Overview;
+pub use verdict::{Audience, State, Verdict};

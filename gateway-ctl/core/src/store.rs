@@ -26,6 +26,8 @@ pub struct Entry {
     pub latest: Arc<Object>,
     /// What is in force.
     pub good: Option<Arc<Good>>,
+    /// Whether the newest version is what is in force.
+    pub is_newest: bool,
     /// What is wrong with the newest version.
     pub found: Vec<Diagnostic>,
 }
@@ -63,6 +65,7 @@ impl Store {
             return None;
         }
         let (outcome, mut found) = kinds::read(&object, ambassador_id);
+        let is_newest = matches!(outcome, Outcome::Good(_));
         let previous = self.entries.get(&reference).and_then(|e| e.good.clone());
         let good = match outcome {
             Outcome::Foreign => return self.remove(&reference),
@@ -82,7 +85,7 @@ impl Store {
             (Some(new), Some(old)) if same(&new, old) => Some(Arc::clone(old)),
             (good, _) => good.map(Arc::new),
         };
-        let entry = Entry { latest: object, good: good.clone(), found };
+        let entry = Entry { latest: object, good: good.clone(), is_newest, found };
         let before = self.entries.insert(reference.clone(), entry);
         let now = self.entries.get(&reference)?;
         Some(Change {

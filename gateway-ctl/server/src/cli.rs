@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use gateway_core::Settings;
 use service_kit::Diagnostic;
 use service_kit::server::shutdown::Shutdown;
@@ -14,7 +14,7 @@ use service_kit::server::{grpc, telemetry};
 use crate::bootstrap::Bootstrap;
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
-use crate::{check, echo, explain, render, run};
+use crate::{check, echo, explain, kubernetes, render, run};
 
 /// The configuration has errors; what could be done was done.
 const FINDINGS: u8 = 1;
@@ -101,9 +101,9 @@ struct PlaneArgs {
 }
 
 impl PlaneArgs {
-    fn options(self, config: PathBuf) -> plane::Options {
+    fn options(self, source: plane::Source) -> plane::Options {
         plane::Options {
-            config,
+            source,
             xds_addr: self.xds_addr,
             admin_addr: self.admin_addr,
             settings: self.engine.settings(),
@@ -158,18 +158,85 @@ struct RunArgs {
 
 /// Configure Envoys and services that run elsewhere
 ///
-/// Serves delta ADS and the diagnostics page; starts nothing else. Give Envoy the bootstrap that
-/// `gateway-ctl envoy-bootstrap` prints, and the services `--xds ADDR`.
+/// Serves delta ADS and the diagnostics page; starts nothing else. Reads the resources of the
+/// Kubernetes API (of the cluster it runs in, or of KUBECONFIG), or with --config those of a
+/// folder. Give Envoy the bootstrap that `gateway-ctl envoy-bootstrap` prints, and the services
+/// `--xds ADDR`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  gateway-ctl serve --config /etc/tollgate --xds-addr 0.0.0.0:18000"
+    after_help = "Examples:\n  gateway-ctl serve --xds-addr 0.0.0.0:18000 --watch-namespaces shop,login\n  gateway-ctl serve --config /etc/tollgate"
 )]
 struct ServeArgs {
-    /// Folder (or file) of resources; .yaml, .yml and .json below it are read and watched
+    /// Folder (or file) of resources, instead of the Kubernetes API
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(flatten)]
     plane: PlaneArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Which objects of a cluster are read, and where results are written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "In a cluster")]
+struct ClusterArgs {
+    /// Namespaces whose objects are read [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// Read only the gateway's own namespace
+    #[arg(long, env = "AMBASSADOR_SINGLE_NAMESPACE", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    single_namespace: bool,
+    /// Read only objects that have these labels
+    #[arg(long, env = "AMBASSADOR_LABEL_SELECTOR", value_name = "SELECTOR")]
+    label_selector: Option<String>,
+    /// Read only objects that have these fields
+    #[arg(long, env = "AMBASSADOR_FIELD_SELECTOR", value_name = "SELECTOR")]
+    field_selector: Option<String>,
+    /// Read only RateLimit, Filter and FilterPolicy: another controller is the gateway
+    #[arg(long)]
+    services_only: bool,
+    /// The Service of the gateway's Envoys in the own namespace; its addresses go into the status
+    /// of Hosts
+    #[arg(long, value_name = "NAME")]
+    gateway_service: Option<String>,
+    /// The Lease in the own namespace whose holder writes status
+    #[arg(long, default_value = "gateway-ctl", value_name = "NAME")]
+    lease: String,
+    /// This replica's name [default: the host's name]
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
+}
+
+impl ClusterArgs {
+    fn options(self, engine: &EngineArgs) -> kubernetes::Options {
+        let namespaces = if self.single_namespace {
+            vec![engine.namespace.clone()]
+        } else {
+            self.watch_namespaces
+        };
+        let some = |text: Option<String>| text.filter(|t| !t.is_empty());
+        kubernetes::Options {
+            namespaces: namespaces.into_iter().filter(|n| !n.is_empty()).collect(),
+            labels: some(self.label_selector),
+            fields: some(self.field_selector),
+            services_only: self.services_only,
+            namespace: engine.namespace.clone(),
+            ambassador_id: engine.ambassador_id.clone(),
+            lease: self.lease,
+            identity: some(self.identity).unwrap_or_else(host_name),
+            gateway_service: some(self.gateway_service),
+        }
+    }
+}
+
+/// Reads a switch of Emissary: any text but an empty one (or a plain no) is yes.
+#[allow(clippy::unnecessary_wraps)] // clap wants a Result
+fn read_flag(text: &str) -> Result<bool, std::convert::Infallible> {
+    Ok(!matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "no" | "0"))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Print a static Envoy configuration
@@ -338,7 +405,7 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failur
 
 fn run_options(args: RunArgs) -> run::Options {
     run::Options {
-        plane: args.plane.options(args.config),
+        plane: args.plane.options(plane::Source::Folder(args.config)),
         envoy: args.envoy,
         envoy_admin_addr: args.envoy_admin_addr,
         envoy_concurrency: args.envoy_concurrency,
@@ -352,9 +419,12 @@ fn run_options(args: RunArgs) -> run::Options {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), String> {
-    let config = args.config.ok_or("not supported yet: the Kubernetes API; use --config DIR")?;
+    let source = match args.config {
+        Some(config) => plane::Source::Folder(config),
+        None => plane::Source::Kubernetes(args.cluster.options(&args.plane.engine)),
+    };
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
-    let plane = Plane::start(&args.plane.options(config), &[], shutdown.clone()).await?;
+    let plane = Plane::start(&args.plane.options(source), &[], shutdown.clone()).await?;
     shutdown.wait().await;
     plane.join().await;
     Ok(())

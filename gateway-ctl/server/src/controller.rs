@@ -1,27 +1,23 @@
-//! The one task that owns the engine: files and refusals in, snapshots and findings out.
+//! The one task that owns the engine: changes and refusals in, snapshots, findings and verdicts
+//! out.
 //!
 //! Nobody else changes anything, so there is no lock and no order to get wrong.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use gateway_core::{Engine, Output, Overview, Settings};
-use service_kit::server::files::Watch;
-use service_kit::server::objects::FileObjects;
+use gateway_core::{Engine, Output, Overview, Settings, Verdict};
+use service_kit::server::admin::Readiness;
+use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
-use service_kit::{Diagnostic, ObjectRef, Severity};
+use service_kit::{Diagnostic, ObjectRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::folder;
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
+use crate::source::Noticed;
 use crate::xds::{Rejection, Snapshot};
-
-/// An editor that writes in place empties the file first; an empty file is looked at again after
-/// this long before it is believed.
-const SECOND_LOOK: Duration = Duration::from_millis(150);
 
 /// What is wrong now, and since when the rest is in force.
 #[derive(Clone, Debug)]
@@ -37,39 +33,62 @@ pub struct Findings {
 /// Asks the controller for what is in force; the answer costs work in proportion to all of it.
 pub type Question = oneshot::Sender<Overview>;
 
+/// What became of objects that changed, or whose findings did, for whoever writes it down.
+#[derive(Debug)]
+pub struct Judged {
+    /// The revision in which they are in force.
+    pub revision: u64,
+    /// What became of each; none for an object that is gone.
+    pub verdicts: Vec<(ObjectRef, Option<Verdict>)>,
+}
+
 /// The owner of the engine.
 pub struct Controller {
-    paths: Vec<PathBuf>,
     engine: Engine,
-    objects: FileObjects,
-    /// What the files themselves (not the objects) suffer from.
-    file_findings: Vec<Diagnostic>,
-    /// Why the files could not be read last time.
-    unreadable: Option<Diagnostic>,
-    empty_files: Vec<String>,
+    /// What the source itself (not its objects) suffers from.
+    source_findings: Vec<Diagnostic>,
+    /// All that was wrong when it was looked at last.
+    found: Vec<Diagnostic>,
     reporter: Reporter,
     metrics: Metrics,
+    ready: Readiness,
     snapshots: watch::Sender<Arc<Snapshot>>,
     findings: watch::Sender<Arc<Findings>>,
+    configured: watch::Sender<bool>,
+    judged: Option<mpsc::UnboundedSender<Judged>>,
 }
 
 impl Controller {
-    /// A controller of the objects in `paths`, which are not read yet.
-    pub fn new(paths: Vec<PathBuf>, settings: Settings, metrics: Metrics) -> Self {
+    /// A controller that knows no object. Its first change makes `configuration` of `ready`.
+    pub fn new(settings: Settings, metrics: Metrics, ready: Readiness) -> Self {
         let findings =
             Findings { diagnostics: Vec::new(), revision: 0, changed_at: SystemTime::now() };
         Self {
-            paths,
             engine: Engine::new(settings),
-            objects: FileObjects::new(),
-            file_findings: Vec::new(),
-            unreadable: None,
-            empty_files: Vec::new(),
+            source_findings: Vec::new(),
+            found: Vec::new(),
             reporter: Reporter::default(),
             metrics,
+            ready,
             snapshots: watch::channel(Arc::new(Snapshot::empty(Instant::now()))).0,
             findings: watch::channel(Arc::new(findings)).0,
+            configured: watch::channel(false).0,
+            judged: None,
         }
+    }
+
+    /// Whether the first change was taken: before that nobody must be told that there is nothing.
+    pub fn configured(&self) -> watch::Receiver<bool> {
+        self.configured.subscribe()
+    }
+
+    /// From now on tells what becomes of objects.
+    // Unbounded: at most one row for each change that the source was told to send, and the
+    // receiver only files it.
+    pub fn judge(&mut self) -> mpsc::UnboundedReceiver<Judged> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.judged = Some(sender);
+        receiver
     }
 
     /// Follows what is in force.
@@ -82,19 +101,28 @@ impl Controller {
         self.findings.subscribe()
     }
 
-    /// Takes files as they are now; the change was noticed at `changed_at`.
-    pub fn load(&mut self, files: BTreeMap<String, String>, changed_at: Instant) {
-        self.empty_files = empty(&files);
-        let change = self.objects.update(files);
-        let counts = (change.applied.len(), change.deleted.len());
-        let files_differ = self.file_findings != change.found;
-        self.file_findings = change.found;
-        let was_unreadable = self.unreadable.take().is_some();
-        if counts == (0, 0) && !files_differ && !was_unreadable {
+    /// Takes a change.
+    pub fn apply(&mut self, noticed: Noticed) {
+        let Noticed { change: Change { applied, deleted, found }, at } = noticed;
+        if !self.configured.send_replace(true) {
+            self.ready.set("configuration", Ok(()));
+        }
+        let counts = (applied.len(), deleted.len());
+        let found_differ = self.source_findings != found;
+        self.source_findings = found;
+        if counts == (0, 0) && !found_differ {
             return;
         }
-        let output = self.engine.apply(change.applied, change.deleted);
-        let took = changed_at.elapsed();
+        let touched: BTreeSet<ObjectRef> =
+            applied.iter().map(|o| o.reference.clone()).chain(deleted.iter().cloned()).collect();
+        let moved = applied.iter().any(|o| o.source.is_some());
+        let output = self.engine.apply(applied, deleted);
+        let took = at.elapsed();
+        if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !moved {
+            // Only a status was written.
+            let revision = self.snapshots.borrow().revision;
+            return self.tell_verdicts(revision, touched);
+        }
         tracing::info!(
             applied = counts.0,
             deleted = counts.1,
@@ -105,7 +133,7 @@ impl Controller {
             "configuration"
         );
         self.metrics.applied(took);
-        self.publish(output, changed_at);
+        self.publish(output, at, touched);
     }
 
     fn reject(&mut self, rejection: &Rejection) {
@@ -116,41 +144,53 @@ impl Controller {
         }
         let output =
             self.engine.reject(rejection.resource_type, &rejection.name, &rejection.message);
-        self.publish(output, Instant::now());
+        self.publish(output, Instant::now(), BTreeSet::new());
     }
 
-    fn publish(&mut self, output: Output, changed_at: Instant) {
+    fn publish(&mut self, output: Output, changed_at: Instant, touched: BTreeSet<ObjectRef>) {
         if !output.changed.is_empty() || !output.removed.is_empty() {
             let next = Arc::new(self.snapshots.borrow().with(output, changed_at));
             self.metrics.in_force(&next);
             self.snapshots.send_replace(next);
         }
-        self.say();
+        self.say(touched);
     }
 
-    fn say(&mut self) {
+    fn say(&mut self, mut touched: BTreeSet<ObjectRef>) {
         let mut diagnostics = self.engine.diagnostics();
-        diagnostics.extend(self.file_findings.iter().chain(&self.unreadable).cloned());
+        diagnostics.extend(self.source_findings.iter().cloned());
         diagnostics.sort();
         diagnostics.dedup();
-        self.reporter.report(&diagnostics);
-        self.metrics.found(&diagnostics);
         let revision = self.snapshots.borrow().revision;
+        if diagnostics != self.found {
+            self.reporter.report(&diagnostics);
+            self.metrics.found(&diagnostics);
+            touched.extend(differing(&self.found, &diagnostics));
+            self.found.clone_from(&diagnostics);
+        }
+        self.tell_verdicts(revision, touched);
         let changed_at = SystemTime::now();
         self.findings.send_replace(Arc::new(Findings { diagnostics, revision, changed_at }));
     }
 
-    /// Follows the files, what clients refuse, and questions, until `shutdown`.
+    fn tell_verdicts(&self, revision: u64, touched: BTreeSet<ObjectRef>) {
+        let Some(judged) = &self.judged else { return };
+        let verdicts = self.engine.verdicts(touched, &self.found);
+        // Whoever wrote it down may have ended.
+        let _ = judged.send(Judged { revision, verdicts });
+    }
+
+    /// Follows changes, what clients refuse, and questions, until `shutdown`.
     pub async fn run(
         mut self,
-        mut watch: Watch,
+        mut changes: mpsc::Receiver<Noticed>,
         mut rejections: mpsc::Receiver<Rejection>,
         mut questions: mpsc::Receiver<Question>,
         shutdown: Shutdown,
     ) {
         loop {
             tokio::select! {
-                () = watch.changed() => self.reload(Instant::now()).await,
+                Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
                 Some(question) = questions.recv() => {
                     // Whoever asked may be gone.
@@ -160,39 +200,10 @@ impl Controller {
             }
         }
     }
-
-    async fn reload(&mut self, changed_at: Instant) {
-        let mut files = read(&self.paths).await;
-        if let Ok(now) = &files
-            && empty(now).iter().any(|name| !self.empty_files.contains(name))
-        {
-            tokio::time::sleep(SECOND_LOOK).await;
-            files = read(&self.paths).await;
-        }
-        match files {
-            Ok(files) => self.load(files, changed_at),
-            Err(e) => {
-                let mut found = Diagnostic::new(
-                    Severity::Error,
-                    ObjectRef::default(),
-                    "",
-                    format!("cannot be read: {e}"),
-                );
-                found.hint("what was read before stays in force");
-                self.unreadable = Some(found);
-                self.say();
-            }
-        }
-    }
 }
 
-async fn read(paths: &[PathBuf]) -> std::io::Result<BTreeMap<String, String>> {
-    let paths = paths.to_vec();
-    tokio::task::spawn_blocking(move || folder::read(&paths))
-        .await
-        .map_err(std::io::Error::other)?
-}
-
-fn empty(files: &BTreeMap<String, String>) -> Vec<String> {
-    files.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| name.clone()).collect()
+/// The objects about which `now` says something else than `before`; both are sorted.
+fn differing(before: &[Diagnostic], now: &[Diagnostic]) -> Vec<ObjectRef> {
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), now.iter().collect());
+    old.symmetric_difference(&new).map(|d| d.object.clone()).collect()
 }

@@ -24,6 +24,11 @@ struct SeverityLabel {
     severity: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// The handles; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -31,9 +36,16 @@ pub struct Metrics {
     apply: Histogram,
     resources: Family<TypeLabel, Gauge>,
     diagnostics: Family<SeverityLabel, Gauge>,
+    status_writes: Family<ResultLabel, Counter>,
 }
 
 impl Metrics {
+    /// Counts a write of an object's status.
+    pub fn status_written(&self, well: bool) {
+        let result = if well { "ok" } else { "failed" };
+        self.status_writes.get_or_create(&ResultLabel { result }).inc();
+    }
+
     /// Puts the metrics into `registry`.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -41,6 +53,7 @@ impl Metrics {
             apply: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             resources: Family::default(),
             diagnostics: Family::default(),
+            status_writes: Family::default(),
         };
         registry.register(
             "tollgate_config_changes",
@@ -57,6 +70,11 @@ impl Metrics {
             "tollgate_diagnostics",
             "What is wrong with the configuration now",
             metrics.diagnostics.clone(),
+        );
+        registry.register(
+            "tollgate_status_writes",
+            "Writes of the status of objects",
+            metrics.status_writes.clone(),
         );
         metrics
     }

@@ -57,7 +57,7 @@ impl Page {
     /// keys, so they are counted, not shown.
     pub fn config(&self, options: &Options) -> Box<dyn Fn() -> Value + Send + Sync> {
         let settings = json!({
-            "config": options.config.display().to_string(),
+            "config": options.source.to_string(),
             "xds_addr": options.xds_addr.to_string(),
             "admin_addr": options.admin_addr.to_string(),
             "ambassador_id": options.settings.ambassador_id,

@@ -2,36 +2,55 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateway_core::{Overview, Settings};
 use prometheus_client::registry::Registry;
 use service_kit::server::admin;
 use service_kit::server::admin::{Admin, AdminServer, Readiness};
-use service_kit::server::files::Watch;
 use service_kit::server::grpc::{self, Drain};
 use service_kit::server::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::controller::{Controller, Findings, Question};
+use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
+use crate::output;
 use crate::page::Page;
+use crate::source::{self, folder::Folder};
 use crate::xds::{self, Clients, Pace, Snapshot};
-use crate::{folder, output};
 
 /// Refusals and questions that wait for the controller.
 const WAITING: usize = 64;
 /// Streams never end by themselves, so there is nothing to wait for.
 const DRAIN: Drain = Drain { delay: Duration::ZERO, timeout: Duration::from_millis(200) };
 
+/// Where the resources are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In a folder (or file).
+    Folder(PathBuf),
+    /// In a cluster.
+    Kubernetes(kubernetes::Options),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Kubernetes(_) => f.write_str("the Kubernetes API"),
+        }
+    }
+}
+
 /// What a control plane needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder (or file) of resources.
-    pub config: PathBuf,
+    /// Where the resources are.
+    pub source: Source,
     /// Where Envoys and services connect.
     pub xds_addr: SocketAddr,
     /// Where people look.
@@ -73,17 +92,36 @@ impl Plane {
     ) -> Result<Self, String> {
         let mut registry = Registry::default();
         let metrics = xds::Metrics::new(&mut registry);
-        let paths = vec![options.config.clone()];
-        // Watched before it is read, so that no change falls between.
-        let watch = Watch::new(&options.config).map_err(|e| cannot_read(&e))?;
-        let files = folder::read(&paths).map_err(|e| cannot_read(&e))?;
-        let suggestions = folder::suggestions(&files);
-        if files.is_empty() {
-            output::note(format!(
-                "warning: {} has no .yaml, .yml or .json file yet",
-                options.config.display()
-            ));
-        }
+        let mut names = vec!["configuration", "xds"];
+        names.extend_from_slice(components);
+        let ready = Readiness::new(&names);
+        let numbers = Metrics::new(&mut registry);
+        let mut controller =
+            Controller::new(options.settings.clone(), numbers.clone(), ready.clone());
+        let clients = Clients::default();
+        let (sender, changes) = mpsc::channel(source::WAITING);
+        let mut tasks = Vec::new();
+        let suggestions = match &options.source {
+            Source::Folder(path) => {
+                let (folder, first, suggestions) = open(path)?;
+                controller.apply(first);
+                tasks.push(tokio::spawn(folder.run(sender, shutdown.clone())));
+                suggestions
+            }
+            Source::Kubernetes(cluster) => {
+                let client = kubernetes::connect().await?;
+                let source = kubernetes::source::Source::new(client.clone(), cluster.clone());
+                let judged = controller.judge();
+                let writer = Writer::new(client.clone(), cluster, source.served(), numbers.clone());
+                let (leads, giving_back) = lease::lead(client.clone(), cluster, shutdown.clone());
+                let addresses = status::follow_addresses(client, cluster);
+                let (clients, until) = (clients.clone(), shutdown.clone());
+                tasks.push(tokio::spawn(writer.run(judged, clients, leads, addresses, until)));
+                tasks.push(giving_back);
+                tasks.push(tokio::spawn(source.run(sender, ready.clone(), shutdown.clone())));
+                Vec::new()
+            }
+        };
         let listener = grpc::bind(options.xds_addr)
             .await
             .map_err(|e| cannot_listen("xDS", options.xds_addr, &e, "--xds-addr"))?;
@@ -94,13 +132,9 @@ impl Plane {
             ));
         }
 
-        let mut controller =
-            Controller::new(paths, options.settings.clone(), Metrics::new(&mut registry));
-        controller.load(files, Instant::now());
         let (snapshots, findings) = (controller.snapshots(), controller.findings());
         let (rejections, rejected) = mpsc::channel(WAITING);
         let (questions, asked) = mpsc::channel(WAITING);
-        let clients = Clients::default();
         let server = xds::Server::new(
             snapshots.clone(),
             rejections,
@@ -109,9 +143,6 @@ impl Plane {
             Pace::default(),
         );
 
-        let mut names = vec!["configuration", "xds"];
-        names.extend_from_slice(components);
-        let ready = Readiness::new(&names);
         let page = Page::new(
             clients.clone(),
             findings.clone(),
@@ -130,13 +161,18 @@ impl Plane {
         })?;
         tracing::info!(port = "xds", address = %xds_addr, "listening");
         tracing::info!(port = "admin", address = %admin.addr, "listening");
-        ready.set("configuration", Ok(()));
         ready.set("xds", Ok(()));
 
         let routes = tonic::service::Routes::new(server.into_service());
         let serving = {
             let (ready, shutdown) = (ready.clone(), shutdown.clone());
+            let mut configured = controller.configured();
             tokio::spawn(async move {
+                // An Envoy that comes back keeps what it has until there is something to compare.
+                tokio::select! {
+                    _ = configured.wait_for(|configured| *configured) => {}
+                    () = shutdown.wait() => return,
+                }
                 if let Err(e) =
                     grpc::serve(listener, routes, &[], ready.clone(), DRAIN, shutdown).await
                 {
@@ -145,7 +181,8 @@ impl Plane {
                 }
             })
         };
-        let controlling = tokio::spawn(controller.run(watch, rejected, asked, shutdown));
+        tasks.push(serving);
+        tasks.push(tokio::spawn(controller.run(changes, rejected, asked, shutdown)));
         Ok(Self {
             xds_addr,
             admin,
@@ -155,7 +192,7 @@ impl Plane {
             suggestions,
             ready,
             questions,
-            tasks: vec![serving, controlling],
+            tasks,
         })
     }
 
@@ -173,6 +210,17 @@ impl Plane {
             let _ = task.await;
         }
     }
+}
+
+fn open(path: &Path) -> Result<(Folder, source::Noticed, Vec<String>), String> {
+    let opened = Folder::open(path).map_err(|e| cannot_read(&e))?;
+    if opened.1.is_empty() {
+        output::note(format!(
+            "warning: {} has no .yaml, .yml or .json file with a resource yet",
+            path.display()
+        ));
+    }
+    Ok(opened)
 }
 
 fn cannot_read(e: &io::Error) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use service_kit::{Diagnostic, ObjectRef, Severity};
+use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use crate::output::{Resource, ResourceType};
 
@@ -119,7 +119,8 @@ impl Published {
             for object in &refusal.objects {
                 let text = format!("Envoy refused {what} `{name}`: {}; {rest}", refusal.message);
                 let mut d = Diagnostic::new(Severity::Error, object.clone(), "", text);
-                d.hint("change what Envoy names; it is tried again with the next change");
+                d.hint("change what Envoy names; it is tried again with the next change")
+                    .reason(Reason::RefusedByEnvoy);
                 found.push(d);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use service_kit::{Diagnostics, Object, Severity};
+use service_kit::{Diagnostics, Object, Reason, Severity};
 
 /// What happens to an object with a field that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn strip(
             }
             _ => "the object is in force without it; remove the field",
         };
-        found.error(format!("{path}.{field}"), message).hint(hint);
+        found.error(format!("{path}.{field}"), message).hint(hint).reason(Reason::NotSupported);
         lives &= *treatment != Treatment::LeftOut;
     }
     lives
@@ -76,7 +76,9 @@ pub fn read<T: DeserializeOwned>(
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         generation: object.generation,
+        uid: String::new(),
         json: Value::Object([("spec".to_owned(), spec)].into_iter().collect()),
+        status: Value::Null,
         source: None,
     };
     read.read_spec(Severity::Warning, found)

@@ -76,7 +76,8 @@ impl ClientStatus {
         self.types.get(word).is_some_and(|t| t.in_sync)
     }
 
-    pub(super) fn new(kind: ClientKind, node: Option<&Node>, connected_at: u64) -> Self {
+    /// A client that has asked for nothing yet.
+    pub(crate) fn new(kind: ClientKind, node: Option<&Node>, connected_at: u64) -> Self {
         // Clients say these themselves; longer than any real name is cut.
         let short = |text: &str| text.chars().take(200).collect::<String>();
         Self {
