@@ -6,9 +6,11 @@
 //! Listeners, objects that are passed on. At each step what came out the same stops the change.
 
 mod clusters;
+mod endpoints;
 mod groups;
 mod passed_on;
 mod publish;
+mod references;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +19,16 @@ use std::sync::Arc;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 use self::clusters::Clusters;
+use self::endpoints::Endpoints;
 use self::groups::{Groups, mapping_of};
 use self::passed_on::PassedOn;
 use self::publish::Published;
+use self::references::References;
 use crate::envoy;
 use crate::ir;
 use crate::lower::binding::{self, Binding};
-use crate::lower::cluster;
 use crate::lower::services::{self, Services};
+use crate::lower::{cluster, resolver};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
 use crate::resource::{Host, Mapping, Spec};
@@ -43,6 +47,9 @@ pub struct Settings {
     pub namespace: String,
     /// The address of Listeners that name none.
     pub bind_address: String,
+    /// The namespaces whose Services are known (an empty list: all), so that one that is not there
+    /// can be told. None where no Services are known.
+    pub services: Option<Vec<String>>,
 }
 
 impl Default for Settings {
@@ -51,6 +58,7 @@ impl Default for Settings {
             ambassador_id: "default".to_owned(),
             namespace: "default".to_owned(),
             bind_address: "0.0.0.0".to_owned(),
+            services: None,
         }
     }
 }
@@ -62,6 +70,7 @@ struct Dirty {
     bindings: bool,
     listeners: bool,
     tables: bool,
+    resolvers: bool,
     mappings: BTreeSet<ObjectRef>,
     causes: BTreeSet<ObjectRef>,
 }
@@ -73,6 +82,10 @@ pub struct Engine {
     store: Store,
     services: Services,
     clusters: Clusters,
+    /// Why Mappings have no cluster.
+    unresolved: BTreeMap<ObjectRef, Diagnostic>,
+    endpoints: Endpoints,
+    references: References,
     groups: Groups,
     bindings: BTreeMap<ObjectRef, Binding>,
     binding_found: Vec<Diagnostic>,
@@ -89,6 +102,9 @@ impl Engine {
             store: Store::default(),
             services: Services::default(),
             clusters: Clusters::default(),
+            unresolved: BTreeMap::new(),
+            endpoints: Endpoints::default(),
+            references: References::default(),
             groups: Groups::default(),
             bindings: BTreeMap::new(),
             binding_found: Vec::new(),
@@ -148,6 +164,10 @@ impl Engine {
         found.extend(self.services.found.iter().cloned());
         found.extend(self.binding_found.iter().cloned());
         found.extend(self.groups.found().cloned());
+        found.extend(self.unresolved.values().cloned());
+        if self.settings.services.is_some() {
+            found.extend(self.references.found().cloned());
+        }
         found.extend(self.published.found());
         if self.fallback_notice {
             let mut d = Diagnostic::new(
@@ -229,6 +249,12 @@ impl Engine {
             }
             "Listener" => dirty.bindings = true,
             "Module" | "AuthService" | "RateLimitService" => dirty.services = true,
+            "Service" => {
+                self.references.touch_service(reference);
+                self.endpoints.touch(reference, old, new);
+            }
+            "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
+            kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => self.passed_on.touch(reference, old, new),
         }
     }
@@ -256,8 +282,19 @@ impl Engine {
         if dirty.services {
             found_changed |= self.settle_services(&mut dirty);
         }
-        self.claim_clusters(&dirty);
+        if dirty.resolvers {
+            let named = |m: &Mapping| m.upstream.resolver.is_some();
+            let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
+            let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
+            dirty.mappings.extend(mappings.cloned());
+        }
+        found_changed |= self.claim_clusters(&dirty);
         let (renamed, mut lowered) = self.clusters.settle(&mut self.published);
+        self.endpoints.want(self.clusters.backends());
+        lowered += self.endpoints.settle(&self.store, &mut self.published);
+        if let Some(namespaces) = &self.settings.services {
+            found_changed |= self.references.settle(&self.store, namespaces);
+        }
         for reference in &renamed {
             match mapping_of(&self.store, reference) {
                 Some(mapping) => self.groups.dirty_group_of(mapping),
@@ -306,18 +343,41 @@ impl Engine {
         old.found != new.found
     }
 
-    fn claim_clusters(&mut self, dirty: &Dirty) {
+    /// Gives whether something else is wrong now.
+    fn claim_clusters(&mut self, dirty: &Dirty) -> bool {
+        let own_namespace = &self.settings.namespace;
+        let defaults = &self.services.env.defaults;
+        let mut found_changed = false;
         for reference in &dirty.mappings {
-            let claim = mapping_of(&self.store, reference).and_then(|mapping| {
-                cluster::of_mapping(
-                    mapping,
-                    &reference.namespace,
-                    &self.settings.namespace,
-                    &self.services.env.defaults,
-                )
+            let mapping = mapping_of(&self.store, reference);
+            let namespace =
+                if defaults.unqualified_services { own_namespace } else { &reference.namespace };
+            self.references.touch_mapping(reference, mapping, namespace);
+            let backend = mapping.map_or(Ok(None), |mapping| {
+                resolver::backend(&self.store, reference, mapping, own_namespace, namespace)
             });
-            self.clusters.claim(reference, claim);
+            let claim = match (mapping, &backend) {
+                (Some(mapping), Ok(backend)) => cluster::of_mapping(
+                    mapping,
+                    backend.clone(),
+                    &reference.namespace,
+                    own_namespace,
+                    defaults,
+                ),
+                _ => None,
+            };
+            let before = match backend {
+                Ok(_) => self.unresolved.remove(reference),
+                Err(why) => self.unresolved.insert(reference.clone(), *why),
+            };
+            found_changed |= before.as_ref() != self.unresolved.get(reference);
+            if self.clusters.claim(reference, claim)
+                && let Some(mapping) = mapping
+            {
+                self.groups.dirty_group_of(mapping);
+            }
         }
+        found_changed
     }
 
     fn settle_bindings(&mut self, dirty: &mut Dirty) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! No field here knows Envoy's messages, and none needs another object to be understood.
 
+pub mod balance;
 pub mod cluster;
 pub mod listener;
 pub mod route;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
-use crate::resource::{AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, v2};
+use crate::resource::resolver::Resolver;
+use crate::resource::{
+    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, endpoints, v2,
+};
 
 /// The API group of the gateway's own resources.
 pub const GROUP: &str = "getambassador.io";
@@ -17,6 +20,8 @@ pub enum Reading {
     Spec(fn(&Object, Value, &mut Diagnostics<'_>) -> Option<Spec>),
     /// They are checked and passed on whole.
     Whole(fn(&Object) -> Checked),
+    /// They are Kubernetes' own, which the API server has checked.
+    Builtin(fn(&Object) -> Spec),
     /// They are not: an error says so.
     NotYet,
     /// They are not, and a notice says so: others may have use for them.
@@ -93,28 +98,28 @@ pub const KINDS: &[Kind] = &[
     ),
     own("Filter", OWN, Reading::Whole(check_authorization)),
     own("FilterPolicy", OWN, Reading::Whole(check_authorization)),
-    Kind {
-        name: "Secret",
-        group: "",
-        versions: &["v1"],
-        reading: Reading::Whole(|_| Checked {
-            found: Vec::new(),
-            spec: Spec::Secret,
-            guards: false,
-        }),
-    },
+    builtin("Secret", "", |_| Spec::Secret),
+    own(
+        "KubernetesEndpointResolver",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Endpoint.read(o, s, d)?))),
+    ),
+    own(
+        "KubernetesServiceResolver",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Service.read(o, s, d)?))),
+    ),
+    builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
+    builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
+    builtin("Endpoints", "", |o| Spec::Endpoints(endpoints::read_endpoints(o))),
     own("ConsulResolver", V2, Reading::NotYet),
     own("DevPortal", V2, Reading::NotYet),
-    own("KubernetesEndpointResolver", V2, Reading::NotYet),
-    own("KubernetesServiceResolver", V2, Reading::NotYet),
     own("LogService", V2, Reading::NotYet),
     own("TCPMapping", V2, Reading::NotYet),
     own("TLSContext", V2, Reading::NotYet),
     own("TracingService", V2, Reading::NotYet),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
-    other("Endpoints", ""),
-    other("EndpointSlice", "discovery.k8s.io"),
     other("Ingress", "networking.k8s.io"),
     other("IngressClass", "networking.k8s.io"),
     other("Ingress", "extensions"),
@@ -125,6 +130,10 @@ pub const KINDS: &[Kind] = &[
 
 const fn own(name: &'static str, versions: &'static [&'static str], reading: Reading) -> Kind {
     Kind { name, group: GROUP, versions, reading }
+}
+
+const fn builtin(name: &'static str, group: &'static str, read: fn(&Object) -> Spec) -> Kind {
+    Kind { name, group, versions: &["v1"], reading: Reading::Builtin(read) }
 }
 
 const fn other(name: &'static str, group: &'static str) -> Kind {
@@ -145,6 +154,13 @@ pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
         "Filter" => authz_core::secret_refs(object),
         _ => Vec::new(),
     }
+}
+
+/// Whether an object may need the endpoints of Services.
+pub fn wants_endpoints(object: &Object) -> bool {
+    let resolver = object.json.pointer("/spec/resolver").and_then(Value::as_str);
+    object.reference.kind == "Mapping"
+        && resolver.is_some_and(|name| Resolver::builtin(name) != Some(Resolver::Service))
 }
 
 /// What came of reading an object.
@@ -180,6 +196,8 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
             let text = format!("not supported yet: {kind} of {}", object.api_version);
             found.notice("", text).hint("it has no effect here").reason(Reason::NotSupported);
         }
+        Reading::Builtin(_) if !known => return (Outcome::Foreign, Vec::new()),
+        Reading::Builtin(read) => return (Outcome::Good(read(object)), Vec::new()),
         Reading::Spec(_) | Reading::Whole(_) if !known => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);
             let versions = row.versions.join(", ");

@@ -4,5 +4,6 @@
 pub mod binding;
 pub mod cluster;
 pub mod group;
+pub mod resolver;
 pub mod services;
 pub mod weight;

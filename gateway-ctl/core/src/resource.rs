@@ -4,13 +4,16 @@
 //! only when the object does. What depends on other objects is found in `lower`.
 
 pub mod auth_service;
+pub mod endpoints;
 pub mod fields;
 pub mod host;
 pub mod label;
 pub mod listener;
+pub mod load_balancer;
 pub mod mapping;
 pub mod module;
 pub mod rate_limit_service;
+pub mod resolver;
 pub mod service;
 pub mod traffic;
 pub mod v2;
@@ -37,6 +40,12 @@ pub enum Spec {
     AuthService(Box<AuthService>),
     /// The service that limits requests.
     RateLimitService(Box<RateLimitService>),
+    /// How hosts are found.
+    Resolver(resolver::Resolver),
+    /// The ports of a Kubernetes Service.
+    Service(endpoints::ServicePorts),
+    /// Where the hosts of Services are.
+    Endpoints(Vec<endpoints::Subset>),
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

@@ -102,11 +102,17 @@ struct PlaneArgs {
 
 impl PlaneArgs {
     fn options(self, source: plane::Source) -> plane::Options {
+        let services = match &source {
+            plane::Source::Kubernetes(cluster) if !cluster.services_only => {
+                Some(cluster.namespaces.clone())
+            }
+            _ => None,
+        };
         plane::Options {
             source,
             xds_addr: self.xds_addr,
             admin_addr: self.admin_addr,
-            settings: self.engine.settings(),
+            settings: Settings { services, ..self.engine.settings() },
         }
     }
 }

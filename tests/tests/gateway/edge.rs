@@ -42,19 +42,27 @@ impl Edge {
     pub(crate) fn start(case: &Value) -> Self {
         let resources = Resources::of(case);
         let (mut names, mut backends) = (BTreeMap::new(), BTreeMap::new());
+        let mut text = resources.text();
         for spec in cases::listed(&case["backends"]) {
             let name = spec["name"].as_str().or(spec.as_str()).unwrap().to_owned();
             let kind = spec["kind"].as_str().unwrap_or("http");
             let ip = next_ip();
             let aliases = cases::listed(&spec["as"]);
+            let mut ports = resources.ports_of(&name);
             for alias in aliases.iter().filter_map(Value::as_str).chain([name.as_str()]) {
-                names.insert(alias.split(':').next().unwrap().to_owned(), ip);
+                let (host, port) = alias.split_once(':').unwrap_or((alias, ""));
+                if host.parse::<Ipv4Addr>().is_ok() {
+                    // An address that this machine does not have stands for the backend's.
+                    text = text.replace(&format!("\"{host}\""), &format!("\"{ip}\""));
+                    ports.extend(port.parse::<u16>().ok());
+                } else {
+                    names.insert(host.to_owned(), ip);
+                }
             }
             if kind == "down" {
                 continue;
             }
-            let addrs: Vec<SocketAddr> = resources
-                .ports_of(&name)
+            let addrs: Vec<SocketAddr> = ports
                 .into_iter()
                 .map(|port| SocketAddr::from((ip, port)))
                 .collect();
@@ -63,7 +71,7 @@ impl Edge {
         }
         let names = NameServer::start(names);
         let folder = TempDir::new("gateway");
-        folder.write("resources.json", &resources.text());
+        folder.write("resources.json", &text);
         let (xds, admin, envoy_admin) = (free_addr(), free_addr(), free_addr());
         let arguments = [
             "serve",

@@ -45,13 +45,14 @@ pub(crate) fn answer(want: &Value, got: &Response, port: u16) -> Result<(), Stri
     }
 }
 
-/// How many of the answers each backend gave.
+/// How many percent of the answers each backend gave.
 pub(crate) fn shares(want: &Value, answers: &[Response]) -> Result<(), String> {
     for (backend, range) in want["share"].as_object().into_iter().flatten() {
         let count =
             answers.iter().filter(|a| a.json()["backend"] == backend.as_str()).count() as u64;
-        if Some(count) < range[0].as_u64() || Some(count) > range[1].as_u64() {
-            return Err(format!("{backend} answered {count}, not {range}"));
+        let share = count * 100 / answers.len().max(1) as u64;
+        if Some(share) < range[0].as_u64() || Some(share) > range[1].as_u64() {
+            return Err(format!("{backend} answered {share} %, not {range}"));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use service_kit::ObjectRef;
 use super::publish::Published;
 use crate::envoy;
 use crate::ir::Cluster;
+use crate::ir::balance::Backend;
 use crate::lower::cluster::{Claim, variant_name};
 use crate::output::{Resource, ResourceType};
 
@@ -30,10 +31,10 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
-    /// Sets what an object wants.
-    pub(super) fn claim(&mut self, object: &ObjectRef, claim: Option<Claim>) {
+    /// Sets what an object wants; gives whether that is something else than before.
+    pub(super) fn claim(&mut self, object: &ObjectRef, claim: Option<Claim>) -> bool {
         if self.claims.get(object) == claim.as_ref() {
-            return;
+            return false;
         }
         if let Some(old) = self.claims.remove(object) {
             if let Some(variants) = self.bases.get_mut(&old.base)
@@ -50,6 +51,12 @@ impl Clusters {
             self.dirty.insert(new.base.clone());
             self.claims.insert(object.clone(), new);
         }
+        true
+    }
+
+    /// The Services whose endpoints are wanted; some may come twice.
+    pub(super) fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.bases.values().flatten().filter_map(|(cluster, _)| cluster.endpoints.as_ref())
     }
 
     /// The name of an object's cluster.

@@ -39,7 +39,10 @@ pub(super) fn overview(engine: &Engine) -> Overview {
             .map(|(name, cluster, owners)| ClusterOverview {
                 name: name.to_owned(),
                 alt_stat_name: cluster.stats_name.clone(),
-                address: format!("{}:{}", cluster.host, cluster.port),
+                address: match &cluster.endpoints {
+                    Some(backend) => backend.to_string(),
+                    None => format!("{}:{}", cluster.host, cluster.port),
+                },
                 http2: cluster.http2,
                 owners: owners.iter().cloned().collect(),
             })

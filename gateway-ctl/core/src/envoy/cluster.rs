@@ -1,5 +1,7 @@
 //! `envoy.config.cluster.v3.Cluster`
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use proto::envoy::config::cluster::v3 as cluster;
 use proto::envoy::config::core::v3 as core;
@@ -8,6 +10,7 @@ use proto::envoy::extensions::transport_sockets::tls::v3 as tls;
 use proto::envoy::extensions::upstreams::http::v3 as upstream;
 
 use super::{any, milliseconds, socket_address};
+use crate::ir::balance::Policy;
 use crate::ir::{Cluster, Dns, Threshold};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -16,10 +19,18 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 // `respect_dns_ttl` has moved into the DNS cluster extension, where older Envoys do not look.
 #[allow(deprecated)]
 pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
+    use cluster::cluster::LbPolicy;
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
-    let discovery = match ir.dns {
-        Dns::Strict => DiscoveryType::StrictDns,
-        Dns::Logical => DiscoveryType::LogicalDns,
+    let discovery = match (&ir.endpoints, ir.dns) {
+        (Some(_), _) => DiscoveryType::Eds,
+        (None, Dns::Strict) => DiscoveryType::StrictDns,
+        (None, Dns::Logical) => DiscoveryType::LogicalDns,
+    };
+    let policy = match ir.policy {
+        Policy::RoundRobin => LbPolicy::RoundRobin,
+        Policy::LeastRequest => LbPolicy::LeastRequest,
+        Policy::RingHash => LbPolicy::RingHash,
+        Policy::Maglev => LbPolicy::Maglev,
     };
     let family = match (ir.ipv4, ir.ipv6) {
         (true, true) => DnsLookupFamily::Auto,
@@ -43,7 +54,17 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         alt_stat_name: ir.stats_name.clone(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
         connect_timeout: Some(milliseconds(ir.connect_timeout_ms)),
-        load_assignment: Some(endpoints(name, &ir.host, ir.port)),
+        eds_cluster_config: ir.endpoints.as_ref().map(|backend| {
+            cluster::cluster::EdsClusterConfig {
+                eds_config: Some(super::ads()),
+                service_name: backend.to_string(),
+            }
+        }),
+        lb_policy: policy.into(),
+        load_assignment: ir
+            .endpoints
+            .is_none()
+            .then(|| load_assignment(name, [(&*ir.host, ir.port)])),
         circuit_breakers: breakers,
         respect_dns_ttl: ir.respect_dns_ttl,
         dns_lookup_family: family.into(),
@@ -105,20 +126,31 @@ fn threshold(t: &Threshold) -> cluster::circuit_breakers::Thresholds {
     }
 }
 
-fn endpoints(name: &str, host: &str, port: u16) -> endpoint::ClusterLoadAssignment {
-    let endpoint = endpoint::Endpoint {
-        address: Some(socket_address(host, port)),
-        ..endpoint::Endpoint::default()
+/// Encodes the endpoints of an EDS name.
+pub fn assignment(name: &str, hosts: &BTreeSet<(String, u16)>) -> Vec<u8> {
+    load_assignment(name, hosts.iter().map(|(host, port)| (host.as_str(), *port))).encode_to_vec()
+}
+
+fn load_assignment<'a>(
+    name: &str,
+    hosts: impl IntoIterator<Item = (&'a str, u16)>,
+) -> endpoint::ClusterLoadAssignment {
+    let lb_endpoint = |(host, port)| {
+        let endpoint = endpoint::Endpoint {
+            address: Some(socket_address(host, port)),
+            ..endpoint::Endpoint::default()
+        };
+        endpoint::LbEndpoint {
+            host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+            ..endpoint::LbEndpoint::default()
+        }
     };
+    let lb_endpoints: Vec<_> = hosts.into_iter().map(lb_endpoint).collect();
+    let locality =
+        endpoint::LocalityLbEndpoints { lb_endpoints, ..endpoint::LocalityLbEndpoints::default() };
     endpoint::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
-        endpoints: vec![endpoint::LocalityLbEndpoints {
-            lb_endpoints: vec![endpoint::LbEndpoint {
-                host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
-                ..endpoint::LbEndpoint::default()
-            }],
-            ..endpoint::LocalityLbEndpoints::default()
-        }],
+        endpoints: if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] },
         ..endpoint::ClusterLoadAssignment::default()
     }
 }

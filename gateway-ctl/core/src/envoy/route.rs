@@ -11,6 +11,7 @@ use proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use proto::envoy::r#type::matcher::v3 as matcher;
 
 use super::{any, exact, filter, milliseconds, percent, regex, string};
+use crate::ir::balance::HashOn;
 use crate::ir::{
     Action, Auth, Cors, HeaderEdit, HostRewrite, PathKind, RateAction, Redirect, RedirectPath,
     Rewrite, Route, RouteKey, ValueMatch,
@@ -185,6 +186,7 @@ fn forward(action: &Action) -> route::RouteAction {
         retry,
         upgrades,
         high_priority,
+        hash_on,
         shadows,
         rate_limits,
     } = action
@@ -224,10 +226,30 @@ fn forward(action: &Action) -> route::RouteAction {
             .iter()
             .map(|u| UpgradeConfig { upgrade_type: u.clone(), ..UpgradeConfig::default() })
             .collect(),
+        hash_policy: hash_on.iter().map(hash_policy).collect(),
         request_mirror_policies: shadows.iter().map(mirror).collect(),
         rate_limits: rate_limits.iter().map(|actions| rate_limit(actions)).collect(),
         ..route::RouteAction::default()
     }
+}
+
+fn hash_policy(hash_on: &HashOn) -> route::route_action::HashPolicy {
+    use route::route_action::hash_policy::{ConnectionProperties, Cookie, Header, PolicySpecifier};
+    let specifier = match hash_on {
+        HashOn::Header(name) => {
+            PolicySpecifier::Header(Header { header_name: name.clone(), ..Header::default() })
+        }
+        HashOn::Cookie { name, path, ttl_ms } => PolicySpecifier::Cookie(Cookie {
+            name: name.clone(),
+            path: path.clone(),
+            ttl: ttl_ms.map(milliseconds),
+            ..Cookie::default()
+        }),
+        HashOn::SourceIp => {
+            PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
+        }
+    };
+    route::route_action::HashPolicy { policy_specifier: Some(specifier), terminal: false }
 }
 
 fn substitute(pattern: &str, substitution: &str) -> matcher::RegexMatchAndSubstitute {

@@ -1,5 +1,7 @@
 //! Clusters: where requests go.
 
+use super::balance::{Backend, Policy};
+
 /// How the hosts of a cluster are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dns {
@@ -48,8 +50,12 @@ pub struct Cluster {
     pub tls: Option<Option<String>>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
-    /// How hosts are found.
+    /// How hosts are found, where they are not endpoints.
     pub dns: Dns,
+    /// The Service whose endpoints are the hosts.
+    pub endpoints: Option<Backend>,
+    /// How hosts are chosen.
+    pub policy: Policy,
     /// Whether addresses are kept as long as DNS says.
     pub respect_dns_ttl: bool,
     /// IPv4 addresses are used.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use service_kit::ObjectRef;
 
+use super::balance::HashOn;
 use crate::syntax::Hostname;
 
 /// How a path is compared.
@@ -238,6 +239,8 @@ pub enum Action {
         upgrades: Vec<String>,
         /// Whether it takes the circuit breakers of high priority.
         high_priority: bool,
+        /// What is hashed to choose a host.
+        hash_on: Option<HashOn>,
         /// Copies.
         shadows: Vec<Shadow>,
         /// Descriptors for the rate limit service.

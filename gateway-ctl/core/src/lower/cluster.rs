@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::ir::balance::{Backend, HashOn, LoadBalancer, Policy};
 use crate::ir::{Cluster, HostRewrite, Threshold};
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::MappingDefaults;
@@ -29,12 +30,16 @@ struct Name<'a> {
     tls: bool,
     host_rewrite: Option<&'a str>,
     namespace: &'a str,
+    /// How endpoints are chosen, where they are hosts.
+    endpoints: Option<&'a str>,
     breakers: &'a [Threshold],
 }
 
-/// The cluster of a Mapping in `namespace`; none for a redirect.
+/// The cluster of a Mapping in `namespace`, whose hosts are the endpoints of `endpoints` if it has
+/// some; none for a redirect.
 pub fn of_mapping(
     mapping: &Mapping,
+    endpoints: Option<Backend>,
     namespace: &str,
     own_namespace: &str,
     defaults: &MappingDefaults,
@@ -58,7 +63,16 @@ pub fn of_mapping(
     };
     let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
     let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
-    let name = Name { marker, service: &text, tls, host_rewrite, namespace, breakers: &thresholds };
+    let balance = endpoints.is_some().then(|| balance_name(up.load_balancer.as_ref()));
+    let name = Name {
+        marker,
+        service: &text,
+        tls,
+        host_rewrite,
+        namespace,
+        endpoints: balance.as_deref(),
+        breakers: &thresholds,
+    };
     let stats_name = up.stats_name.clone().or_else(|| defaults.stats_name.clone());
     Some(Claim {
         base: name.render(),
@@ -69,6 +83,8 @@ pub fn of_mapping(
             port: up.service.port_or_default(),
             http2: up.grpc,
             dns: up.dns,
+            endpoints,
+            policy: up.load_balancer.as_ref().map_or(Policy::default(), |l| l.policy),
             respect_dns_ttl: up.respect_dns_ttl,
             ipv4: up.ipv4.unwrap_or(defaults.ipv4),
             ipv6: up.ipv6.unwrap_or(defaults.ipv6),
@@ -114,6 +130,7 @@ pub fn of_service(
         tls,
         host_rewrite: None,
         namespace,
+        endpoints: None,
         breakers: &thresholds,
     };
     let host = if namespace != own_namespace && !defaults.unqualified_services {
@@ -133,6 +150,8 @@ pub fn of_service(
             port: service.port_or_default(),
             http2: asked.grpc,
             dns: crate::ir::Dns::Strict,
+            endpoints: None,
+            policy: Policy::default(),
             respect_dns_ttl: false,
             ipv4: defaults.ipv4,
             ipv6: defaults.ipv6,
@@ -172,8 +191,20 @@ impl Name<'_> {
         }
         parts.extend(self.host_rewrite.map(|h| format!("hr-{h}")));
         parts.push(self.namespace.to_owned());
+        parts.extend(self.endpoints.map(|e| format!("er_{e}")));
         parts.extend(self.breakers.iter().map(breaker_name));
         shorten(word(&parts.join("_")))
+    }
+}
+
+fn balance_name(load_balancer: Option<&LoadBalancer>) -> String {
+    let Some(lb) = load_balancer else { return Policy::default().as_str().to_owned() };
+    let policy = lb.policy.as_str();
+    match &lb.hash_on {
+        None => policy.to_owned(),
+        Some(HashOn::Header(name)) => format!("{policy}_hdr_{name}"),
+        Some(HashOn::Cookie { name, .. }) => format!("{policy}_ck_{name}"),
+        Some(HashOn::SourceIp) => format!("{policy}_srcip"),
     }
 }
 
@@ -220,8 +251,16 @@ mod tests {
     use super::*;
 
     fn name(service: &str, namespace: &str) -> String {
-        Name { marker: None, service, tls: false, host_rewrite: None, namespace, breakers: &[] }
-            .render()
+        Name {
+            marker: None,
+            service,
+            tls: false,
+            host_rewrite: None,
+            namespace,
+            endpoints: None,
+            breakers: &[],
+        }
+        .render()
     }
 
     #[test]
@@ -246,6 +285,7 @@ mod tests {
             tls: false,
             host_rewrite: None,
             namespace: "default",
+            endpoints: None,
             breakers: &breakers,
         };
         assert_eq!(with_breakers.render(), "cluster_one_8000_default_cbnc5p6_cbhr7t8");

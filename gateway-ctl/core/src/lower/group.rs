@@ -92,6 +92,7 @@ fn agrees(first: Member<'_>, other: Member<'_>, found: &mut Vec<Diagnostic>) -> 
             ua.max_connection_lifetime_ms == ub.max_connection_lifetime_ms,
         ),
         ("keepalive", ua.keepalive == ub.keepalive),
+        ("load_balancer", ua.load_balancer == ub.load_balancer),
         ("labels", a.labels == b.labels),
     ]
     .into_iter()
@@ -265,6 +266,7 @@ fn lower_member(
             retry: m.retry.clone().or_else(|| env.defaults.retry.clone()),
             upgrades: m.upgrades.clone(),
             high_priority: m.high_priority,
+            hash_on: m.upstream.load_balancer.as_ref().and_then(|l| l.hash_on.clone()),
             shadows: shadows.to_vec(),
             rate_limits: rate_limits(m, env),
         },

@@ -14,11 +14,13 @@ use self::matching::read_key;
 use self::target::{read_host_rewrite, read_rewrite, read_target};
 use super::fields::{self, Texts, Treatment, Unread};
 use super::label::{self, Labels};
+use super::load_balancer::LoadBalancerSpec;
 use super::service::Service;
 use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
 };
+use crate::ir::balance::LoadBalancer;
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
@@ -31,10 +33,8 @@ pub const UNREAD: Unread = &[
     ("envoy_override", Treatment::NoEffect),
     ("error_response_overrides", Treatment::Without),
     ("health_checks", Treatment::Without),
-    ("load_balancer", Treatment::LeftOut),
     ("modules", Treatment::NoEffect),
     ("outlier_detection", Treatment::Without),
-    ("resolver", Treatment::LeftOut),
     ("tls", Treatment::LeftOut),
     ("v2BoolHeaders", Treatment::NoEffect),
     ("v2BoolQueryParameters", Treatment::NoEffect),
@@ -60,6 +60,8 @@ struct Raw {
     regex_query_parameters: Option<BTreeMap<String, String>>,
     precedence: Option<i64>,
     service: String,
+    resolver: Option<String>,
+    load_balancer: Option<LoadBalancerSpec>,
     weight: Option<u32>,
     shadow: Option<bool>,
     host_redirect: Option<bool>,
@@ -122,6 +124,10 @@ pub enum Target {
 pub struct Upstream {
     /// The service.
     pub service: Service,
+    /// The name of the resolver; absent is the usual one.
+    pub resolver: Option<String>,
+    /// How hosts are chosen.
+    pub load_balancer: Option<LoadBalancer>,
     /// Separates clusters of one service.
     pub tag: Option<String>,
     /// Name in statistics.
@@ -325,12 +331,18 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
             Dns::Strict
         }
     };
+    let load_balancer = match &raw.load_balancer {
+        None => None,
+        Some(spec) => Some(spec.read("spec.load_balancer", found)?),
+    };
     let breakers = match &raw.circuit_breakers {
         None => None,
         Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),
     };
     let mut ms = |value, field: &str| fields::milliseconds(value, field, found);
     Some(Upstream {
+        resolver: raw.resolver.clone().filter(|r| !r.is_empty()),
+        load_balancer,
         service,
         tag: raw.cluster_tag.clone().filter(|t| !t.is_empty()),
         stats_name: raw.stats_name.clone().filter(|n| !n.is_empty()),

@@ -61,6 +61,8 @@ pub struct Source {
     unreachable: Option<String>,
     /// Which Secrets an object names.
     named: BTreeMap<ObjectRef, Vec<ObjectRef>>,
+    /// Who needs the endpoints of Services.
+    want_endpoints: BTreeSet<ObjectRef>,
     pending: BTreeMap<ObjectRef, Option<Arc<Object>>>,
     pending_since: Option<Instant>,
     told_once: bool,
@@ -83,6 +85,7 @@ impl Source {
             tell_served: tokio::sync::watch::channel(Vec::new()).0,
             unreachable: None,
             named: BTreeMap::new(),
+            want_endpoints: BTreeSet::new(),
             pending: BTreeMap::new(),
             pending_since: None,
             told_once: false,
@@ -121,6 +124,7 @@ impl Source {
                         self.take(number, event);
                     }
                     self.watch_secrets();
+                    self.watch_endpoints();
                 }
                 Some(answer) = answers.recv() => self.take_answer(answer),
                 () = sleep_until(held_until.flatten()) => {}
@@ -147,18 +151,35 @@ impl Source {
 
     /// Follows what is served, in every namespace that is looked at.
     fn watch_kinds(&mut self) {
-        let namespaces: Vec<Option<String>> = match self.options.namespaces.as_slice() {
-            [] => vec![None],
-            names => names.iter().cloned().map(Some).collect(),
-        };
-        let of_namespaces = |resource: &ApiResource| {
-            namespaces.iter().map(|n| Target::new(resource, n.as_deref(), None)).collect::<Vec<_>>()
-        };
-        let targets: BTreeSet<Target> =
-            self.served.iter().flatten().flat_map(of_namespaces).collect();
+        let served = self.served.clone().unwrap_or_default();
+        let targets = served.iter().flat_map(|r| self.everywhere(r)).collect();
         let selectors =
             Selectors { labels: self.options.labels.clone(), fields: self.options.fields.clone() };
-        self.follow_exactly(targets, &selectors, |t| t.api_version != "v1");
+        self.follow_exactly(targets, &selectors, |t| !t.is_builtin());
+        if !self.options.services_only {
+            let services = self.everywhere(&discovery::builtin("", "v1", "Service", "services"));
+            self.follow_exactly(services, &Selectors::default(), |t| t.kind == "Service");
+        }
+    }
+
+    /// Follows endpoints while somebody needs them.
+    fn watch_endpoints(&mut self) {
+        let resource =
+            discovery::builtin("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
+        let targets = if self.want_endpoints.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.everywhere(&resource)
+        };
+        self.follow_exactly(targets, &Selectors::default(), |t| t.kind == "EndpointSlice");
+    }
+
+    /// A kind in every namespace that is looked at.
+    fn everywhere(&self, resource: &ApiResource) -> BTreeSet<Target> {
+        match self.options.namespaces.as_slice() {
+            [] => BTreeSet::from([Target::new(resource, None, None)]),
+            names => names.iter().map(|n| Target::new(resource, Some(n), None)).collect(),
+        }
     }
 
     /// Follows the Secrets that are named, and no others.
@@ -269,6 +290,11 @@ impl Source {
         } else {
             self.named.insert(reference.clone(), secrets);
         }
+        if ours.is_some_and(|o| kinds::wants_endpoints(o)) {
+            self.want_endpoints.insert(reference.clone());
+        } else {
+            self.want_endpoints.remove(&reference);
+        }
         self.pending.insert(reference, object);
         self.pending_since.get_or_insert_with(Instant::now);
     }
@@ -354,11 +380,16 @@ impl Target {
             && self.name.as_ref().is_none_or(|n| *n == reference.name)
     }
 
+    /// Whether it is of Kubernetes itself.
+    fn is_builtin(&self) -> bool {
+        ["Secret", "Service", "EndpointSlice"].contains(&self.kind.as_str())
+    }
+
     /// Whether all there is to know at first is known. A Secret that may not be read is like one
     /// that is not there: what needs it says so and refuses.
     fn is_in(&self, state: &State) -> bool {
         let refused = state.failure.as_ref().is_some_and(|f| f.refused);
-        state.listed || (self.kind == "Secret" && refused)
+        state.listed || (self.is_builtin() && refused)
     }
 
     /// The object that a finding about it is on.

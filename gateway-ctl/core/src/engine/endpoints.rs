@@ -1,0 +1,152 @@
+//! The endpoints of Services, for clusters that want them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use service_kit::ObjectRef;
+
+use super::publish::Published;
+use crate::envoy;
+use crate::ir::balance::Backend;
+use crate::output::{Resource, ResourceType};
+use crate::resource::Spec;
+use crate::resource::endpoints::Subset;
+use crate::store::{Good, Store};
+
+/// A Service by namespace and name.
+type ServiceName = (String, String);
+
+/// Which objects say where a Service's hosts are, and which of its ports are wanted.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    /// The EndpointSlices (or Endpoints) of each Service.
+    sources: BTreeMap<ServiceName, BTreeSet<ObjectRef>>,
+    wanted: BTreeMap<ServiceName, BTreeSet<Backend>>,
+    dirty: BTreeSet<Backend>,
+}
+
+impl Endpoints {
+    /// Takes a change of a Service, an EndpointSlice or an Endpoints.
+    pub(super) fn touch(&mut self, object: &ObjectRef, old: Option<&Good>, new: Option<&Good>) {
+        if object.kind == "Service" {
+            self.dirty_service(&(object.namespace.clone(), object.name.clone()));
+            return;
+        }
+        for service in services_of(object, old) {
+            if let Some(sources) = self.sources.get_mut(&service) {
+                sources.remove(object);
+                if sources.is_empty() {
+                    self.sources.remove(&service);
+                }
+            }
+            self.dirty_service(&service);
+        }
+        for service in services_of(object, new) {
+            self.sources.entry(service.clone()).or_default().insert(object.clone());
+            self.dirty_service(&service);
+        }
+    }
+
+    fn dirty_service(&mut self, service: &ServiceName) {
+        self.dirty.extend(self.wanted.get(service).into_iter().flatten().cloned());
+    }
+
+    /// Makes what is wanted exactly this.
+    pub(super) fn want<'a>(&mut self, backends: impl Iterator<Item = &'a Backend>) {
+        let mut wanted: BTreeMap<ServiceName, BTreeSet<Backend>> = BTreeMap::new();
+        for backend in backends {
+            let service = (backend.namespace.clone(), backend.service.clone());
+            wanted.entry(service).or_default().insert(backend.clone());
+        }
+        let all = |w: &BTreeMap<ServiceName, BTreeSet<Backend>>| -> BTreeSet<Backend> {
+            w.values().flatten().cloned().collect()
+        };
+        let (old, new) = (all(&self.wanted), all(&wanted));
+        self.dirty.extend(old.symmetric_difference(&new).cloned());
+        self.wanted = wanted;
+    }
+
+    /// Publishes what changed; gives how many that were.
+    pub(super) fn settle(&mut self, store: &Store, published: &mut Published) -> usize {
+        let dirty = std::mem::take(&mut self.dirty);
+        for backend in &dirty {
+            let service = (backend.namespace.clone(), backend.service.clone());
+            let name = backend.to_string();
+            if !self.wanted.get(&service).is_some_and(|w| w.contains(backend)) {
+                published.remove(ResourceType::Endpoint, &name);
+                continue;
+            }
+            let body = envoy::cluster::assignment(&name, &self.hosts(store, &service, backend));
+            let resource = Resource {
+                resource_type: ResourceType::Endpoint,
+                version: envoy::version(&body),
+                body: body.into(),
+                name,
+                owners: vec![ObjectRef::new("Service", service.0, service.1)],
+            };
+            published.put(resource, Vec::new());
+        }
+        dirty.len()
+    }
+
+    /// Addresses and ports of the hosts that are ready, sorted.
+    fn hosts(
+        &self,
+        store: &Store,
+        service: &ServiceName,
+        backend: &Backend,
+    ) -> BTreeSet<(String, u16)> {
+        let reference = ObjectRef::new("Service", &service.0, &service.1);
+        let known = match store.good(&reference).map(|g| &g.spec) {
+            Some(Spec::Service(ports)) => ports.0.as_slice(),
+            _ => &[],
+        };
+        let named = known.iter().find(|p| p.port == backend.port).map(|p| p.name.as_str());
+        let sources: Vec<_> = self.sources.get(service).into_iter().flatten().collect();
+        // Kubernetes mirrors the one into the other.
+        let has_slices = sources.iter().any(|r| r.kind == "EndpointSlice");
+        sources
+            .into_iter()
+            .filter(|r| !has_slices || r.kind == "EndpointSlice")
+            .flat_map(|r| subsets_of(store.good(r).map(AsRef::as_ref)))
+            .filter(|s| s.service == service.1)
+            .flat_map(|subset| {
+                let port = choose_port(&subset.ports, named, backend.port);
+                subset.addresses.iter().filter_map(move |a| Some((a.clone(), port?)))
+            })
+            .collect()
+    }
+}
+
+/// The port of the name that the Service gives the number, else the port of that number, else the
+/// only one.
+fn choose_port(ports: &[(String, u16)], named: Option<&str>, number: u16) -> Option<u16> {
+    let by_name = named.and_then(|name| ports.iter().find(|(n, _)| n == name));
+    let by_number = || ports.iter().find(|(_, p)| *p == number);
+    let only = || ports.first().filter(|_| ports.len() == 1);
+    by_name.or_else(by_number).or_else(only).map(|(_, port)| *port)
+}
+
+fn subsets_of(good: Option<&Good>) -> &[Subset] {
+    match good.map(|g| &g.spec) {
+        Some(Spec::Endpoints(subsets)) => subsets,
+        _ => &[],
+    }
+}
+
+fn services_of(object: &ObjectRef, good: Option<&Good>) -> BTreeSet<ServiceName> {
+    subsets_of(good).iter().map(|s| (object.namespace.clone(), s.service.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose_port;
+
+    #[test]
+    fn the_port_is_found_by_the_services_name_for_it() {
+        let ports = [("http".to_owned(), 8080), ("admin".to_owned(), 80)];
+        assert_eq!(choose_port(&ports, Some("http"), 80), Some(8080));
+        assert_eq!(choose_port(&ports, None, 80), Some(80), "no Service is known");
+        assert_eq!(choose_port(&ports[..1], None, 80), Some(8080), "the only one");
+        assert_eq!(choose_port(&ports, None, 81), None);
+    }
+}
