@@ -62,10 +62,8 @@ impl Edge {
             if kind == "down" {
                 continue;
             }
-            let addrs: Vec<SocketAddr> = ports
-                .into_iter()
-                .map(|port| SocketAddr::from((ip, port)))
-                .collect();
+            let addrs: Vec<SocketAddr> =
+                ports.into_iter().map(|port| SocketAddr::from((ip, port))).collect();
             let rules = if kind == "rls" { &spec["over"] } else { &spec["rules"] };
             backends.insert(name.clone(), Backend::start(&name, kind, &addrs, rules));
         }

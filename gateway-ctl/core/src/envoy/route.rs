@@ -226,7 +226,7 @@ fn forward(action: &Action) -> route::RouteAction {
             .iter()
             .map(|u| UpgradeConfig { upgrade_type: u.clone(), ..UpgradeConfig::default() })
             .collect(),
-        hash_policy: hash_on.iter().map(hash_policy).collect(),
+        hash_policy: hash_on.iter().map(|h| hash_policy(h)).collect(),
         request_mirror_policies: shadows.iter().map(mirror).collect(),
         rate_limits: rate_limits.iter().map(|actions| rate_limit(actions)).collect(),
         ..route::RouteAction::default()

@@ -240,7 +240,7 @@ pub enum Action {
         /// Whether it takes the circuit breakers of high priority.
         high_priority: bool,
         /// What is hashed to choose a host.
-        hash_on: Option<HashOn>,
+        hash_on: Option<Box<HashOn>>,
         /// Copies.
         shadows: Vec<Shadow>,
         /// Descriptors for the rate limit service.

@@ -266,7 +266,12 @@ fn lower_member(
             retry: m.retry.clone().or_else(|| env.defaults.retry.clone()),
             upgrades: m.upgrades.clone(),
             high_priority: m.high_priority,
-            hash_on: m.upstream.load_balancer.as_ref().and_then(|l| l.hash_on.clone()),
+            hash_on: m
+                .upstream
+                .load_balancer
+                .as_ref()
+                .and_then(|l| l.hash_on.clone())
+                .map(Box::new),
             shadows: shadows.to_vec(),
             rate_limits: rate_limits(m, env),
         },
