@@ -13,7 +13,7 @@ use support::object;
 /// Objects with few names, hostnames and prefixes, so that they meet.
 fn any_object() -> impl Strategy<Value = Arc<Object>> {
     let hostname = proptest::sample::select(vec!["*", "a.test", "b.test", "*.test", ""]);
-    let mapping = (0..5_u8, hostname.clone(), 0..3_u8, 0..3_u8, 0..9_u8, 0..3_u8).prop_map(
+    let mapping = (0..5_u8, hostname.clone(), 0..3_u8, 0..3_u8, 0..12_u8, 0..3_u8).prop_map(
         |(name, hostname, prefix, service, extra, label)| {
             let extra = [
                 "weight: 30",
@@ -25,6 +25,9 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
                 "labels: {ambassador: [{g: [{generic_key: {value: x}}]}]}",
                 "connect_timeout_ms: 7",
                 "case_sensitive: true",
+                "resolver: r",
+                "resolver: endpoint",
+                "resolver: endpoint, load_balancer: {policy: maglev, header: x-user}",
             ][usize::from(extra)];
             let spec = format!(
                 "{{hostname: '{hostname}', prefix: /{prefix}/, service: s{service}, {extra}}}"
@@ -59,7 +62,17 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
         6 => object("TLSContext", "t", "{}"),
         _ => object("Mapping", "broken", "{prefix: '/(', prefix_regex: true, service: s}"),
     });
-    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest]
+    let cluster = (0..3_u8, 0..3_u8, 0..4_u8).prop_map(|(which, service, size)| match which {
+        0 => object("KubernetesEndpointResolver", "r", "{}"),
+        1 => builtin(&format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: s{service}}}, spec: {{ports: [{{name: http, port: {}}}]}}}}",
+            80 + u16::from(size / 3)
+        )),
+        _ => builtin(&format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{size}, labels: {{kubernetes.io/service-name: s{service}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.0.0.{size}]}}, {{addresses: [10.0.0.9], conditions: {{ready: false}}}}]}}"
+        )),
+    });
+    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest, 3 => cluster]
 }
 
 fn labelled(kind: &str, name: &str, label: u8, spec: &str) -> Arc<Object> {
@@ -69,6 +82,17 @@ fn labelled(kind: &str, name: &str, label: u8, spec: &str) -> Arc<Object> {
     let mut object = Object::clone(&support::objects(&yaml).remove(0));
     object.source = None;
     Arc::new(object)
+}
+
+fn builtin(yaml: &str) -> Arc<Object> {
+    let mut object = Object::clone(&support::objects(yaml).remove(0));
+    object.source = None;
+    Arc::new(object)
+}
+
+/// As in a cluster, where Services are known.
+fn new_engine() -> Engine {
+    Engine::new(Settings { services: Some(Vec::new()), ..Settings::default() })
 }
 
 type Result = (Vec<Resource>, Vec<Diagnostic>);
@@ -86,11 +110,13 @@ fn from_scratch(events: &[(Arc<Object>, bool)]) -> Result {
             last.push(object.clone());
         }
     }
-    result(&support::engine(last))
+    let mut engine = new_engine();
+    engine.apply(last, Vec::new());
+    result(&engine)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_way_there_is_the_same_as_starting_there(
@@ -98,7 +124,7 @@ proptest! {
         size in 1..6_usize,
     ) {
         // A broken version would leave the one before, which starting there does not know.
-        let mut engine = Engine::new(Settings::default());
+        let mut engine = new_engine();
         for batch in events.chunks(size) {
             let mut applied: Vec<Arc<Object>> = Vec::new();
             let mut deleted: Vec<ObjectRef> = Vec::new();
@@ -125,7 +151,7 @@ proptest! {
     fn outputs_add_up_to_what_is_in_force(
         events in proptest::collection::vec((any_object(), proptest::bool::weighted(0.2)), 1..30),
     ) {
-        let mut engine = Engine::new(Settings::default());
+        let mut engine = new_engine();
         let mut known = std::collections::BTreeMap::new();
         let mut found = engine.diagnostics();
         for (object, delete) in &events {
