@@ -27,13 +27,7 @@ impl Catalog {
             Some(entry) if errors().next().is_some() && !is_broken(&entry.current) => {
                 entry.refused = errors()
                     .map(|mut d| {
-                        let hint = "the previous version stays in force";
-                        let hint = if d.hint.is_empty() {
-                            hint.to_owned()
-                        } else {
-                            format!("{}; {hint}", d.hint)
-                        };
-                        d.hint(hint);
+                        d.add_hint("the previous version stays in force");
                         d
                     })
                     .collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex::RegexBuilder;
 use serde_json::Value as Json;
-use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Severity};
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use crate::filter::{Filter, Kind, api_key, jwt};
 use crate::flow::{DefaultDecision, Snapshot};
@@ -181,7 +181,8 @@ fn compile_api_key(
             None => {
                 found
                     .error(path, format!("there is no Secret {}.{namespace}", key.secret_name))
-                    .hint("create it in the Filter's namespace, or correct the name");
+                    .hint("create it in the Filter's namespace, or correct the name")
+                    .reason(Reason::RefNotResolved);
             }
         }
     }
@@ -245,7 +246,7 @@ fn compile_rule(
             Severity::Warning => found.warning(d.path, d.message),
             Severity::Notice => found.notice(d.path, d.message),
         };
-        added.hint(d.hint);
+        added.hint(d.hint).reason(d.reason);
     }
     let name = format!("{}.{}[{i}]", object.reference.name, object.reference.namespace);
     (precedence.unwrap_or(0), Rule { name, host, path: target, chain })
@@ -335,7 +336,8 @@ fn missing(
     let name = format!("{}.{namespace}", filter.name);
     found
         .error(format!("{path}.name"), format!("there is no Filter {name}"))
-        .hint("create it, or correct name and namespace; until then requests are answered 500");
+        .hint("create it, or correct name and namespace; until then requests are answered 500")
+        .reason(Reason::RefNotResolved);
     Arc::new(Filter { name, kind: Kind::Invalid("it does not exist".to_owned()) })
 }
 

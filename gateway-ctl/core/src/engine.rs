@@ -5,6 +5,7 @@
 //! services), clusters, bindings of Listeners and Hosts, groups of Mappings, route tables,
 //! Listeners, objects that are passed on. At each step what came out the same stops the change.
 
+mod authorization;
 mod clusters;
 mod endpoints;
 mod groups;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
+use self::authorization::Authorization;
 use self::clusters::Clusters;
 use self::endpoints::Endpoints;
 use self::groups::{Groups, mapping_of};
@@ -91,6 +93,7 @@ pub struct Engine {
     binding_found: Vec<Diagnostic>,
     fallback_notice: bool,
     passed_on: PassedOn,
+    authorization: Authorization,
     published: Published,
 }
 
@@ -110,6 +113,7 @@ impl Engine {
             binding_found: Vec::new(),
             fallback_notice: false,
             passed_on: PassedOn::default(),
+            authorization: Authorization::default(),
             published: Published::default(),
         };
         engine.update_fallback();
@@ -169,6 +173,7 @@ impl Engine {
             found.extend(self.references.found().cloned());
         }
         found.extend(self.published.found());
+        found.extend(self.authorization.found().iter().cloned());
         if self.fallback_notice {
             let mut d = Diagnostic::new(
                 Severity::Notice,
@@ -255,7 +260,10 @@ impl Engine {
             }
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
-            _ => self.passed_on.touch(reference, old, new),
+            _ => {
+                self.authorization.touch(reference);
+                self.passed_on.touch(reference, old, new);
+            }
         }
     }
 
@@ -311,6 +319,7 @@ impl Engine {
             lowered += self.settle_listeners(&dirty);
         }
         lowered += self.passed_on.settle(&self.store, &mut self.published);
+        found_changed |= self.authorization.settle(&self.store);
         let any = |kind| self.store.of_kind(kind).next().is_some();
         let notice = self.groups.hosts.contains_key(&self.fallback_reference())
             && (any("Mapping") || any("Listener"));

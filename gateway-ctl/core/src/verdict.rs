@@ -93,7 +93,8 @@ impl Verdict {
                 reason: if refs.is_empty() { "ResolvedRefs" } else { "RefNotResolved" },
                 message: text(&refs),
             },
-            in_force: entry.is_newest && !lowered,
+            // A policy whose filters are missing is in force, and denies.
+            in_force: entry.is_newest && (!lowered || audience == Audience::Authorization),
             audience,
             status: object.status.clone(),
         })

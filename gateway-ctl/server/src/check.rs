@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gateway_core::{Engine, Settings};
 use service_kit::server::objects::FileObjects;
-use service_kit::{Diagnostic, Severity};
+use service_kit::{Diagnostic, Reason, Severity};
 
 use crate::folder;
 
@@ -24,7 +24,8 @@ pub fn load(paths: &[PathBuf], settings: Settings) -> io::Result<(Engine, Vec<Di
     Ok((engine, found))
 }
 
-/// Whether something of what was asked for is not in force.
+/// Whether something of what was asked for cannot be in force. What is referred to may be
+/// elsewhere: files are often a part of what there is, and Secrets are rarely among them.
 pub fn has_errors(found: &[Diagnostic]) -> bool {
-    found.iter().any(|d| d.severity == Severity::Error)
+    found.iter().any(|d| d.severity == Severity::Error && d.reason != Reason::RefNotResolved)
 }

@@ -264,12 +264,7 @@ impl Loader {
             entry.0 = compiled;
         } else if entry.0.is_some() {
             for d in found.iter_mut().filter(|d| d.severity == Severity::Error) {
-                let stays = "the previous version stays in force";
-                let hint = match d.hint.as_str() {
-                    "" => stays.to_owned(),
-                    hint => format!("{hint}; {stays}"),
-                };
-                d.hint(hint);
+                d.add_hint("the previous version stays in force");
             }
         }
         entry.1 = found;

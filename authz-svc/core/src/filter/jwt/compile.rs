@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gotemplate::Functions;
 use jsonwebtoken::Algorithm;
 use serde_json::Value as Json;
-use service_kit::Diagnostics;
+use service_kit::{Diagnostics, Reason};
 
 use super::claims::TimeRule;
 use super::{ClaimRules, Jwt, Keys, Refusal};
@@ -177,13 +177,16 @@ fn from_secret(
     let Some(data) = secrets.get(namespace, &secret.name) else {
         found
             .error(PATH, format!("there is no Secret {}.{namespace}", secret.name))
-            .hint("create it, or correct the name");
+            .hint("create it, or correct the name")
+            .reason(Reason::RefNotResolved);
         return Keys::None;
     };
     match data.get(key) {
         Some(text) => fixed(PATH, KeySet::parse(text.expose()), found),
         None => {
-            found.error(PATH, format!("Secret {}.{namespace} has no key `{key}`", secret.name));
+            found
+                .error(PATH, format!("Secret {}.{namespace} has no key `{key}`", secret.name))
+                .reason(Reason::RefNotResolved);
             Keys::None
         }
     }
