@@ -7,6 +7,7 @@ pub mod backend;
 pub mod cases;
 pub mod dns;
 pub mod http;
+pub mod kubernetes;
 pub mod process;
 
 use std::net::{SocketAddr, TcpListener};
