@@ -4,6 +4,7 @@
 
 mod unread;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -80,19 +81,19 @@ pub struct Jwt {
     pub require_issued_at: Option<bool>,
     /// How long ago `exp` may be, as in `30s`. Default: 0s.
     #[serde(default, deserialize_with = "duration")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(with = "GoDuration")]
     pub leeway_for_expires_at: Duration,
     /// How far ahead `nbf` may be, as in `30s`. Default: 0s.
     #[serde(default, deserialize_with = "duration")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(with = "GoDuration")]
     pub leeway_for_not_before: Duration,
     /// How far ahead `iat` may be, as in `30s`. Default: 0s.
     #[serde(default, deserialize_with = "duration")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(with = "GoDuration")]
     pub leeway_for_issued_at: Duration,
     /// How stale fetched keys may be, as in `5m`. Default: 0s.
     #[serde(default, alias = "v3MaxStale", deserialize_with = "duration")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(with = "GoDuration")]
     pub max_stale: Duration,
     /// Whether any certificate of the key server is accepted. Default: false.
     #[serde(default, rename = "insecureTLS")]
@@ -154,13 +155,13 @@ pub struct ErrorResponse {
 /// `Filter.spec.APIKey`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["keys"]))]
 pub struct ApiKey {
     /// The header that has the key. Default: `X-API-Key`.
     #[serde(default, deserialize_with = "unset_if_empty")]
     pub http_header: Option<String>,
     /// Where the accepted keys are.
     #[serde(default)]
-    #[schemars(required)]
     pub keys: Option<Vec<ApiKeySecret>>,
 }
 
@@ -185,7 +186,7 @@ pub struct FilterPolicy {
     pub rules: Option<Vec<Value>>,
 }
 
-/// One of `FilterPolicy.spec.rules`.
+/// Which filters judge the requests of a host and a path.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct Rule {
     /// Glob of the host. Default: `*`.
@@ -205,10 +206,11 @@ pub struct Rule {
 /// One filter of a chain.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["name"]))]
 pub struct FilterRef {
     /// The Filter's name.
     #[serde(default)]
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Its namespace. Default: the policy's.
     #[serde(default, deserialize_with = "unset_if_empty")]
@@ -235,10 +237,11 @@ pub struct FilterRef {
 /// A condition on a header.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["name"]))]
 pub struct IfRequestHeader {
     /// Its name, in any case.
     #[serde(default)]
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Its value must be equal to this. Default: any but an empty one.
     #[serde(default)]
@@ -270,9 +273,17 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     }
 }
 
-/// The schema of a duration as Go writes it.
-fn duration_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": DURATION })
+/// A duration as Go writes it, for the schema.
+struct GoDuration;
+
+impl JsonSchema for GoDuration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": DURATION })
+    }
 }
 
 /// Durations as Go reads them; a zero value is "unset".

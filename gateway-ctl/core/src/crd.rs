@@ -112,7 +112,7 @@ impl Definition {
             "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
         }));
         let spec = self.spec_schema();
-        let description = spec["description"].clone();
+        let description = structural::description(&spec);
         // Emissary's older versions spell fields in other ways; those of ours only add some.
         let spec = match (self.owner, stored) {
             (Owner::Emissary, false) => json!({

@@ -8,12 +8,13 @@ use service_kit::AmbassadorId;
 
 /// Limits of requests in a domain.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["domain"]))]
 pub struct RateLimit {
     /// Which installations read this; `["default"]` when absent.
     pub ambassador_id: Option<AmbassadorId>,
     /// Equal to the domain of the RateLimitService, byte for byte; usually `ambassador`.
     #[serde(default)]
-    #[schemars(required, length(min = 1))]
+    #[schemars(length(min = 1))]
     pub domain: String,
     /// The limits. Of those that match a descriptor the one with the longest pattern counts.
     #[serde(default)]
@@ -23,6 +24,7 @@ pub struct RateLimit {
 /// How many requests of a kind may come.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["rate", "unit"]))]
 pub struct Limit {
     /// Its name in logs and metrics. Default: `NAME.NAMESPACE-INDEX` of the object.
     #[serde(default)]
@@ -34,11 +36,11 @@ pub struct Limit {
     pub pattern: Option<Vec<BTreeMap<String, String>>>,
     /// Requests in a unit of time; 0 lets none through.
     #[serde(default)]
-    #[schemars(required, range(min = 0, max = 4294967295u32))]
+    #[schemars(range(min = 0, max = 4294967295u32))]
     pub rate: i64,
     /// `second`, `minute`, `hour`, `day`, `week`, `month` or `year`, in any case.
     #[serde(default)]
-    #[schemars(required, regex(pattern = UNITS))]
+    #[schemars(regex(pattern = UNITS))]
     pub unit: String,
     /// Unused requests of so many units may be made up for at once (a token bucket instead of a
     /// window). Default: none.

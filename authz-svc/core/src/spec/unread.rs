@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::{HeaderTemplate, IfRequestHeader, duration_schema};
+use super::{GoDuration, HeaderTemplate, IfRequestHeader};
 
 /// `Filter.spec.External`.
 #[derive(JsonSchema)]
@@ -103,8 +103,7 @@ pub(super) struct OAuth2 {
     /// `AuthorizationCode`, `ClientCredentials` or `Password`. Default: `AuthorizationCode`.
     grant_type: Option<String>,
     /// A token counts as expired that much earlier, as in `30s`. Default: 0s.
-    #[schemars(schema_with = "duration_schema")]
-    expiration_safety_margin: Option<String>,
+    expiration_safety_margin: Option<GoDuration>,
     /// How this client proves who it is.
     client_authentication: Option<ClientAuthentication>,
     /// The client's id.
@@ -124,8 +123,7 @@ pub(super) struct OAuth2 {
     /// Whether cookies last only until the browser is closed.
     use_session_cookies: Option<SessionCookies>,
     /// How long a session lasts that is not used, as in `30m`. Default: as its tokens.
-    #[schemars(schema_with = "duration_schema")]
-    client_session_max_idle: Option<String>,
+    client_session_max_idle: Option<GoDuration>,
     /// Parameters that are added to the identity provider's URL.
     extra_authorization_parameters: Option<BTreeMap<String, String>>,
     /// Where a browser is sent after logout.
@@ -147,8 +145,7 @@ pub(super) struct OAuth2 {
     #[schemars(rename = "renegotiateTLS")]
     renegotiate_tls: Option<String>,
     /// How stale what the identity provider says may be, as in `5m`. Default: 0s.
-    #[schemars(schema_with = "duration_schema")]
-    max_stale: Option<String>,
+    max_stale: Option<GoDuration>,
     /// Has no effect; see `extraAuthorizationParameters`.
     audience: Option<String>,
     /// Has no effect.

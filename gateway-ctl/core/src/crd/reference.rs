@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::structural::{single_type, variants};
+use super::structural::{description, single_type, variants};
 use super::{Definition, SUPPORT};
 use crate::kinds::{GROUP, KINDS, Reading};
 
@@ -85,8 +85,4 @@ fn type_of(schema: &Value) -> String {
             if types.is_empty() { "any".to_owned() } else { types.join(" or ") }
         }
     }
-}
-
-fn description(schema: &Value) -> String {
-    schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }

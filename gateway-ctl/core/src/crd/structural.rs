@@ -19,10 +19,11 @@ const KEPT: &[(&str, &[&str])] = &[
 /// The structural form of a schema that has everything in place.
 pub(super) fn structural(schema: &Value) -> Value {
     let mut out = Map::new();
-    for key in ["description", "x-kubernetes-validations"] {
-        if let Some(value) = schema.get(key) {
-            out.insert(key.to_owned(), value.clone());
-        }
+    if schema.get("description").is_some() {
+        out.insert("description".to_owned(), description(schema).into());
+    }
+    if let Some(rules) = schema.get("x-kubernetes-validations") {
+        out.insert("x-kubernetes-validations".to_owned(), rules.clone());
     }
     let Some(name) = single_type(schema) else {
         // Two types in one place, or any: only a value that is not looked into can be that.
@@ -34,7 +35,7 @@ pub(super) fn structural(schema: &Value) -> Value {
     out.insert("type".to_owned(), name.into());
     for key in KEPT.iter().filter(|(t, _)| *t == name).flat_map(|(_, keys)| *keys) {
         match schema.get(*key) {
-            // The null of an optional enum is said by `nullable`.
+            // Null is said by `nullable`.
             Some(Value::Array(values)) => {
                 let values = values.iter().filter(|v| !v.is_null()).cloned().collect();
                 out.insert((*key).to_owned(), Value::Array(values));
@@ -76,17 +77,40 @@ fn properties(schema: &Value, fields: &Map<String, Value>) -> Value {
     };
     let field = |(name, field): (&String, &Value)| {
         let mut out = if untyped {
-            json!({ "description": field["description"], PRESERVE: true })
+            json!({ "description": description(field), PRESERVE: true })
         } else {
             structural(field)
         };
         // Explicit nulls are everywhere in users' files, and mean "absent".
         if !required(name) {
             out["nullable"] = true.into();
+            without_enum(&mut out);
         }
         (name.clone(), out)
     };
     Value::Object(fields.iter().map(field).collect())
+}
+
+/// Says `enum` by other words: the API server refuses null where there is an `enum`, even one that
+/// has null.
+fn without_enum(schema: &mut Value) {
+    let Some(Value::Array(values)) = schema.as_object_mut().and_then(|s| s.remove("enum")) else {
+        return;
+    };
+    if schema["type"] == "string" {
+        let texts: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+        schema["pattern"] = format!("^({})$", texts.join("|")).into();
+    } else {
+        let numbers = || values.iter().filter_map(Value::as_i64);
+        schema["minimum"] = numbers().min().into();
+        schema["maximum"] = numbers().max().into();
+    }
+}
+
+/// The description on one line.
+pub(super) fn description(schema: &Value) -> String {
+    let text = schema["description"].as_str().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The type, when there is one besides null.

@@ -16,9 +16,9 @@ use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
 };
+use crate::crd::UNTYPED;
 use crate::ir::listener::Underscores;
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
-use crate::crd::UNTYPED;
 use crate::syntax::header;
 
 /// The only Module that is read.
@@ -121,7 +121,7 @@ struct Spec {
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
     /// The settings. The Module must be named `ambassador`.
-    #[schemars(schema_with = "config_schema")]
+    #[schemars(default, schema_with = "config_schema")]
     config: Value,
 }
 
