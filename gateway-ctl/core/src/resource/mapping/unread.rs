@@ -83,7 +83,7 @@ struct HealthCheck {
     /// Successes in a row until it is used again. Default: 1.
     healthy_threshold: Option<u32>,
     /// What is asked: `http` or `grpc`.
-    health_check: HealthCheckKind,
+    health_check: Option<HealthCheckKind>,
 }
 
 #[derive(JsonSchema)]
