@@ -37,6 +37,11 @@ lint: ## Formatting, lints, the direction of dependencies, licences.
 fmt: ## Format the code.
 	@cargo fmt --all
 
+.PHONY: crds
+crds: ## Write the CustomResourceDefinitions and the field reference anew.
+	@cargo run -q $(CARGO_PROFILE) -p gateway-ctl -- crds --output-dir deploy/charts/tollgate-crds/files
+	@cargo run -q $(CARGO_PROFILE) -p gateway-ctl -- crds --reference --output-dir docs/reference
+
 .PHONY: bins
 bins: ## Build all programs.
 	@cargo build $(CARGO_PROFILE) --workspace --bins

@@ -79,7 +79,10 @@ impl Cluster {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let request = http::Request::post(path)
             .header("content-type", "application/json")
-            .body(br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#.to_vec())
+            .body(
+                br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#
+                    .to_vec(),
+            )
             .unwrap();
         let answer: Value = self.runtime.block_on(self.client.request(request)).unwrap();
         let user = json!({"token": answer["status"]["token"]});

@@ -181,7 +181,9 @@ fn resources_become_routes_and_statuses() {
     cluster.wait_condition("Mapping", "bad", "Programmed", "False");
     cluster.wait("an event", || {
         cluster.list("v1", "Event", "default").iter().any(|e| {
-            e["involvedObject"]["name"] == "bad" && e["type"] == "Warning" && e["reason"] == "Invalid"
+            e["involvedObject"]["name"] == "bad"
+                && e["type"] == "Warning"
+                && e["reason"] == "Invalid"
         })
     });
     assert_eq!(edge.get("/private/x"), Some(401));
@@ -202,7 +204,8 @@ fn resources_become_routes_and_statuses() {
     cluster.apply(
         "apiVersion: v1\nkind: Service\nmetadata: {name: pods, namespace: default}\nspec: {ports: [{name: http, port: 80}]}\n",
     );
-    let by_endpoints = mapping("pods", "/pods/", "pods").replace("service:", "resolver: endpoint, service:");
+    let by_endpoints =
+        mapping("pods", "/pods/", "pods").replace("service:", "resolver: endpoint, service:");
     cluster.apply(&by_endpoints);
     edge.wait_status("/pods/x", 503);
 
@@ -273,7 +276,8 @@ fn one_of_two_replicas_writes_and_the_other_takes_over() {
     second.wait_ready(second_admin);
     let writes = |admin: SocketAddr| {
         let metrics = http::get(admin, "/metrics").unwrap().body;
-        let line = metrics.lines().find(|l| l.starts_with("tollgate_status_writes_total{result=\"ok\"}"));
+        let line =
+            metrics.lines().find(|l| l.starts_with("tollgate_status_writes_total{result=\"ok\"}"));
         line.and_then(|l| l.rsplit(' ').next()?.parse::<u32>().ok()).unwrap_or(0)
     };
     cluster.apply(&mapping("bad", "/bad/", "http://a:99999"));

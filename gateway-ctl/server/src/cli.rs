@@ -12,6 +12,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
 
 use crate::bootstrap::Bootstrap;
+use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
 use crate::{check, echo, explain, kubernetes, render, run};
@@ -57,6 +58,7 @@ enum Command {
     Explain(ExplainArgs),
     Echo(EchoArgs),
     EnvoyBootstrap(EnvoyBootstrapArgs),
+    Crds(CrdsArgs),
     #[command(name = run::child::SUBCOMMAND, hide = true)]
     BecomeChild {
         parent: u32,
@@ -348,6 +350,26 @@ struct EnvoyBootstrapArgs {
     format: Format,
 }
 
+/// Print the CustomResourceDefinitions of the resources
+///
+/// They are all that an API server needs to know of the resources: there is no webhook, nothing is
+/// defaulted and nothing is pruned.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  gateway-ctl crds --only own | kubectl apply --server-side -f -"
+)]
+struct CrdsArgs {
+    /// Whose resources
+    #[arg(long, value_enum, default_value_t = Only::All)]
+    only: Only,
+    /// Write own/PLURAL.yaml and emissary/PLURAL.yaml below this folder instead
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Write pages about the fields instead, as Markdown
+    #[arg(long)]
+    reference: bool,
+}
+
 /// Runs the program with these arguments.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -390,6 +412,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Explain(args) => explain_request(args),
         Command::Echo(args) => block_on(serve_echo(args)),
         Command::EnvoyBootstrap(args) => print_bootstrap(&args),
+        Command::Crds(args) => print_crds(&args),
         Command::BecomeChild { parent, program, args } => {
             Err(failed(run::child::become_child(parent, &program, &args)))
         }
@@ -479,6 +502,17 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
         node: args.node_id.clone(),
     };
     print_document(&bootstrap.to_json(), args.format)?;
+    Ok(0)
+}
+
+fn print_crds(args: &CrdsArgs) -> Result<u8, Failure> {
+    let content = if args.reference { Content::Reference } else { Content::Definition };
+    match &args.output_dir {
+        Some(folder) => crds::write(args.only, content, folder).map_err(failed)?,
+        None => {
+            output::result(&crds::stream(args.only, content).map_err(failed)?).map_err(failed)?
+        }
+    }
     Ok(0)
 }
 

@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod cli;
 pub mod controller;
+pub mod crds;
 pub mod echo;
 pub mod explain;
 pub mod folder;

@@ -2,48 +2,58 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service_kit::AmbassadorId;
 
-/// `RateLimit.spec`.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Limits of requests in a domain.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["domain"]))]
 pub struct RateLimit {
     /// Which installations read this; `["default"]` when absent.
     pub ambassador_id: Option<AmbassadorId>,
-    /// Equal to the `domain` of requests, byte for byte.
+    /// Equal to the domain of the RateLimitService, byte for byte; usually `ambassador`.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub domain: String,
-    /// The limits.
+    /// The limits. Of those that match a descriptor the one with the longest pattern counts.
     #[serde(default)]
     pub limits: Option<Vec<Limit>>,
 }
 
-/// One of `RateLimit.spec.limits`.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// How many requests of a kind may come.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["rate", "unit"]))]
 pub struct Limit {
-    /// `NAME.NAMESPACE-INDEX` of the object when absent.
+    /// Its name in logs and metrics. Default: `NAME.NAMESPACE-INDEX` of the object.
     #[serde(default)]
     pub name: Option<String>,
-    /// Which descriptors: entry by entry, each one of some pairs of key and value.
+    /// Which descriptors it is for: entry by entry from the first, each a map of keys and values of
+    /// which one must be equal; `*` is any value, and counted value by value.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<PatternItem>>", length(min = 1))]
     pub pattern: Option<Vec<BTreeMap<String, String>>>,
-    /// Requests in a unit, 0 or more.
+    /// Requests in a unit of time; 0 lets none through.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 4294967295u32))]
     pub rate: i64,
     /// `second`, `minute`, `hour`, `day`, `week`, `month` or `year`, in any case.
     #[serde(default)]
+    #[schemars(regex(pattern = UNITS))]
     pub unit: String,
-    /// 1 or more: a token bucket of so many units instead of a window.
+    /// Unused requests of so many units may be made up for at once (a token bucket instead of a
+    /// window). Default: none.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1000000))]
     pub burst_factor: Option<i64>,
-    /// `Enforce` (default) or `LogOnly`, in any case.
+    /// `Enforce`, or `LogOnly` to count without refusing, in any case. Default: `Enforce`.
     #[serde(default)]
     pub action: Option<String>,
-    /// Headers for the backend, templates.
+    /// Headers that are set on requests; values are Go templates.
     #[serde(default)]
     pub inject_request_headers: Option<Vec<HeaderTemplate>>,
-    /// Headers for the client, templates.
+    /// Headers that are set on answers; values are Go templates.
     #[serde(default)]
     pub inject_response_headers: Option<Vec<HeaderTemplate>>,
     /// What a client over the limit gets.
@@ -51,31 +61,40 @@ pub struct Limit {
     pub error_response: Option<ErrorResponse>,
 }
 
+/// The names of units, in any case, as a regular expression that has no flags.
+const UNITS: &str = "^([sS][eE][cC][oO][nN][dD]|[mM][iI][nN][uU][tT][eE]|[hH][oO][uU][rR]|[dD][aA][yY]|[wW][eE][eE][kK]|[mM][oO][nN][tT][hH]|[yY][eE][aA][rR])$";
+
+/// An entry of a pattern; an empty one matches nothing.
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct PatternItem(#[schemars(extend("minProperties" = 1))] BTreeMap<String, String>);
+
 /// A header whose value is a Go template.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct HeaderTemplate {
-    /// Any case.
+    /// Its name, in any case.
     #[serde(default)]
     pub name: String,
-    /// The template.
+    /// The Go template of its value.
     #[serde(default)]
     pub value: String,
 }
 
 /// `errorResponse`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorResponse {
-    /// None when absent.
+    /// Headers of the answer; values are Go templates. Default: none.
     #[serde(default)]
     pub headers: Option<Vec<HeaderTemplate>>,
-    /// Empty when absent.
+    /// Go template of the body. Default: empty.
     #[serde(default)]
     pub body_template: Option<String>,
-    /// One more header, `Content-Type`.
+    /// The `Content-Type` of the answer.
     #[serde(default)]
     pub content_type: Option<String>,
     /// Has no effect.
     #[serde(default)]
+    #[schemars(extend("x-support" = "no effect"))]
     pub realm: Option<String>,
 }

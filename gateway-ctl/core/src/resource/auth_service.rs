@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, Object};
+use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Texts, Treatment, Unread};
 use super::service::Service;
@@ -19,35 +20,74 @@ pub const UNREAD: Unread = &[
     ("v3StatusOnError", Treatment::NoEffect),
 ];
 
-#[derive(Debug, Deserialize)]
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code, non_snake_case)]
+struct UnreadFields {
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+    /// Name of the TLSContext that connections to the service use.
+    tls: Option<Value>,
+    /// Kept by conversion to v2.
+    v3StatusOnError: Option<BTreeMap<String, Value>>,
+}
+
+/// The service that is asked whether a request may pass.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Raw {
+    /// Where it is: `[http://|https://]host[:port]`.
+    #[schemars(length(min = 1))]
     auth_service: String,
+    /// How it is asked. Default: `http`.
+    #[schemars(extend("enum" = ["http", "grpc"]))]
     proto: Option<String>,
+    /// Must be `v3` with `proto: grpc`.
+    #[schemars(extend("enum" = ["v2", "v3"]))]
     protocol_version: Option<String>,
+    /// Over HTTP: what is put before the path.
     path_prefix: Option<String>,
+    /// Milliseconds until an answer is given up. Default: 5000.
     timeout_ms: Option<u64>,
+    /// Over HTTP: headers that are sent besides the usual ones.
     allowed_request_headers: Option<Texts>,
+    /// Over HTTP: headers of the answer that are taken besides the usual ones.
     allowed_authorization_headers: Option<Texts>,
+    /// Over HTTP: headers that are added to the question, with their values.
     add_auth_headers: Option<BTreeMap<String, String>>,
+    /// Sends the body of the request along.
     include_body: Option<IncludeBody>,
+    /// Deprecated, use `include_body`: up to 4096 bytes of the body. Default: false.
     allow_request_body: Option<bool>,
+    /// Whether requests pass when there is no answer. Default: false.
     failure_mode_allow: Option<bool>,
+    /// What clients get when there is no answer.
     status_on_error: Option<StatusOnError>,
+    /// Name in statistics.
     stats_name: Option<String>,
+    /// Limits of what is under way to the service, by priority. Default: the Module's.
     circuit_breakers: Option<Vec<BreakerSpec>>,
+    /// Over HTTP: whether questions carry `l5d-dst-override` for Linkerd. Default: the Module's.
     add_linkerd_headers: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct IncludeBody {
+    /// Bytes that are sent at most.
     max_bytes: u32,
+    /// Whether a longer body is cut; else the request is refused. Default: false.
     #[serde(default)]
     allow_partial: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct StatusOnError {
+    /// The status. Default: 403.
     code: Option<u32>,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, UnreadFields>(generator, UNREAD)
 }
 
 /// An AuthService.

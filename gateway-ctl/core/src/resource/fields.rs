@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::{Diagnostics, Object, Reason, Severity};
+
+use crate::crd::SUPPORT;
 
 /// What happens to an object with a field that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +87,57 @@ pub fn read<T: DeserializeOwned>(
     read.read_spec(Severity::Warning, found)
 }
 
+/// The schema of a `spec` that is read as `R` and has fields of `U` that are not.
+pub fn schema<R: JsonSchema, U: JsonSchema>(
+    generator: &mut SchemaGenerator,
+    unread: Unread,
+) -> Schema {
+    let mut schema = R::json_schema(generator);
+    add_fields::<U>(&mut schema, generator, |field| {
+        // Read with what all kinds have in common.
+        if field == "ambassador_id" {
+            return "yes";
+        }
+        match unread.iter().find(|(name, _)| *name == field) {
+            Some((_, Treatment::NoEffect)) => "no effect",
+            _ => "not yet",
+        }
+    });
+    schema
+}
+
+/// Adds the fields of `U` to `schema`, with what `support` says of them.
+pub fn add_fields<U: JsonSchema>(
+    schema: &mut Schema,
+    generator: &mut SchemaGenerator,
+    support: impl Fn(&str) -> &'static str,
+) {
+    let mut more = U::json_schema(generator);
+    let Some(Value::Object(more)) = more.remove("properties") else { return };
+    let all = schema.ensure_object().entry("properties").or_insert_with(|| json!({}));
+    let Some(all) = all.as_object_mut() else { return };
+    for (name, mut field) in more {
+        if !field.is_object() {
+            field = json!({});
+        }
+        field[SUPPORT] = support(&name).into();
+        all.insert(name, field);
+    }
+}
+
 /// One text or a list of texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "OneOrMany")]
 pub struct Texts(pub Vec<String>);
+
+/// What [`Texts`] looks like.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, Object};
+use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
+use crate::crd::unread::Tls;
 use crate::syntax::Hostname;
 
 /// Fields that are not read.
@@ -19,35 +21,94 @@ pub const UNREAD: Unread = &[
     ("tlsSecret", Treatment::LeftOut),
 ];
 
-#[derive(Debug, Deserialize)]
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code, non_snake_case)]
+struct UnreadFields {
+    /// Was for certificates by ACME: `authority`, `email`, `privateKeySecret`, `registration`.
+    acmeProvider: Option<BTreeMap<String, Value>>,
+    /// Another spelling of `ambassador_id`.
+    ambassadorId: Option<AmbassadorId>,
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+    /// Settings of TLS.
+    tls: Option<Tls>,
+    /// The TLSContext with the settings of TLS.
+    tlsContext: Option<Named>,
+    /// The Secret with the certificate; none: no TLS.
+    tlsSecret: Option<SecretRef>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Named {
+    /// Its name.
+    name: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct SecretRef {
+    /// Its name.
+    name: Option<String>,
+    /// Its namespace. Default: the Host's.
+    namespace: Option<String>,
+}
+
+/// A domain, which Mappings it takes, and what happens to requests in the clear.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.tls) && has(self.tlsContext))",
+    "message": "tls and tlsContext exclude each other; keep the settings in one place",
+}]))]
 struct Raw {
+    /// The domain: a whole name, `*.example.org`, `www.*` or `*`. Default: `*`.
     hostname: Option<String>,
+    /// Labels of the Mappings it takes; those with a `hostname` must also fit that.
     mapping_selector: Option<Selector>,
+    /// Deprecated, use `mappingSelector`.
     selector: Option<Selector>,
+    /// What happens to requests by the way they came.
     request_policy: Option<RequestPolicy>,
+    /// Has no effect.
+    #[schemars(with = "Option<BTreeMap<String, Value>>", extend("x-support" = "no effect"))]
     preview_url: Option<Value>,
 }
 
 /// A Kubernetes label selector, as far as it is read.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Selector {
+    /// Labels that an object must have, all of them.
     pub(super) match_labels: Option<BTreeMap<String, String>>,
+    /// Conditions on labels.
+    #[schemars(with = "Option<Vec<BTreeMap<String, Value>>>", extend("x-support" = "not yet"))]
     pub(super) match_expressions: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RequestPolicy {
+    /// Requests in the clear.
     insecure: Option<Insecure>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Insecure {
+    /// They are sent to https (`Redirect`), served (`Route`) or unknown (`Reject`). Default:
+    /// `Redirect`.
+    #[schemars(extend("enum" = ["Redirect", "Route", "Reject"]))]
     action: Option<String>,
+    /// Has no effect.
     #[serde(rename = "additionalPort")]
+    #[schemars(extend("x-support" = "no effect"))]
     #[allow(dead_code)]
     additional_port: Option<i64>,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, UnreadFields>(generator, UNREAD)
 }
 
 /// What happens to a request that did not come over TLS.

@@ -2,11 +2,51 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde_json::Value;
 use service_kit::Diagnostics;
 
 use crate::ir::RateAction;
 use crate::syntax::header;
+
+/// What [`read_labels`] reads, for the schema.
+pub(super) type LabelsSpec = BTreeMap<String, Vec<BTreeMap<String, Vec<Specifier>>>>;
+
+/// What [`read_defaults`] reads, for the schema.
+pub(super) type DefaultLabelsSpec = BTreeMap<String, DefaultsSpec>;
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+pub(super) struct DefaultsSpec {
+    /// Specifiers.
+    defaults: Option<Vec<Specifier>>,
+}
+
+/// One entry of a descriptor.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)]
+pub(super) enum Specifier {
+    /// `remote_address`, `source_cluster`, `destination_cluster`, or the value of a generic key.
+    Short(String),
+    /// One of these.
+    Full(FullSpecifier),
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+pub(super) struct FullSpecifier {
+    /// A fixed `value`; `key` is `generic_key` when absent.
+    generic_key: Option<Value>,
+    /// The client's address.
+    remote_address: Option<Value>,
+    /// The value of the header `header_name`, as `key`; without the header the group is left out.
+    request_headers: Option<Value>,
+    /// The name of the gateway's own cluster.
+    source_cluster: Option<Value>,
+    /// The name of the cluster that the request goes to.
+    destination_cluster: Option<Value>,
+}
 
 /// Groups of specifiers by domain; each group becomes one descriptor.
 pub type Labels = BTreeMap<String, Vec<Vec<RateAction>>>;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, Object};
+use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
 use super::host::{Selector, check_expressions};
@@ -12,32 +13,87 @@ use super::host::{Selector, check_expressions};
 /// Fields that are not read.
 pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect)];
 
-#[derive(Debug, Deserialize)]
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct UnreadFields {
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+}
+
+/// A port, and which Hosts it serves.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.protocol) || has(self.protocolStack)",
+    "message": "a Listener needs protocol or protocolStack, as in protocol: HTTP",
+}]))]
 struct Raw {
+    /// The port.
+    #[schemars(required, range(min = 1, max = 65535))]
     port: Option<i64>,
+    /// The IP address that is listened on. Default: all, or `AMBASSADOR_ENVOY_BIND_ADDRESS`.
     #[serde(rename = "bind_address", alias = "bindAddress")]
     bind_address: Option<String>,
+    /// The usual stacks by name; only HTTP is supported yet.
+    #[schemars(extend("enum" = ["HTTP", "HTTPS", "HTTPPROXY", "HTTPSPROXY", "TCP", "TLS", "UDP"]))]
     protocol: Option<String>,
+    /// What is spoken, from the outside in; goes before `protocol`. Only [HTTP, TCP] is supported
+    /// yet.
+    #[schemars(with = "Option<Vec<Layer>>")]
     protocol_stack: Option<Vec<String>>,
+    /// Which requests are secure: those whose `x-forwarded-proto` says https (`XFP`), all
+    /// (`SECURE`) or none (`INSECURE`).
+    #[schemars(required, extend("enum" = ["XFP", "SECURE", "INSECURE"]))]
     security_model: Option<String>,
+    /// Which Hosts are served.
+    #[schemars(required)]
     host_binding: Option<HostBinding>,
+    /// Start of the names of its statistics. Default: `ingress_http` and the like.
     stats_prefix: Option<String>,
+    /// How many proxies in front are trusted in `x-forwarded-for`. Default: 0.
     #[serde(rename = "l7Depth")]
     l7_depth: Option<u32>,
+    /// Most HTTP/2 streams on one connection. Default: Envoy's, 1024.
     #[serde(rename = "http2MaxConcurrentStreams", alias = "http2_max_concurrent_streams")]
+    #[schemars(range(max = 2147483647))]
     http2_max_concurrent_streams: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What an element of `protocolStack` can be.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "UPPERCASE")]
+#[allow(dead_code)]
+enum Layer {
+    Http,
+    Proxy,
+    Tls,
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.namespace) || has(self.selector)",
+    "message": "hostBinding needs namespace or selector; {namespace: {from: ALL}} serves every Host",
+}]))]
 struct HostBinding {
+    /// Namespaces of the Hosts.
     namespace: Option<NamespaceBinding>,
+    /// Labels of the Hosts.
     selector: Option<Selector>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct NamespaceBinding {
+    /// `ALL`, or only the Listener's own (`SELF`). `SELECTOR` is not supported yet.
+    #[schemars(extend("enum" = ["ALL", "SELF", "SELECTOR"]))]
     from: Option<String>,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, UnreadFields>(generator, UNREAD)
 }
 
 /// How a Listener tells requests over TLS from others.

@@ -1,23 +1,33 @@
 //! `load_balancer:` of a Mapping.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service_kit::Diagnostics;
 
 use crate::ir::balance::{HashOn, LoadBalancer, Policy};
 
-/// As it is written.
-#[derive(Debug, Deserialize)]
-pub(super) struct LoadBalancerSpec {
+/// How a host is chosen.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct LoadBalancerSpec {
+    /// `round_robin`, `least_request`, `ring_hash` or `maglev`; the last two choose by what a request
+    /// has, so they need one of `cookie`, `header` and `source_ip`.
     policy: Option<String>,
+    /// The cookie that is hashed.
     cookie: Option<CookieSpec>,
+    /// The header that is hashed.
     header: Option<String>,
+    /// Whether the client's address is hashed. Default: false.
     source_ip: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A cookie.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct CookieSpec {
+    /// Its name.
     name: Option<String>,
+    /// Its path, where Envoy sets it. Default: none.
     path: Option<String>,
+    /// Its lifetime, as in `30s`; with it Envoy sets the cookie where it is missing.
     ttl: Option<String>,
 }
 

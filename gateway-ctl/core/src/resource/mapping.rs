@@ -2,17 +2,20 @@
 
 mod matching;
 mod target;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 use service_kit::{Diagnostics, Object};
 
 use self::matching::read_key;
 use self::target::{read_host_rewrite, read_rewrite, read_target};
-use super::fields::{self, Texts, Treatment, Unread};
+pub use self::unread::UNREAD;
+use super::fields::{self, Texts};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
 use super::service::Service;
@@ -25,87 +28,147 @@ use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
 
-/// Fields that are not read.
-pub const UNREAD: Unread = &[
-    ("ambassador_id", Treatment::NoEffect),
-    ("bypass_error_response_overrides", Treatment::NoEffect),
-    ("docs", Treatment::NoEffect),
-    ("envoy_override", Treatment::NoEffect),
-    ("error_response_overrides", Treatment::Without),
-    ("health_checks", Treatment::Without),
-    ("modules", Treatment::NoEffect),
-    ("outlier_detection", Treatment::Without),
-    ("tls", Treatment::LeftOut),
-    ("v2BoolHeaders", Treatment::NoEffect),
-    ("v2BoolQueryParameters", Treatment::NoEffect),
-    ("v2ExplicitTLS", Treatment::NoEffect),
-];
-
-#[derive(Debug, Deserialize)]
+/// Routes requests to a service.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Raw {
+    /// Start of the paths that are matched; with `prefix_exact` the whole path, with `prefix_regex`
+    /// a regular expression.
+    #[schemars(length(min = 1))]
     prefix: String,
+    /// Whether `prefix` is the whole path. Default: false.
     prefix_exact: Option<bool>,
+    /// Whether `prefix` is a regular expression (RE2) of the whole path. Default: false.
     prefix_regex: Option<bool>,
+    /// Whether the case of the path matters. Default: true.
     case_sensitive: Option<bool>,
+    /// What takes the place of the prefix; an empty text keeps the path. Default: `/`.
     rewrite: Option<String>,
+    /// Replaces what a pattern finds in the path; goes before `rewrite`.
     regex_rewrite: Option<RegexSpec>,
+    /// Glob of the hosts that are matched: `*`, `*.example.org`, `www.*` or a whole name.
     hostname: Option<String>,
+    /// Deprecated, use `hostname`: the host, or with `host_regex` a regular expression of it.
     host: Option<String>,
+    /// Deprecated: whether `host` is a regular expression. Default: false.
     host_regex: Option<bool>,
+    /// The method that is matched. Default: any.
     method: Option<String>,
+    /// Whether `method` is a regular expression. Default: false.
     method_regex: Option<bool>,
+    /// Headers that a request must have, with their exact values.
     headers: Option<BTreeMap<String, String>>,
+    /// Headers that a request must have, with regular expressions of their whole values.
     regex_headers: Option<BTreeMap<String, String>>,
+    /// Query parameters that a request must have, with their exact values.
     query_parameters: Option<BTreeMap<String, String>>,
+    /// Query parameters that a request must have, with regular expressions of their whole values.
     regex_query_parameters: Option<BTreeMap<String, String>>,
+    /// Mappings with a higher one are looked at first. Default: 0.
     precedence: Option<i64>,
+    /// Where requests go: `[http://|https://]host[:port]`; for `host_redirect` the host clients are
+    /// sent to.
+    #[schemars(length(min = 1))]
     service: String,
+    /// How the hosts of the service are found: `kubernetes-service`, `endpoint` or the name of a
+    /// resolver. Default: `kubernetes-service`.
     resolver: Option<String>,
+    /// How a host of the service is chosen; needs a resolver of endpoints. Default: in turn.
     load_balancer: Option<LoadBalancerSpec>,
+    /// Share of the requests, percent; Mappings that match the same without one share the rest.
     weight: Option<u32>,
+    /// Whether the service only gets a copy of the requests; its answers are dropped. Default:
+    /// false.
     shadow: Option<bool>,
+    /// Whether clients are sent to the host in `service` instead. Default: false.
     host_redirect: Option<bool>,
+    /// With `host_redirect`: the path clients are sent to.
     path_redirect: Option<String>,
+    /// With `host_redirect`: what takes the place of the prefix.
     prefix_redirect: Option<String>,
+    /// With `host_redirect`: replaces what a pattern finds in the path.
     regex_redirect: Option<RegexSpec>,
+    /// With `host_redirect`: the status of the answer. Default: 301.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     redirect_response_code: Option<u32>,
+    /// Milliseconds until the whole request is given up; 0 is never. Default: the Module's
+    /// `cluster_request_timeout_ms`, else 3000.
     timeout_ms: Option<u64>,
+    /// Milliseconds until a silent stream is given up; 0 is never. Default: five minutes.
     idle_timeout_ms: Option<u64>,
+    /// Milliseconds until connecting to the service is given up. Default: 3000.
     connect_timeout_ms: Option<u64>,
+    /// Milliseconds until an idle connection to the service is closed. Default: the Module's, else
+    /// an hour.
     cluster_idle_timeout_ms: Option<u64>,
+    /// Milliseconds until any connection to the service is closed. Default: the Module's, else
+    /// never.
     cluster_max_connection_lifetime_ms: Option<u64>,
+    /// The host the service sees. Default: the client's.
     host_rewrite: Option<String>,
+    /// Whether the service sees its own name as host. Default: false.
     auto_host_rewrite: Option<bool>,
+    /// Headers that are set on requests, by name. Default: the Module's.
     add_request_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    /// Headers that are set on responses, by name. Default: the Module's.
     add_response_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    /// Headers that are removed from requests. Default: the Module's.
     remove_request_headers: Option<Texts>,
+    /// Headers that are removed from responses. Default: the Module's.
     remove_response_headers: Option<Texts>,
+    /// Whether requests carry `l5d-dst-override` for Linkerd. Default: the Module's, else false.
     add_linkerd_headers: Option<bool>,
+    /// Protocols that a connection may change to, as in `websocket`.
     allow_upgrade: Option<Texts>,
+    /// Deprecated, use `allow_upgrade`: allows `websocket`. Default: false.
     use_websocket: Option<bool>,
+    /// Whether the AuthService is not asked. Default: false.
     bypass_auth: Option<bool>,
+    /// Names and values that are told to the AuthService.
     auth_context_extensions: Option<BTreeMap<String, String>>,
+    /// What the RateLimitService is told, by domain: a list of groups, each a name with a list of
+    /// specifiers.
+    #[schemars(with = "Option<label::LabelsSpec>")]
     labels: Option<Value>,
+    /// Which other origins browsers may ask from. Default: the Module's.
     cors: Option<CorsSpec>,
+    /// When a request is tried again. Default: the Module's.
     retry_policy: Option<RetrySpec>,
+    /// Limits of what is under way to the service, by priority. Default: the Module's.
     circuit_breakers: Option<Vec<BreakerSpec>>,
+    /// `default` or `high`: which circuit breakers count. Default: `default`.
     priority: Option<String>,
+    /// Whether the service is spoken to in HTTP/2. Default: false.
     grpc: Option<bool>,
+    /// TCP keepalive of connections to the service. Default: the Module's.
     keepalive: Option<KeepaliveSpec>,
+    /// `strict_dns` (every address of the name is used) or `logical_dns` (the first). Default:
+    /// `strict_dns`.
     dns_type: Option<String>,
+    /// Whether addresses are kept as long as DNS says. Default: false.
     respect_dns_ttl: Option<bool>,
+    /// Whether the service is reached over IPv4. Default: the Module's, else true.
     enable_ipv4: Option<bool>,
+    /// Whether the service is reached over IPv6. Default: the Module's, else false.
     enable_ipv6: Option<bool>,
+    /// Name of the service in statistics. Default: the service with `_` for every other character.
     stats_name: Option<String>,
+    /// Keeps connections apart from those of other Mappings with the same service.
     cluster_tag: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct RegexSpec {
+    /// Regular expression (RE2).
     #[serde(default)]
     pattern: String,
+    /// What takes its place; `\1` is what the first group matched.
     #[serde(default)]
     substitution: String,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, unread::Fields>(generator, UNREAD)
 }
 
 /// What a Mapping does with requests.

@@ -1,17 +1,22 @@
 //! `Module` `ambassador`: settings of the whole gateway.
 
+mod unread;
+
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostic, Diagnostics, Object, Severity};
+use service_kit::{AmbassadorId, Diagnostic, Diagnostics, Object, Severity};
 
-use super::fields::{self, Texts, Treatment, Unread};
+pub use self::unread::UNREAD;
+use super::fields::{self, Texts};
 use super::label;
 use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
 };
+use crate::crd::UNTYPED;
 use crate::ir::listener::Underscores;
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
 use crate::syntax::header;
@@ -19,92 +24,118 @@ use crate::syntax::header;
 /// The only Module that is read.
 pub const NAME: &str = "ambassador";
 
-/// Keys of `spec.config` that are not read.
-pub const UNREAD: Unread = &[
-    ("admin_port", Treatment::Without),
-    ("auth_enabled", Treatment::NoEffect),
-    ("buffer", Treatment::Without),
-    ("debug_mode", Treatment::NoEffect),
-    ("diag_port", Treatment::NoEffect),
-    ("diagnostics", Treatment::Without),
-    ("enable_grpc_http11_bridge", Treatment::Without),
-    ("enable_grpc_web", Treatment::Without),
-    ("envoy_log_format", Treatment::Without),
-    ("envoy_log_path", Treatment::Without),
-    ("envoy_log_type", Treatment::Without),
-    ("envoy_validation_timeout", Treatment::NoEffect),
-    ("error_response_overrides", Treatment::Without),
-    ("forward_client_cert_details", Treatment::Without),
-    ("grpc_stats", Treatment::Without),
-    ("gzip", Treatment::Without),
-    ("header_case_overrides", Treatment::Without),
-    ("liveness_probe", Treatment::Without),
-    ("load_balancer", Treatment::Without),
-    ("lua_scripts", Treatment::Without),
-    ("readiness_probe", Treatment::Without),
-    ("regex_type", Treatment::NoEffect),
-    ("resolver", Treatment::Without),
-    ("runtime_flags", Treatment::Without),
-    ("service_port", Treatment::NoEffect),
-    ("set_current_client_cert_details", Treatment::Without),
-    ("statsd", Treatment::Without),
-    ("use_proxy_proto", Treatment::NoEffect),
-    ("x_forwarded_proto_redirect", Treatment::NoEffect),
-    ("xff_num_trusted_hops", Treatment::NoEffect),
-];
-
-/// Keys that decide who may come in: without them everything is refused.
-const CLOSES: &[&str] = &["ip_allow", "ip_deny"];
-
-#[derive(Debug, Default, Deserialize)]
+/// Settings of the whole gateway.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Raw {
+    /// Whether requests carry `l5d-dst-override` for Linkerd. Default: false.
     add_linkerd_headers: Option<bool>,
+    /// Circuit breakers of Mappings that have none.
     circuit_breakers: Option<Vec<BreakerSpec>>,
+    /// CORS of Mappings that have none.
     cors: Option<CorsSpec>,
+    /// TCP keepalive of Mappings that have none.
     keepalive: Option<KeepaliveSpec>,
+    /// Retries of Mappings that have none.
     retry_policy: Option<RetrySpec>,
+    /// Bytes that are buffered for a connection. Default: Envoy's, 1 MiB.
     buffer_limit_bytes: Option<u32>,
+    /// Milliseconds until an idle connection to a service is closed. Default: an hour.
     cluster_idle_timeout_ms: Option<u64>,
+    /// Milliseconds until any connection to a service is closed. Default: never.
     cluster_max_connection_lifetime_ms: Option<u64>,
+    /// Milliseconds until a request is given up. Default: 3000.
     cluster_request_timeout_ms: Option<u64>,
+    /// Domain of a RateLimitService that names none. Default: `ambassador`.
     default_label_domain: Option<String>,
+    /// Specifiers that go before those of every label group, by domain.
+    #[schemars(with = "Option<label::DefaultLabelsSpec>")]
     default_labels: Option<Value>,
+    /// Defaults by class of resource.
     defaults: Option<DefaultsSpec>,
+    /// Whether HTTP/1.0 is served. Default: false.
     enable_http10: Option<bool>,
+    /// Whether a request may have both `content-length` and `transfer-encoding`. Default: false.
     allow_chunked_length: Option<bool>,
+    /// Whether HTTP/1.1 header names are sent Like-This. Default: false.
     proper_case: Option<bool>,
+    /// What happens to headers with `_` in their names: `ALLOW`, `REJECT_REQUEST` or `DROP_HEADER`.
+    /// Default: `ALLOW`.
     headers_with_underscores_action: Option<String>,
+    /// Milliseconds until an idle connection of a client is closed. Default: an hour.
     listener_idle_timeout_ms: Option<u64>,
+    /// Kilobytes that the headers of a request may have, 8192 at most. Default: 60.
     max_request_headers_kb: Option<u32>,
+    /// Whether `//` in a path is taken for `/`. Default: false.
     merge_slashes: Option<bool>,
+    /// Whether `%2F` or `%5C` in a path is refused. Default: false.
     reject_requests_with_escaped_slashes: Option<bool>,
+    /// Whether the Listener's port is cut from the host. Default: false.
     strip_matching_host_port: Option<bool>,
+    /// Whether a client's `x-request-id` is kept. Default: false.
     preserve_external_request_id: Option<bool>,
+    /// The `server` header of answers. Default: `envoy`.
     server_name: Option<String>,
+    /// Whether the address of the connection is the client's. Default: true.
     use_remote_address: Option<bool>,
+    /// Whether `x-envoy-` headers are left out. Default: false.
     suppress_envoy_headers: Option<bool>,
+    /// Whether services are reached over IPv4. Default: true.
     enable_ipv4: Option<bool>,
+    /// Whether services are reached over IPv6. Default: false.
     enable_ipv6: Option<bool>,
+    /// Largest program of a regular expression (RE2). Default: 200.
     regex_max_size: Option<usize>,
+    /// Whether names of services without a namespace are in the gateway's namespace, not the
+    /// Mapping's. Default: false.
     use_ambassador_namespace_for_service_resolution: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct DefaultsSpec {
+    /// Of Mappings.
     httpmapping: Option<MappingDefaultsSpec>,
-    /// Read with TLS.
+    /// Whether `name.namespace` in a TLSContext is a Secret of another namespace; read with TLS.
     #[allow(dead_code)]
     tls_secret_namespacing: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct MappingDefaultsSpec {
+    /// Headers that are set on requests, by name.
     add_request_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    /// Headers that are set on responses, by name.
     add_response_headers: Option<BTreeMap<String, AddHeaderSpec>>,
+    /// Headers that are removed from requests.
     remove_request_headers: Option<Texts>,
+    /// Headers that are removed from responses.
     remove_response_headers: Option<Texts>,
+    /// Name of services in statistics.
     stats_name: Option<String>,
+}
+
+/// `spec`, of which only `config` means something.
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Spec {
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+    /// The settings. The Module must be named `ambassador`.
+    #[schemars(default, schema_with = "config_schema")]
+    config: Value,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    Spec::json_schema(generator)
+}
+
+fn config_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = fields::schema::<Raw, unread::Fields>(generator, UNREAD);
+    fields::add_fields::<unread::Closing>(&mut schema, generator, |_| "not yet");
+    // It was never typed, so what was accepted once must be accepted on: types are for people only.
+    schema.insert(UNTYPED.to_owned(), true.into());
+    schema
 }
 
 /// What the Module says.
@@ -243,7 +274,7 @@ fn read_config(object: &Object, config: Value, found: &mut Diagnostics<'_>) -> O
 fn read_closing(config: &mut Value, found: &mut Diagnostics<'_>) -> Option<String> {
     let map = config.as_object_mut()?;
     let mut closed = None;
-    for field in CLOSES {
+    for field in unread::CLOSES {
         if map.remove(*field).is_some_and(|v| !fields::is_unset(&v)) {
             found
                 .error(format!("spec.config.{field}"), format!("not supported yet: Module.{field}"))

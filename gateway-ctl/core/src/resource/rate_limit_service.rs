@@ -1,8 +1,9 @@
 //! `RateLimitService`: the service that Envoy asks whether there were too many requests.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, Object};
+use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::auth_service::check_version;
 use super::fields::{self, Treatment, Unread};
@@ -13,21 +14,49 @@ use crate::ir::Threshold;
 /// Fields that are not read.
 pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect), ("tls", Treatment::LeftOut)];
 
-#[derive(Debug, Deserialize)]
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct UnreadFields {
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+    /// Name of the TLSContext that connections to the service use.
+    tls: Option<Value>,
+}
+
+/// The service that is asked whether there were too many requests.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Raw {
+    /// Where it is: `host[:port]`; it speaks gRPC.
+    #[schemars(length(min = 1))]
     service: String,
+    /// The domain of its questions. Default: the Module's `default_label_domain`, else
+    /// `ambassador`.
     domain: Option<String>,
+    /// Must be `v3`.
+    #[schemars(extend("enum" = ["v2", "v3"]))]
     protocol_version: Option<String>,
+    /// Milliseconds until an answer is given up. Default: 20.
     timeout_ms: Option<u64>,
+    /// Whether requests are refused when there is no answer. Default: false.
     failure_mode_deny: Option<bool>,
+    /// Name in statistics.
     stats_name: Option<String>,
+    /// Limits of what is under way to the service, by priority.
     circuit_breakers: Option<Vec<BreakerSpec>>,
+    /// What gRPC clients see.
     grpc: Option<GrpcSpec>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct GrpcSpec {
+    /// Whether those over the limit get RESOURCE_EXHAUSTED instead of UNAVAILABLE. Default: false.
     use_resource_exhausted_code: Option<bool>,
+}
+
+/// The schema of `spec`.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, UnreadFields>(generator, UNREAD)
 }
 
 /// A RateLimitService.

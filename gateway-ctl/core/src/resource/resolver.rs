@@ -1,13 +1,19 @@
 //! Resolvers: how the hosts of a service are found. The kinds have no settings of their own.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, Object};
+use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
 
 /// Fields that are not read.
 pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect)];
+
+/// The schema of both kinds.
+pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fields::schema::<Raw, Fields>(generator, UNREAD)
+}
 
 /// How hosts are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +24,17 @@ pub enum Resolver {
     Endpoint,
 }
 
-#[derive(Debug, Deserialize)]
+/// Says how the hosts of services are found; it has no settings of its own.
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Raw {}
+
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Fields {
+    /// Which installations read this; `["default"]` when absent.
+    ambassador_id: Option<AmbassadorId>,
+}
 
 impl Resolver {
     /// Reads a resolver's `spec`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service_kit::{Diagnostics, go};
 
@@ -10,10 +11,14 @@ use crate::ir::{Cors, HeaderEdit, Keepalive, Retry, Threshold};
 use crate::syntax::{format, header};
 
 /// `retry_policy`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct RetrySpec {
+    /// What is tried again.
+    #[schemars(extend("enum" = RETRY_ON))]
     retry_on: Option<String>,
+    /// How often. Default: 1.
     num_retries: Option<u32>,
+    /// Until one try is given up, as in `500ms`. Default: the request's time-out.
     per_try_timeout: Option<String>,
 }
 
@@ -52,12 +57,17 @@ impl RetrySpec {
 }
 
 /// An entry of `circuit_breakers`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct BreakerSpec {
+    /// `default` or `high`: which requests it counts. Default: `default`.
     priority: Option<String>,
+    /// Most connections. Default: 1024.
     max_connections: Option<u32>,
+    /// Most requests that wait for a connection. Default: 1024.
     max_pending_requests: Option<u32>,
+    /// Most requests that are under way. Default: 1024.
     max_requests: Option<u32>,
+    /// Most retries that are under way. Default: 3.
     max_retries: Option<u32>,
 }
 
@@ -96,10 +106,13 @@ pub fn read_breakers(
 }
 
 /// `keepalive`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct KeepaliveSpec {
+    /// Probes without an answer until a connection is given up. Default: the system's.
     probes: Option<u32>,
+    /// Seconds between two probes. Default: the system's.
     interval: Option<u32>,
+    /// Seconds without traffic until the first probe. Default: the system's.
     idle_time: Option<u32>,
 }
 
@@ -110,16 +123,16 @@ impl From<&KeepaliveSpec> for Keepalive {
 }
 
 /// A value of `add_request_headers`: `{value, append}`, or in older objects only the value.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AddHeaderSpec {
     /// Only the value.
     Value(String),
     /// Value and how.
     Full {
-        /// The value.
+        /// The value; `%…%` are variables of Envoy.
         value: String,
-        /// Whether it is added to what is there; so unless told.
+        /// Whether it is added to what is there. Default: true.
         append: Option<bool>,
     },
 }
@@ -174,13 +187,19 @@ pub fn read_removed(names: &Texts, path: &str, found: &mut Diagnostics<'_>) -> O
 }
 
 /// `cors`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct CorsSpec {
+    /// Origins that may ask, as in `https://example.org`; `*` is every one.
     origins: Option<Texts>,
+    /// Methods they may use.
     methods: Option<Texts>,
+    /// Headers they may send.
     headers: Option<Texts>,
+    /// Headers of answers they may see.
     exposed_headers: Option<Texts>,
+    /// Whether they may send cookies. Default: false.
     credentials: Option<bool>,
+    /// Seconds a browser may keep this, as a text.
     max_age: Option<String>,
 }
 

@@ -1,0 +1,123 @@
+//! Keys of the Module that are not read, with their types for the schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+use crate::resource::fields::{Treatment, Unread};
+use crate::resource::load_balancer::LoadBalancerSpec;
+
+/// Keys of `spec.config` that are not read.
+pub const UNREAD: Unread = &[
+    ("admin_port", Treatment::Without),
+    ("auth_enabled", Treatment::NoEffect),
+    ("buffer", Treatment::Without),
+    ("debug_mode", Treatment::NoEffect),
+    ("diag_port", Treatment::NoEffect),
+    ("diagnostics", Treatment::Without),
+    ("enable_grpc_http11_bridge", Treatment::Without),
+    ("enable_grpc_web", Treatment::Without),
+    ("envoy_log_format", Treatment::Without),
+    ("envoy_log_path", Treatment::Without),
+    ("envoy_log_type", Treatment::Without),
+    ("envoy_validation_timeout", Treatment::NoEffect),
+    ("error_response_overrides", Treatment::Without),
+    ("forward_client_cert_details", Treatment::Without),
+    ("grpc_stats", Treatment::Without),
+    ("gzip", Treatment::Without),
+    ("header_case_overrides", Treatment::Without),
+    ("liveness_probe", Treatment::Without),
+    ("load_balancer", Treatment::Without),
+    ("lua_scripts", Treatment::Without),
+    ("readiness_probe", Treatment::Without),
+    ("regex_type", Treatment::NoEffect),
+    ("resolver", Treatment::Without),
+    ("runtime_flags", Treatment::Without),
+    ("service_port", Treatment::NoEffect),
+    ("set_current_client_cert_details", Treatment::Without),
+    ("statsd", Treatment::Without),
+    ("use_proxy_proto", Treatment::NoEffect),
+    ("x_forwarded_proto_redirect", Treatment::NoEffect),
+    ("xff_num_trusted_hops", Treatment::NoEffect),
+];
+
+/// Keys that decide who may come in: without them everything is refused.
+pub(super) const CLOSES: &[&str] = &["ip_allow", "ip_deny"];
+
+/// The types of [`CLOSES`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+pub(super) struct Closing {
+    /// Addresses that may come in, as `peer: CIDR` or `remote: CIDR`; all others may not.
+    ip_allow: Option<Vec<BTreeMap<String, String>>>,
+    /// Addresses that may not come in, as `peer: CIDR` or `remote: CIDR`.
+    ip_deny: Option<Vec<BTreeMap<String, String>>>,
+}
+
+/// The types of [`UNREAD`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+pub(super) struct Fields {
+    /// Port of Envoy's admin page. Default: 8001.
+    admin_port: Option<i64>,
+    /// Has no effect.
+    auth_enabled: Option<bool>,
+    /// Buffers whole requests: `max_request_bytes`.
+    buffer: Option<BTreeMap<String, Value>>,
+    /// Has no effect.
+    debug_mode: Option<bool>,
+    /// Has no effect.
+    diag_port: Option<i64>,
+    /// The Mapping of the diagnostics page: `enabled`, `prefix`, `rewrite`, `service`,
+    /// `allow_non_local`.
+    diagnostics: Option<BTreeMap<String, Value>>,
+    /// Whether HTTP/1.1 clients may speak to gRPC services. Default: false.
+    enable_grpc_http11_bridge: Option<bool>,
+    /// Whether gRPC-Web clients may speak to gRPC services. Default: false.
+    enable_grpc_web: Option<bool>,
+    /// The access log's format: a text, or an object for the types json and typed_json.
+    envoy_log_format: Option<Value>,
+    /// The access log's file. Default: standard output.
+    envoy_log_path: Option<String>,
+    /// The access log's type: `text`, `json` or `typed_json`. Default: `text`.
+    envoy_log_type: Option<String>,
+    /// Has no effect: no second Envoy validates here.
+    envoy_validation_timeout: Option<i64>,
+    /// Other bodies for error answers.
+    error_response_overrides: Option<Vec<BTreeMap<String, Value>>>,
+    /// What happens to `x-forwarded-client-cert`.
+    forward_client_cert_details: Option<String>,
+    /// Statistics of gRPC calls: `services` or `all_methods`, and `upstream_stats`.
+    grpc_stats: Option<BTreeMap<String, Value>>,
+    /// Compresses answers: `content_type`, `min_content_length`, `compression_level` and more.
+    gzip: Option<BTreeMap<String, Value>>,
+    /// Header names that are sent in just this case.
+    header_case_overrides: Option<Vec<String>>,
+    /// The Mapping of the liveness probe: `enabled`, `prefix`, `rewrite`, `service`.
+    liveness_probe: Option<BTreeMap<String, Value>>,
+    /// Load balancing of Mappings that have none.
+    load_balancer: Option<LoadBalancerSpec>,
+    /// A Lua script that sees every request.
+    lua_scripts: Option<String>,
+    /// The Mapping of the readiness probe: `enabled`, `prefix`, `rewrite`, `service`.
+    readiness_probe: Option<BTreeMap<String, Value>>,
+    /// Has no effect.
+    regex_type: Option<String>,
+    /// Resolver of Mappings that name none. Default: `kubernetes-service`.
+    resolver: Option<String>,
+    /// Switches of Envoy, by name.
+    runtime_flags: Option<BTreeMap<String, Value>>,
+    /// Has no effect: Listeners have the ports.
+    service_port: Option<i64>,
+    /// What of a client's certificate is passed on.
+    set_current_client_cert_details: Option<BTreeMap<String, Value>>,
+    /// Where statistics are sent.
+    statsd: Option<BTreeMap<String, Value>>,
+    /// Has no effect: Listeners have the protocol.
+    use_proxy_proto: Option<bool>,
+    /// Has no effect: Hosts have the action.
+    x_forwarded_proto_redirect: Option<bool>,
+    /// Has no effect: Listeners have `l7Depth`.
+    xff_num_trusted_hops: Option<i64>,
+}
