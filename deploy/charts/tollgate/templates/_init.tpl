@@ -4,9 +4,9 @@ be meant.
 */}}
 {{- define "tollgate.init" -}}
 {{- if not (hasKey .Values "initialized") -}}
-{{- $_ := set .Values "initialized" true -}}
 {{- include "tollgate.aliases" . -}}
 {{- include "tollgate.validate" . -}}
+{{- $_ := set .Values "initialized" true -}}
 {{- end -}}
 {{- end -}}
 

@@ -20,7 +20,8 @@
 {{- end -}}
 
 {{- define "tollgate.kinds.status" -}}
-{{- range (include "tollgate.kinds" . | fromYamlArray) }}
-- {{ . }}/status
+{{- range $index, $kind := (include "tollgate.kinds" . | fromYamlArray) }}
+{{- if $index }}{{ "\n" }}{{ end -}}
+- {{ $kind }}/status
 {{- end }}
 {{- end -}}
