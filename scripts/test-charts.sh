@@ -86,6 +86,15 @@ for path in sys.argv[1:]:
 PYTHON
 }
 
+# Metrics of ours that rules and dashboards name, and no program has.
+metrics_exist() {
+    registered=$(grep -rhoE '"(tollgate|ratelimit|authz)_[a-z_]+"' --include='*.rs' gateway-ctl/server ratelimit-svc/server authz-svc/server | tr -d '"' | sort -u)
+    for metric in $(grep -rhoE '\b(tollgate|ratelimit|authz)_[a-z_]+' "$tollgate"/files/dashboards "$tollgate"/templates/metrics/rules.yaml | sed -E 's/_(total|bucket)$//' | sort -u); do
+        echo "$registered" | grep -qx "$metric" || { echo "error: no program has the metric $metric"; unknown=1; }
+    done
+    [ -z "${unknown:-}" ]
+}
+
 if [ -n "$update" ]; then scripts/chart-values.py update "$tollgate" "$crds" || exit 1; fi
 check "values: schema and README in step" scripts/chart-values.py check "$tollgate" "$crds"
 
@@ -100,6 +109,8 @@ for values in "$tollgate"/ci/*-values.yaml; do
 done
 check "all renders: no key and no object twice" strict_yaml "$work"/*.yaml
 check "namespaced: no ClusterRole with Secrets" no_secrets_in_cluster_role "$work/namespaced.yaml"
+check "dashboards: are JSON" sh -c "for f in $tollgate/files/dashboards/*.json; do python3 -m json.tool \$f || exit 1; done"
+check "dashboards and rules: their metrics exist" metrics_exist
 check "unit tests" "$cache/bin/helm-unittest" --color=false --file 'tests/*_test.yaml' "$tollgate"
 
 # The chart of CRDs with a sample when nothing was generated.
