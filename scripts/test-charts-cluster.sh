@@ -23,7 +23,7 @@ check() {
         echo "ok    $what"
     else
         echo "FAIL  $what"
-        cut -c1-400 "$work/said" | sed 's/^/      /'
+        head -8 "$work/said" | cut -c1-400 | sed 's/^/      /'
         failed=1
     fi
 }
@@ -83,7 +83,8 @@ check "kinds are there" stand_ins
 for namespace in team-a team-b; do make_namespace "$namespace" >/dev/null 2>&1; done
 for values in "$chart"/ci/*-values.yaml; do
     name=$(basename "$values" -values.yaml)
-    namespace=charts-$name
+    # A namespace that ends may take its time, so that names are new each time.
+    namespace=charts-$name-$$
     make_namespace "$namespace" >/dev/null 2>&1
     check "$name: install" install "$namespace" "$values"
     check "$name: upgrade" "$helm" upgrade tollgate "$chart" -n "$namespace" --no-hooks -f "$values" --set commonLabels.upgraded=yes

@@ -4,6 +4,8 @@ be meant.
 */}}
 {{- define "tollgate.init" -}}
 {{- if not (hasKey .Values "initialized") -}}
+{{- /* `off` without quotes is false in YAML. */ -}}
+{{- if kindIs "bool" .Values.tls.mode -}}{{- $_ := set .Values.tls "mode" "off" -}}{{- end -}}
 {{- include "tollgate.aliases" . -}}
 {{- include "tollgate.validate" . -}}
 {{- $_ := set .Values "initialized" true -}}

@@ -6,7 +6,7 @@
   verbs: [get, list, watch]
 - apiGroups: [getambassador.io]
   resources:
-  {{- include "tollgate.kinds.status" . | nindent 2 }}
+  {{- include "tollgate.kinds.status" . | trim | nindent 2 }}
   verbs: [patch]
 - apiGroups: [""]
   resources: [services]

@@ -61,7 +61,7 @@ spec:
   {{- with .tls }}
   tls: {{ . }}
   {{- end }}
-  domain: {{ .root.Values.ratelimit.domain }}
+  domain: {{ .root.Values.ratelimit.domain | quote }}
   protocol_version: v3
   timeout_ms: {{ .root.Values.ratelimit.timeoutMs }}
   failure_mode_deny: {{ .root.Values.ratelimit.failureModeDeny }}
