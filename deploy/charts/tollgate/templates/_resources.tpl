@@ -84,6 +84,7 @@ spec:
   ambassador_id: [{{ $values.bundle.ambassadorId | quote }}]
   {{- end }}
   secret: {{ include "tollgate.tlsSecret" (dict "root" .root "name" "gateway" "key" "gateway") }}
+  alpn_protocols: h2
   {{- if eq $values.tls.mode "gateway-ctl" }}
   ca_secret: {{ include "tollgate.caSecret" .root }}
   {{- end }}
