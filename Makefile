@@ -33,6 +33,11 @@ lint: ## Formatting, lints, the direction of dependencies, licences.
 	@cargo clippy -q --workspace --all-targets -- -D warnings
 	@scripts/check-dependencies.sh
 
+.PHONY: charts
+charts: ## Test the Helm charts.
+	@scripts/require.sh python3
+	@scripts/test-charts.sh
+
 .PHONY: fmt
 fmt: ## Format the code.
 	@cargo fmt --all
