@@ -201,13 +201,35 @@ fn resources_become_routes_and_statuses() {
     });
 
     // Endpoints are hosts, and a change of them is no change of routes.
+    cluster.delete(V3, "Module", "default", "ambassador");
     cluster.apply(
         "apiVersion: v1\nkind: Service\nmetadata: {name: pods, namespace: default}\nspec: {ports: [{name: http, port: 80}]}\n",
     );
-    let by_endpoints =
-        mapping("pods", "/pods/", "pods").replace("service:", "resolver: endpoint, service:");
-    cluster.apply(&by_endpoints);
+    let service = "resolver: endpoint, service:";
+    cluster.apply(&mapping("pods", "/pods/", "pods").replace("service:", service));
     edge.wait_status("/pods/x", 503);
+    let routes = || {
+        let updates = edge.updates();
+        updates
+            .into_iter()
+            .filter(|u| u.contains(".rds.") || u.contains(".cds."))
+            .collect::<Vec<_>>()
+    };
+    let before = routes();
+    cluster.apply(
+        "\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: pods-1, namespace: default, labels: {kubernetes.io/service-name: pods}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [192.0.2.7]}, {addresses: [192.0.2.8], conditions: {ready: false}}]
+",
+    );
+    let clusters = || http::get(ports.envoy_admin, "/clusters").unwrap().body;
+    cluster.wait("the pod that is ready", || clusters().contains("192.0.2.7:8080"));
+    assert!(!clusters().contains("192.0.2.8"), "the other is not");
+    assert_eq!(before, routes());
 
     // Deleted is gone.
     cluster.delete(V3, "Mapping", "default", "backend");
