@@ -431,11 +431,11 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
 
 fn print_crds(args: &CrdsArgs) -> Result<u8, Failure> {
     let content = if args.reference { Content::Reference } else { Content::Definition };
-    match &args.output_dir {
-        Some(folder) => crds::write(args.only, content, folder).map_err(failed)?,
-        None => {
-            output::result(&crds::stream(args.only, content).map_err(failed)?).map_err(failed)?
-        }
+    if let Some(folder) = &args.output_dir {
+        crds::write(args.only, content, folder).map_err(failed)?;
+    } else {
+        let text = crds::stream(args.only, content).map_err(failed)?;
+        output::result(&text).map_err(failed)?;
     }
     Ok(0)
 }
