@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::Value;
 
 /// What is wrong with `value`, and where.
-pub fn faults(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+pub(crate) fn faults(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     if value.is_null() && schema["nullable"] == true {
         return;
     }
