@@ -7,4 +7,5 @@ pub mod live;
 pub mod objects;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod xds_client;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings};
 use service_kit::go;
 use service_kit::server::telemetry::Format;
+use service_kit::server::tls::Clients;
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
 ///
@@ -33,6 +34,13 @@ pub struct Args {
     /// Health, readiness, metrics, configuration.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6071")]
     pub admin_addr: SocketAddr,
+    /// Folder with tls.crt, tls.key and ca.crt: calls come in over mutual TLS, and gateway-ctl is
+    /// reached over it. Followed, so that certificates can be renewed.
+    #[arg(long, env = "TLS_DIR", value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// With --tls-dir: whether callers need a certificate, `require` or `optional`.
+    #[arg(long, env = "TLS_CLIENTS", value_name = "WORD", default_value = "require")]
+    pub tls_clients: Clients,
     /// Sessions of logins: not supported yet.
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,

@@ -12,6 +12,7 @@ use service_kit::server::files::{self, Watch};
 use service_kit::server::live::Live;
 use service_kit::server::objects::{Change, FileObjects};
 use service_kit::server::shutdown::Shutdown;
+use service_kit::server::tls::Tls;
 use service_kit::server::xds_client::{self, AUTHORIZATION_OBJECT};
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
@@ -37,6 +38,7 @@ impl Configuration {
     /// Opens the door that `args` name. Files are read before this returns.
     pub(crate) fn open(
         args: &Args,
+        tls: Option<Tls>,
         settings: Settings,
         ready: Readiness,
         shutdown: Shutdown,
@@ -64,7 +66,7 @@ impl Configuration {
             (None, Some(addr)) => {
                 let node = "authz-svc".to_owned();
                 let types = vec![AUTHORIZATION_OBJECT.to_owned()];
-                let mut updates = xds_client::objects(addr.clone(), node, types, shutdown);
+                let mut updates = xds_client::objects(addr.clone(), tls, node, types, shutdown);
                 loader
                     .ready
                     .set("configuration", Err(format!("waiting for gateway-ctl at {addr}")));

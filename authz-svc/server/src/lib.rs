@@ -19,7 +19,7 @@ use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{self, Drain};
 use service_kit::server::shutdown::Shutdown;
-use service_kit::server::telemetry;
+use service_kit::server::{telemetry, tls};
 use tonic::service::Routes;
 
 use check::Checks;
@@ -48,8 +48,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let ready = Readiness::new(&["configuration"]);
-        let configuration =
-            Configuration::open(&args, settings.compile, ready.clone(), shutdown.clone())?;
+        let tls = tls::from_flags(args.tls_dir.as_deref(), args.tls_clients, &mut registry)
+            .map_err(anyhow::Error::msg)?;
+        let configuration = Configuration::open(
+            &args,
+            tls.clone(),
+            settings.compile,
+            ready.clone(),
+            shutdown.clone(),
+        )?;
         let listener = grpc::bind(args.grpc_addr).await.with_context(|| {
             format!(
                 "the gRPC port {} cannot be used; choose another by --grpc-addr",
@@ -61,7 +68,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let key_sets = KeySets::new(metrics.clone())?;
         let checks = Checks::new(configuration, key_sets, metrics, settings.timeout);
         let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
-        grpc::serve(listener, Routes::new(service), &[SERVICE], ready, DRAIN, shutdown).await?;
+        let routes = Routes::new(service);
+        grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await?;
         tracing::info!("stopped");
         Ok(())
     })

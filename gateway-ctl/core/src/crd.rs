@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions and field references, from the types that read the resources.
 //!
 //! A field has its name, type, meaning and rules in one place, the struct that reads it;
-//! [`structural`] turns what `schemars` makes of it into what an API server takes. Two rules are
+//! `structural` turns what `schemars` makes of it into what an API server takes. Two rules are
 //! above the others: what a user has is never pruned and never defaulted, and only what can never
 //! work is refused. Everything else is a diagnostic.
 
@@ -20,6 +20,11 @@ use serde_json::{Map, Value, json};
 pub use self::table::DEFINITIONS;
 use crate::kinds::GROUP;
 
+/// The Markdown page that leads to [`Definition::reference`] of every kind.
+pub fn reference_index() -> String {
+    reference::index(DEFINITIONS)
+}
+
 /// Says in a schema whether a field has an effect: `yes` (as without it), `not yet`, `no effect`.
 pub(crate) const SUPPORT: &str = "x-support";
 /// Says in a schema that the types of an object's fields are for people, not for the API server.
@@ -30,7 +35,7 @@ pub(crate) const UNTYPED: &str = "x-untyped";
 pub enum Owner {
     /// Those of Tollgate's services.
     Own,
-    /// Those that Emissary has, too: where it is installed, its CRDs can stay.
+    /// Those that Emissary has, too.
     Emissary,
 }
 

@@ -95,6 +95,10 @@ struct PlaneArgs {
     /// Where Envoy and the services get their configuration (delta ADS); port 0 is any free port
     #[arg(long, default_value = "127.0.0.1:18000", value_name = "ADDR")]
     xds_addr: SocketAddr,
+    /// Folder with tls.crt, tls.key and ca.crt: xDS is served over mutual TLS. Followed, so that
+    /// certificates can be renewed
+    #[arg(long, env = "TLS_DIR", value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
     /// Where people and probes look: diagnostics page, /diagnostics, /healthz, /readyz, /metrics
     #[arg(long, default_value = "127.0.0.1:8877", value_name = "ADDR")]
     admin_addr: SocketAddr,
@@ -113,6 +117,7 @@ impl PlaneArgs {
         plane::Options {
             source,
             xds_addr: self.xds_addr,
+            tls_dir: self.tls_dir,
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
         }
@@ -507,11 +512,11 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
 
 fn print_crds(args: &CrdsArgs) -> Result<u8, Failure> {
     let content = if args.reference { Content::Reference } else { Content::Definition };
-    match &args.output_dir {
-        Some(folder) => crds::write(args.only, content, folder).map_err(failed)?,
-        None => {
-            output::result(&crds::stream(args.only, content).map_err(failed)?).map_err(failed)?
-        }
+    if let Some(folder) = &args.output_dir {
+        crds::write(args.only, content, folder).map_err(failed)?;
+    } else {
+        let text = crds::stream(args.only, content).map_err(failed)?;
+        output::result(&text).map_err(failed)?;
     }
     Ok(0)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use gateway_core::crd::{DEFINITIONS, Definition, Owner};
+use gateway_core::crd::{self, DEFINITIONS, Definition, Owner};
 
 use crate::output::Format;
 
@@ -43,7 +43,7 @@ pub enum Content {
 /// The words of the YAML writer.
 pub fn files(only: Only, content: Content) -> Result<Vec<(String, String)>, String> {
     let wanted = DEFINITIONS.iter().filter(|d| only.wants(d.owner));
-    wanted
+    let mut files = wanted
         .map(|definition| match content {
             Content::Definition => Ok((
                 format!("{}/{}.yaml", definition.owner.folder(), definition.plural),
@@ -53,7 +53,11 @@ pub fn files(only: Only, content: Content) -> Result<Vec<(String, String)>, Stri
                 Ok((format!("{}.md", definition.kind.to_lowercase()), definition.reference()))
             }
         })
-        .collect()
+        .collect::<Result<Vec<_>, String>>()?;
+    if content == Content::Reference && only == Only::All {
+        files.insert(0, ("README.md".to_owned(), crd::reference_index()));
+    }
+    Ok(files)
 }
 
 fn yaml(definition: &Definition) -> Result<String, String> {

@@ -12,6 +12,7 @@ use service_kit::server::admin;
 use service_kit::server::admin::{Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{self, Drain};
 use service_kit::server::shutdown::Shutdown;
+use service_kit::server::tls;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -53,6 +54,8 @@ pub struct Options {
     pub source: Source,
     /// Where Envoys and services connect.
     pub xds_addr: SocketAddr,
+    /// Folder of the certificate with which xDS is served, over mutual TLS.
+    pub tls_dir: Option<PathBuf>,
     /// Where people look.
     pub admin_addr: SocketAddr,
     /// What the engine is told.
@@ -126,9 +129,11 @@ impl Plane {
             .await
             .map_err(|e| cannot_listen("xDS", options.xds_addr, &e, "--xds-addr"))?;
         let xds_addr = listener.local_addr().map_err(|e| e.to_string())?;
-        if !xds_addr.ip().is_loopback() {
+        let tls =
+            tls::from_flags(options.tls_dir.as_deref(), tls::Clients::Require, &mut registry)?;
+        if tls.is_none() && !xds_addr.ip().is_loopback() {
             output::note(format!(
-                "warning: xDS listens on {xds_addr} in clear text and carries keys; let only trusted networks reach it"
+                "warning: xDS listens on {xds_addr} in clear text and carries keys; use --tls-dir, or let only trusted networks reach it"
             ));
         }
 
@@ -174,7 +179,7 @@ impl Plane {
                     () = shutdown.wait() => return,
                 }
                 if let Err(e) =
-                    grpc::serve(listener, routes, &[], ready.clone(), DRAIN, shutdown).await
+                    grpc::serve(listener, tls, routes, &[], ready.clone(), DRAIN, shutdown).await
                 {
                     tracing::error!("the xDS port stopped: {e}");
                     ready.set("xds", Err(e.to_string()));

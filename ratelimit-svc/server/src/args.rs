@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Options, PlanOptions};
 use service_kit::server::telemetry::Format;
+use service_kit::server::tls::Clients;
 
 use crate::environment::Environment;
 use crate::scope::Scope;
@@ -40,6 +41,13 @@ pub struct Args {
     /// Health, readiness, metrics, configuration [default: 127.0.0.1:$DEBUG_PORT, 127.0.0.1:6070].
     #[arg(long, value_name = "ADDR")]
     pub admin_addr: Option<SocketAddr>,
+    /// Folder with tls.crt, tls.key and ca.crt: calls come in over mutual TLS, and gateway-ctl is
+    /// reached over it. Followed, so that certificates can be renewed.
+    #[arg(long, env = "TLS_DIR", value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// With --tls-dir: whether callers need a certificate, `require` or `optional`.
+    #[arg(long, env = "TLS_CLIENTS", value_name = "WORD", default_value = "require")]
+    pub tls_clients: Clients,
     /// As in redis://:password@host:6379 or host:6379 [default: $REDIS_URL; memory without it].
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
@@ -89,6 +97,8 @@ pub(crate) struct Settings {
     pub health_needs_configuration: bool,
     pub log_level: String,
     pub log_format: Format,
+    pub tls_dir: Option<PathBuf>,
+    pub tls_clients: Clients,
     pub remarks: Vec<String>,
 }
 
@@ -145,6 +155,8 @@ impl Args {
                 "text" => Format::Text,
                 other => bail!("LOG_FORMAT={other}: use text or json"),
             },
+            tls_dir: self.tls_dir.clone(),
+            tls_clients: self.tls_clients,
             remarks: env.remarks(self.xds.is_none())?,
         })
     }

@@ -15,6 +15,7 @@ use service_kit::server::files::{self, Watch};
 use service_kit::server::live::Live;
 use service_kit::server::objects::{Change, FileObjects};
 use service_kit::server::shutdown::Shutdown;
+use service_kit::server::tls::Tls;
 use service_kit::server::xds_client::{self, RATE_LIMIT_OBJECT};
 use service_kit::{Diagnostic, Object, ObjectRef, Severity, yaml};
 
@@ -40,6 +41,7 @@ impl Configuration {
     /// Opens the doors. Files are read before this returns.
     pub(crate) fn open(
         settings: &Settings,
+        tls: Option<Tls>,
         metrics: &Metrics,
         health: &Health,
         shutdown: &Shutdown,
@@ -49,7 +51,8 @@ impl Configuration {
         let mut stream = settings.doors.xds.clone().map(|addr| {
             health.set_configuration(Err(format!("waiting for gateway-ctl at {addr}")));
             let types = vec![RATE_LIMIT_OBJECT.to_owned()];
-            xds_client::objects(addr, "ratelimit-svc".to_owned(), types, shutdown.clone())
+            let node = "ratelimit-svc".to_owned();
+            xds_client::objects(addr, tls, node, types, shutdown.clone())
         });
         let mut files = None;
         if let Some(door) = &settings.doors.files {

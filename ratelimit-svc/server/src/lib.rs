@@ -24,7 +24,7 @@ use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitSe
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{self, Drain};
 use service_kit::server::shutdown::Shutdown;
-use service_kit::server::telemetry;
+use service_kit::server::{telemetry, tls};
 use tonic::service::Routes;
 
 use args::{HttpAddr, Settings};
@@ -72,7 +72,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let metrics = Metrics::register(&mut registry, settings.limit_metrics);
     let health = Health::new(settings.health_needs_configuration);
     health.follow(shutdown.clone());
-    let configuration = Configuration::open(settings, &metrics, &health, &shutdown)?;
+    let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
+        .map_err(anyhow::Error::msg)?;
+    let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown)?;
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
     let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
@@ -90,7 +92,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let _admin = serve_admin(settings, registry, health.ready, configuration)?;
     tracing::info!("listening for gRPC on {}", listener.local_addr()?);
     let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
-    grpc::serve(listener, Routes::new(service), SERVICES, health.callers, DRAIN, shutdown).await?;
+    let routes = Routes::new(service);
+    grpc::serve(listener, tls, routes, SERVICES, health.callers, DRAIN, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

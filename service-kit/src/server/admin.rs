@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -143,7 +143,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-async fn list(uri: axum::http::Uri) -> Response {
+async fn list(uri: Uri) -> Response {
     let text = "/healthz  is the process alive\n/readyz   may it get requests, and why not\n\
                 /metrics  OpenMetrics\n/config   the configuration in force\n";
     let status = if uri.path() == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND };

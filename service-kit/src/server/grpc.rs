@@ -13,6 +13,7 @@ use tonic_health::server::HealthReporter;
 
 use super::admin::Readiness;
 use super::shutdown::Shutdown;
+use super::tls::{self, Tls};
 
 /// Calls in flight that one connection may have.
 const MAX_STREAMS: u32 = 4096;
@@ -38,13 +39,14 @@ pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `routes` and `grpc.health.v1` (for "" and each of `health_services`; serving while
-/// `ready` is) until `shutdown`, then drains: `ready` and health say no at once, GOAWAY after
+/// `ready` is) over `tls`, if there is one, until `shutdown`, then drains: `ready` and health say no at once, GOAWAY after
 /// `drain.delay`, the end when all calls are answered or `drain.timeout` is over.
 ///
 /// # Errors
 /// When the transport fails.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     routes: Routes,
     health_services: &[&str],
     ready: Readiness,
@@ -75,10 +77,20 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_routes(routes)
-        .add_service(health_service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), begin);
+        .add_service(health_service);
+    let served = async move {
+        match tls {
+            Some(tls) => {
+                server.serve_with_incoming_shutdown(tls::accept(listener, tls), begin).await
+            }
+            None => {
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                server.serve_with_incoming_shutdown(incoming, begin).await
+            }
+        }
+    };
     tokio::select! {
-        served = server => served,
+        served = served => served,
         () = limit => {
             tracing::warn!("calls were in flight after {:?} of draining; they are cut off", drain.timeout);
             Ok(())

@@ -18,6 +18,7 @@ use tonic::transport::Endpoint;
 
 use super::objects::Change;
 use super::shutdown::Shutdown;
+use super::tls::{self, Tls};
 use crate::object::{Object, ObjectRef};
 
 /// Type URL of [`RateLimitObject`].
@@ -73,11 +74,12 @@ impl Drop for Reply {
 }
 
 /// Subscribes to all resources of `type_urls` at `addr` (`host:port`, or `http://host:port`) as
-/// node `node_id`, for ever: reconnects with growing, jittered waits and tells the server what it
+/// node `node_id`, over `tls` if there is one, for ever: reconnects with growing, jittered waits and tells the server what it
 /// has, so that only differences come. Refuses by itself what was not subscribed to, and messages
 /// of another type. The receiver ends with `shutdown`; when it is dropped, the connection ends.
 pub fn connect(
     addr: String,
+    tls: Option<Tls>,
     node_id: String,
     type_urls: Vec<String>,
     shutdown: Shutdown,
@@ -89,7 +91,7 @@ pub fn connect(
         let mut backoff = MIN_BACKOFF;
         loop {
             let result = tokio::select! {
-                result = client.stream(&addr, &mut backoff) => result,
+                result = client.stream(&addr, tls.clone(), &mut backoff) => result,
                 () = shutdown.wait() => return,
                 () = nobody_listens.closed() => return,
             };
@@ -136,17 +138,24 @@ enum Ended {
 }
 
 impl Client {
-    async fn stream(&mut self, addr: &str, backoff: &mut Duration) -> Result<(), Ended> {
+    async fn stream(
+        &mut self,
+        addr: &str,
+        tls: Option<Tls>,
+        backoff: &mut Duration,
+    ) -> Result<(), Ended> {
         let failed = |e: &dyn std::error::Error| Ended::Failed(words(e));
         let uri = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
-        let channel = Endpoint::from_shared(uri)
+        let endpoint = Endpoint::from_shared(uri)
             .map_err(|e| failed(&e))?
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(|e| failed(&e))?;
+            .keep_alive_while_idle(true);
+        let channel = match tls {
+            Some(tls) => tls::connect(endpoint, tls).await,
+            None => endpoint.connect().await,
+        };
+        let channel = channel.map_err(|e| failed(&e))?;
         let (requests, outgoing) = mpsc::channel(self.type_urls.len() + 16);
         for request in self.subscriptions() {
             // The channel has room for all of them.
@@ -264,11 +273,12 @@ fn words(error: &dyn std::error::Error) -> String {
 /// than its resource's name (`KIND/NAMESPACE/NAME`) says, is refused as a whole.
 pub fn objects(
     addr: String,
+    tls: Option<Tls>,
     node_id: String,
     type_urls: Vec<String>,
     shutdown: Shutdown,
 ) -> mpsc::Receiver<(Change, Reply)> {
-    let mut updates = connect(addr, node_id, type_urls, shutdown);
+    let mut updates = connect(addr, tls, node_id, type_urls, shutdown);
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {

@@ -6,15 +6,36 @@ use serde_json::Value;
 
 use super::structural::{description, single_type, variants};
 use super::{Definition, SUPPORT};
-use crate::kinds::{GROUP, KINDS, Reading};
+use crate::kinds::{GROUP, KINDS, Kind, Reading};
+
+/// The page that leads to the others.
+pub(super) fn index(definitions: &[Definition]) -> String {
+    let mut page = "# Reference\n\n\
+        The fields of every resource, as its CustomResourceDefinition has them. \
+        `gateway-ctl crds | kubectl apply --server-side -f -` installs those; in the place of \
+        Emissary's or Edge Stack's put them with `kubectl replace -f -`, since an apply may leave \
+        the conversion webhook of those, which then makes them wrong.\n\n| kind | what it is | supported |\n|---|---|---|\n"
+        .to_owned();
+    for definition in definitions {
+        let kind = definition.kind;
+        let what = description(&definition.spec_schema());
+        let support = if is_read(definition) { "yes" } else { "not yet" };
+        let _ = writeln!(page, "| [{kind}]({}.md) | {what} | {support} |", kind.to_lowercase());
+    }
+    page
+}
+
+/// Whether objects of a kind have an effect.
+fn is_read(definition: &Definition) -> bool {
+    let is_it = |k: &&Kind| k.group == GROUP && k.name == definition.kind;
+    KINDS.iter().find(is_it).is_some_and(|k| !matches!(k.reading, Reading::NotYet))
+}
 
 /// The page about a kind.
 pub(super) fn page(definition: &Definition) -> String {
     let spec = definition.spec_schema();
     let kind = definition.kind;
-    let read = KINDS
-        .iter()
-        .any(|k| k.name == kind && !matches!(k.reading, Reading::NotYet | Reading::NotYetNotice));
+    let read = is_read(definition);
     let versions = definition.versions.join("`, `");
     let mut page = format!("# {kind}\n\n{}\n\n", description(&spec));
     let _ = writeln!(page, "`{GROUP}`, versions `{versions}`.");
@@ -60,15 +81,15 @@ fn inner(schema: &Value, path: &str, support: &str, page: &mut String) {
     }
 }
 
+/// The type in words.
 fn type_of(schema: &Value) -> String {
     match single_type(schema) {
         Some("boolean") => "true or false".to_owned(),
         Some("integer" | "number") => "number".to_owned(),
-        Some("array") => format!("list of {}", type_of(&schema["items"])),
-        Some("object") if schema.get("properties").is_some() => "object".to_owned(),
+        Some("array") => format!("list of {}", types_of(&schema["items"])),
         Some("object") => match schema.get("additionalProperties") {
-            Some(values) if single_type(values).is_some() || variants(values).next().is_some() => {
-                format!("map of {}", type_of(values))
+            Some(values) if types_of(values) != ANY && schema.get("properties").is_none() => {
+                format!("map of {}", types_of(values))
             }
             _ => "object".to_owned(),
         },
@@ -82,7 +103,19 @@ fn type_of(schema: &Value) -> String {
         Some(other) => other.to_owned(),
         None => {
             let types: Vec<String> = variants(schema).map(type_of).collect();
-            if types.is_empty() { "any".to_owned() } else { types.join(" or ") }
+            if types.is_empty() { ANY.to_owned() } else { types.join(" or ") }
         }
     }
+}
+
+const ANY: &str = "any";
+
+/// The type in words, of several.
+fn types_of(schema: &Value) -> String {
+    let many = |one: &str| match one {
+        "text" | "number" | "object" => format!("{one}s"),
+        other => other.replacen("list of", "lists of", 1).replacen("map of", "maps of", 1),
+    };
+    let words = type_of(schema);
+    words.split(" or ").map(many).collect::<Vec<_>>().join(" or ")
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::structural::{single_type, variants};
+use super::structural::{single_type, structural, variants};
 use super::{DEFINITIONS, GROUP, SUPPORT};
 use crate::kinds::KINDS;
 use crate::resource::fields::Unread;
@@ -80,6 +80,42 @@ fn schemas_are_structural() {
             });
         }
     }
+}
+
+#[test]
+fn what_has_no_structural_form_becomes_what_has_one() {
+    let schema = json!({
+        "type": "object",
+        "required": ["must"],
+        "properties": {
+            "must": { "type": "string", "enum": ["a", "b"], "default": "a" },
+            "may": { "type": ["string", "null"], "enum": ["a", "b", null] },
+            "count": { "type": ["integer", "null"], "format": "uint32", "minimum": 0 },
+            "either": { "anyOf": [{ "type": "string" }, { "type": "array" }, { "type": "null" }] },
+            "one": { "anyOf": [{ "type": "boolean" }, { "type": "null" }], "description": "x\ny" },
+            "free": { "type": "object", "additionalProperties": true },
+            "any": true,
+        },
+    });
+    assert_eq!(
+        structural(&schema),
+        json!({
+            "type": "object",
+            "required": ["must"],
+            PRESERVE: true,
+            "properties": {
+                "must": { "type": "string", "enum": ["a", "b"] },
+                "may": { "type": "string", "pattern": "^(a|b)$", "nullable": true },
+                "count": {
+                    "type": "integer", "minimum": 0, "maximum": u32::MAX, "nullable": true,
+                },
+                "either": { PRESERVE: true, "nullable": true },
+                "one": { "type": "boolean", "description": "x y", "nullable": true },
+                "free": { "type": "object", PRESERVE: true, "nullable": true },
+                "any": { PRESERVE: true, "nullable": true },
+            },
+        })
+    );
 }
 
 #[test]

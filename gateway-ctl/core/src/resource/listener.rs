@@ -32,7 +32,7 @@ struct Raw {
     /// The port.
     #[schemars(required, range(min = 1, max = 65535))]
     port: Option<i64>,
-    /// The IP address that is listened on. Default: all, or `AMBASSADOR_ENVOY_BIND_ADDRESS`.
+    /// The IP address that is listened on. Default: all of IPv4.
     #[serde(rename = "bind_address", alias = "bindAddress")]
     bind_address: Option<String>,
     /// The usual stacks by name; only HTTP is supported yet.

@@ -24,7 +24,7 @@ use crate::syntax::header;
 /// The only Module that is read.
 pub const NAME: &str = "ambassador";
 
-/// Settings of the whole gateway.
+/// `spec.config`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Raw {
@@ -114,13 +114,13 @@ struct MappingDefaultsSpec {
     stats_name: Option<String>,
 }
 
-/// `spec`, of which only `config` means something.
+/// Settings of the whole gateway; there is one Module, named `ambassador`.
 #[derive(JsonSchema)]
 #[allow(dead_code)]
 struct Spec {
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
-    /// The settings. The Module must be named `ambassador`.
+    /// The settings.
     #[schemars(default, schema_with = "config_schema")]
     config: Value,
 }

@@ -62,7 +62,7 @@ impl Fixture {
         let served = {
             let ready = ready.clone();
             tokio::spawn(async move {
-                serve(listener, routes, &["named"], ready, drain, shutdown).await
+                serve(listener, None, routes, &["named"], ready, drain, shutdown).await
             })
         };
         let channel = Channel::from_shared(format!("http://{addr}")).unwrap();

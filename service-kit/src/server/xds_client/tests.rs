@@ -76,12 +76,12 @@ impl Fixture {
 
     fn connect(&self, type_urls: &[&str]) -> mpsc::Receiver<Update> {
         let types = type_urls.iter().map(|t| (*t).to_owned()).collect();
-        connect(self.addr.clone(), "node".to_owned(), types, self.shutdown.clone())
+        connect(self.addr.clone(), None, "node".to_owned(), types, self.shutdown.clone())
     }
 
     fn objects(&self) -> mpsc::Receiver<(Change, Reply)> {
         let types = vec![RATE_LIMIT_OBJECT.to_owned()];
-        objects(self.addr.clone(), "node".to_owned(), types, self.shutdown.clone())
+        objects(self.addr.clone(), None, "node".to_owned(), types, self.shutdown.clone())
     }
 
     async fn stream(&mut self) -> Stream {
@@ -231,7 +231,7 @@ async fn waits_for_a_server_that_is_not_there_yet() {
     drop(listener);
     let (shutdown, _trigger) = Shutdown::manual();
     let types = vec![RATE_LIMIT_OBJECT.to_owned()];
-    let mut updates = connect(format!("http://{addr}"), "node".to_owned(), types, shutdown);
+    let mut updates = connect(format!("http://{addr}"), None, "node".to_owned(), types, shutdown);
     // Long enough for a try that fails.
     assert!(timeout(Duration::from_millis(50), updates.recv()).await.is_err());
     let mut server = Fixture::on(TcpListener::bind(addr).await.unwrap());

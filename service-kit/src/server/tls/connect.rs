@@ -1,0 +1,44 @@
+//! Connections that go out.
+
+use std::io;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Error};
+use tower::service_fn;
+
+use super::Tls;
+
+/// From the name to the end of the handshake.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connects to `endpoint` (whose scheme does not count) over TLS: the server must have a
+/// certificate of the CA for the host of the endpoint, and is shown ours.
+///
+/// # Errors
+/// When there is no such server.
+pub async fn connect(endpoint: Endpoint, tls: Tls) -> Result<Channel, Error> {
+    endpoint
+        .connect_with_connector(service_fn(move |uri: http::Uri| {
+            let tls = tls.clone();
+            async move {
+                tokio::time::timeout(DEADLINE, open(&uri, &tls))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }))
+        .await
+}
+
+async fn open(uri: &http::Uri, tls: &Tls) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let stream = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let connector = TlsConnector::from(tls.0.current.load().client.clone());
+    Ok(TokioIo::new(connector.connect(name, stream).await?))
+}

@@ -1,0 +1,116 @@
+//! What the folder says, checked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// What is asked of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// A certificate of the CA.
+    #[default]
+    Require,
+    /// If they have one, it must be of the CA.
+    Optional,
+}
+
+/// A certificate, its key, and whom it trusts.
+pub(super) struct Identity {
+    pub server: Arc<ServerConfig>,
+    pub client: Arc<ClientConfig>,
+    /// Seconds since the epoch.
+    pub expires: i64,
+    /// The certificates as they are written: when they are the same, so is the rest.
+    pub text: Vec<u8>,
+}
+
+impl std::str::FromStr for Clients {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "require" => Ok(Self::Require),
+            "optional" => Ok(Self::Optional),
+            _ => Err("use require or optional".to_owned()),
+        }
+    }
+}
+
+impl Identity {
+    /// Reads `tls.crt`, `tls.key` and `ca.crt`.
+    ///
+    /// # Errors
+    /// Which file, and why; never what is in it.
+    pub(super) fn read(folder: &Path, clients: Clients) -> Result<Self, String> {
+        let file = |name: &str| {
+            let path = folder.join(name);
+            let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok::<_, String>((path.display().to_string(), bytes))
+        };
+        let (chain_path, chain_text) = file("tls.crt")?;
+        let (key_path, key_text) = file("tls.key")?;
+        let (ca_path, ca_text) = file("ca.crt")?;
+        let chain = certificates(&chain_path, &chain_text)?;
+        let key = PrivateKeyDer::from_pem_slice(&key_text)
+            .map_err(|_| format!("{key_path}: no private key in PEM"))?;
+        let mut roots = RootCertStore::empty();
+        for root in certificates(&ca_path, &ca_text)? {
+            roots.add(root).map_err(|e| format!("{ca_path}: {e}"))?;
+        }
+        let expires = expiry(&chain_path, &chain)?;
+        let roots = Arc::new(roots);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let misfit = |e: rustls::Error| format!("{key_path} does not fit {chain_path}: {e}");
+
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+        let verifier = match clients {
+            Clients::Require => verifier,
+            Clients::Optional => verifier.allow_unauthenticated(),
+        };
+        let verifier = verifier.build().map_err(|e| format!("{ca_path}: {e}"))?;
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(misfit)?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(misfit)?;
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        let text = [chain_text, ca_text].concat();
+        Ok(Self { server: Arc::new(server), client: Arc::new(client), expires, text })
+    }
+}
+
+fn certificates(path: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(format!("{path}: no certificate in PEM")),
+    }
+}
+
+/// When the first certificate expires; that it has not is checked.
+fn expiry(path: &str, chain: &[CertificateDer<'_>]) -> Result<i64, String> {
+    let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
+    let (_, certificate) = x509_parser::parse_x509_certificate(first)
+        .map_err(|e| format!("{path}: not a certificate: {e}"))?;
+    let not_after = certificate.validity().not_after;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if not_after.timestamp() < i64::try_from(now.as_secs()).unwrap_or(i64::MAX) {
+        return Err(format!("{path}: the certificate expired at {not_after}; renew it"));
+    }
+    Ok(not_after.timestamp())
+}
