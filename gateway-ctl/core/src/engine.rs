@@ -52,6 +52,9 @@ pub struct Settings {
     /// The namespaces whose Services are known (an empty list: all), so that one that is not there
     /// can be told. None where no Services are known.
     pub services: Option<Vec<String>>,
+    /// The folder, as Envoy sees it, of the certificate that is shown to the services of this
+    /// installation (AuthService, RateLimitService with `https`), and of the CA that theirs are of.
+    pub service_tls: Option<String>,
 }
 
 impl Default for Settings {
@@ -61,6 +64,7 @@ impl Default for Settings {
             namespace: "default".to_owned(),
             bind_address: "0.0.0.0".to_owned(),
             services: None,
+            service_tls: None,
         }
     }
 }
@@ -116,6 +120,15 @@ impl Engine {
             authorization: Authorization::default(),
             published: Published::default(),
         };
+        if let Some(folder) = &engine.settings.service_tls {
+            for (name, body) in envoy::secret::own(folder) {
+                let version = envoy::version(&body);
+                let resource_type = ResourceType::Secret;
+                let resource =
+                    Resource { resource_type, name, version, body: body.into(), owners: vec![] };
+                engine.published.put(resource, Vec::new());
+            }
+        }
         engine.update_fallback();
         engine
     }
@@ -328,7 +341,11 @@ impl Engine {
     }
 
     fn settle_services(&mut self, dirty: &mut Dirty) -> bool {
-        let new = services::lower(&self.store, &self.settings.namespace);
+        let new = services::lower(
+            &self.store,
+            &self.settings.namespace,
+            self.settings.service_tls.is_some(),
+        );
         let old = std::mem::replace(&mut self.services, new);
         let new = &self.services;
         if old.env != new.env {

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod filter;
 pub mod listener;
 pub mod route;
+pub mod secret;
 pub mod table;
 
 use prost::Message;

@@ -15,10 +15,78 @@ pub struct Bootstrap {
     pub admin: SocketAddr,
     /// `node.id`.
     pub node: String,
+    /// Over which the xDS server is reached, if not in the clear.
+    pub tls: Option<XdsTls>,
+    /// Where `/ready` and `/stats/prometheus` of the admin port, and nothing else of it, are served
+    /// to others.
+    pub ready: Option<SocketAddr>,
+}
+
+/// Mutual TLS to the xDS server. All paths are as Envoy sees them.
+#[derive(Clone, Debug)]
+pub struct XdsTls {
+    /// The folder with `tls.crt`, `tls.key` and `ca.crt`; watched by Envoy.
+    pub folder: String,
+    /// The folder of the two files that [`XdsTls::sources`] gives.
+    pub sources: String,
+}
+
+impl XdsTls {
+    /// The files that say where certificate and CA are: Envoy reloads what files of theirs name.
+    pub fn sources(&self) -> [(&'static str, Value); 2] {
+        let file = |name: &str| json!({"filename": format!("{}/{name}", self.folder)});
+        let secret = |name: &str, kind: &str, mut body: Value| {
+            body["watched_directory"] = json!({"path": self.folder});
+            json!({"resources": [{
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+                "name": name,
+                kind: body,
+            }]})
+        };
+        let identity =
+            json!({"certificate_chain": file("tls.crt"), "private_key": file("tls.key")});
+        let ca = json!({"trusted_ca": file("ca.crt")});
+        [
+            ("sds-identity.json", secret("xds-identity", "tls_certificate", identity)),
+            ("sds-ca.json", secret("xds-ca", "validation_context", ca)),
+        ]
+    }
+
+    fn transport_socket(&self, host: &str) -> Value {
+        let source = |name: &str, file: &str| {
+            json!({
+                "name": name,
+                "sds_config": {
+                    "resource_api_version": "V3",
+                    "path_config_source": {"path": format!("{}/{file}", self.sources)},
+                },
+            })
+        };
+        let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP_ADDRESS" } else { "DNS" };
+        json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": host,
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "tls_certificate_sds_secret_configs": [source("xds-identity", "sds-identity.json")],
+                    "combined_validation_context": {
+                        "default_validation_context": {"match_typed_subject_alt_names": [
+                            {"san_type": kind, "matcher": {"exact": host}},
+                        ]},
+                        "validation_context_sds_secret_config": source("xds-ca", "sds-ca.json"),
+                    },
+                },
+            },
+        })
+    }
 }
 
 /// Name of the cluster that the xDS server is.
 const XDS_CLUSTER: &str = "xds_cluster";
+/// Name of the cluster that Envoy's own admin port is.
+const ADMIN_CLUSTER: &str = "admin";
 /// Most connections from clients that Envoy holds at one time; more are refused, so that a flood
 /// does not end in a lack of memory.
 const CONNECTIONS: u32 = 50_000;
@@ -51,7 +119,10 @@ impl Bootstrap {
                     }}],
                 },
             },
-            "static_resources": {"clusters": [self.xds_cluster()]},
+            "static_resources": {
+                "clusters": self.clusters(),
+                "listeners": self.ready.iter().map(|a| ready_listener(*a)).collect::<Vec<_>>(),
+            },
             "overload_manager": {"resource_monitors": [{
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
                 "typed_config": {
@@ -60,6 +131,22 @@ impl Bootstrap {
                 },
             }]},
         })
+    }
+
+    fn clusters(&self) -> Vec<Value> {
+        let mut xds = self.xds_cluster();
+        if let Some(tls) = &self.tls {
+            xds["transport_socket"] = tls.transport_socket(&self.xds_host);
+        }
+        let admin = self.ready.map(|_| {
+            json!({
+                "name": ADMIN_CLUSTER,
+                "type": "STATIC",
+                "connect_timeout": "1s",
+                "load_assignment": endpoint(ADMIN_CLUSTER, &self.admin.ip().to_string(), self.admin.port()),
+            })
+        });
+        std::iter::once(xds).chain(admin).collect()
     }
 
     fn xds_cluster(&self) -> Value {
@@ -76,15 +163,51 @@ impl Bootstrap {
                     }},
                 },
             },
-            "load_assignment": {
-                "cluster_name": XDS_CLUSTER,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
-                    "address": self.xds_host,
-                    "port_value": self.xds_port,
-                }}}}]}],
-            },
+            "load_assignment": endpoint(XDS_CLUSTER, &self.xds_host, self.xds_port),
         })
     }
+}
+
+fn endpoint(cluster: &str, address: &str, port: u16) -> Value {
+    json!({
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+            "address": address,
+            "port_value": port,
+        }}}}]}],
+    })
+}
+
+/// A listener for probes and metrics.
+fn ready_listener(address: SocketAddr) -> Value {
+    let route = |path: &str| json!({"match": {"path": path}, "route": {"cluster": ADMIN_CLUSTER}});
+    json!({
+        "name": "ready",
+        "address": {"socket_address": {
+            "address": address.ip().to_string(),
+            "port_value": address.port(),
+        }},
+        // Probes must get through when the gateway is full.
+        "ignore_global_conn_limit": true,
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "ready",
+                "route_config": {"virtual_hosts": [{
+                    "name": "ready",
+                    "domains": ["*"],
+                    "routes": [route("/ready"), route("/stats/prometheus")],
+                }]},
+                "http_filters": [{
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+                    },
+                }],
+            },
+        }]}],
+    })
 }
 
 /// Envoy's admin port.

@@ -11,11 +11,11 @@ use service_kit::Diagnostic;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, XdsTls};
 use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
-use crate::{check, echo, explain, kubernetes, render, run};
+use crate::{certificates, check, drain, echo, explain, kubernetes, probe, render, run};
 
 /// The configuration has errors; what could be done was done.
 const FINDINGS: u8 = 1;
@@ -58,6 +58,9 @@ enum Command {
     Explain(ExplainArgs),
     Echo(EchoArgs),
     EnvoyBootstrap(EnvoyBootstrapArgs),
+    EnvoyDrain(drain::Args),
+    Probe(probe::Args),
+    Certificates(certificates::Args),
     Crds(CrdsArgs),
     #[command(name = run::child::SUBCOMMAND, hide = true)]
     BecomeChild {
@@ -77,6 +80,10 @@ struct EngineArgs {
     /// The gateway's own namespace
     #[arg(long, env = "AMBASSADOR_NAMESPACE", default_value = "default", value_name = "NAME")]
     namespace: String,
+    /// Folder with tls.crt, tls.key and ca.crt, as Envoy sees it: Envoy shows this certificate to
+    /// AuthService and RateLimitService with https:// and wants theirs to be of this CA
+    #[arg(long, value_name = "DIR")]
+    service_tls_dir: Option<PathBuf>,
 }
 
 impl EngineArgs {
@@ -84,6 +91,7 @@ impl EngineArgs {
         Settings {
             ambassador_id: self.ambassador_id,
             namespace: self.namespace,
+            service_tls: self.service_tls_dir.map(|d| d.display().to_string()),
             ..Settings::default()
         }
     }
@@ -350,6 +358,16 @@ struct EnvoyBootstrapArgs {
     /// Envoy's `node.id`
     #[arg(long, default_value = "gateway", value_name = "ID")]
     node_id: String,
+    /// Folder with tls.crt, tls.key and ca.crt, as Envoy sees it: xDS comes over mutual TLS. Two
+    /// small files that Envoy needs for it are written beside --output
+    #[arg(long, env = "TLS_DIR", value_name = "DIR", requires = "output")]
+    tls_dir: Option<PathBuf>,
+    /// Serve /ready and /stats/prometheus of Envoy's admin page, and nothing else of it, here
+    #[arg(long, value_name = "ADDR")]
+    ready_addr: Option<SocketAddr>,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
     format: Format,
@@ -417,6 +435,9 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Explain(args) => explain_request(args),
         Command::Echo(args) => block_on(serve_echo(args)),
         Command::EnvoyBootstrap(args) => print_bootstrap(&args),
+        Command::EnvoyDrain(args) => block_on(drain::drain(args)),
+        Command::Probe(args) => block_on(probe::probe(args)),
+        Command::Certificates(args) => block_on(certificates::ensure(args)),
         Command::Crds(args) => print_crds(&args),
         Command::BecomeChild { parent, program, args } => {
             Err(failed(run::child::become_child(parent, &program, &args)))
@@ -505,9 +526,29 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
         xds_port: port.parse().map_err(|_| wrong())?,
         admin: args.envoy_admin_addr,
         node: args.node_id.clone(),
+        tls: xds_tls(args),
+        ready: args.ready_addr,
     };
-    print_document(&bootstrap.to_json(), args.format)?;
+    let document = bootstrap.to_json();
+    let Some(output) = &args.output else {
+        print_document(&document, args.format)?;
+        return Ok(0);
+    };
+    for (name, source) in bootstrap.tls.iter().flat_map(XdsTls::sources) {
+        let text = Format::Json.write(&source).map_err(failed)?;
+        output::file(&output.with_file_name(name), &text).map_err(failed)?;
+    }
+    output::file(output, &args.format.write(&document).map_err(failed)?).map_err(failed)?;
     Ok(0)
+}
+
+fn xds_tls(args: &EnvoyBootstrapArgs) -> Option<XdsTls> {
+    let (folder, output) = (args.tls_dir.as_ref()?, args.output.as_ref()?);
+    let beside = std::path::absolute(output).ok()?;
+    Some(XdsTls {
+        folder: folder.display().to_string(),
+        sources: beside.parent()?.display().to_string(),
+    })
 }
 
 fn print_crds(args: &CrdsArgs) -> Result<u8, Failure> {

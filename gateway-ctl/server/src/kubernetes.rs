@@ -10,6 +10,8 @@ pub mod source;
 pub mod status;
 mod watch;
 
+pub(crate) use watch::words;
+
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 

@@ -1,10 +1,12 @@
 //! Controller of the gateway: Emissary-compatible resources in, delta xDS out.
 
 pub mod bootstrap;
+pub mod certificates;
 pub mod check;
 pub mod cli;
 pub mod controller;
 pub mod crds;
+pub mod drain;
 pub mod echo;
 pub mod explain;
 pub mod folder;
@@ -13,6 +15,7 @@ pub mod metrics;
 pub mod output;
 pub mod page;
 pub mod plane;
+pub mod probe;
 pub mod render;
 pub mod reporter;
 pub mod run;

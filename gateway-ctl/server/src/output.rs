@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 /// Writes `text` to standard output. A reader that went away (`| head`) is no error.
 ///
@@ -13,6 +14,17 @@ pub fn result(text: &str) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Writes a file whole: a reader sees all of it or what was there before.
+///
+/// # Errors
+/// When it cannot be written; the text names it.
+pub fn file(path: &Path, text: &str) -> Result<(), String> {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 /// Writes one line to standard error; without one there is nobody to tell.

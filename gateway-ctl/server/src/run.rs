@@ -119,6 +119,8 @@ impl Children {
             xds_port: plane.xds_addr.port(),
             admin: ports.envoy_admin,
             node: "gateway".to_owned(),
+            tls: None,
+            ready: None,
         };
         self.0.push(start("envoy", envoy, &envoy_args(&bootstrap, options.envoy_concurrency))?);
         let mut args = service_args(ports.ratelimit, ports.ratelimit_admin, &xds);

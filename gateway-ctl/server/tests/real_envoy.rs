@@ -114,6 +114,8 @@ impl Gateway {
             xds_port: xds.port(),
             admin: common::free_port(),
             node: "test".to_owned(),
+            tls: None,
+            ready: None,
         };
         let child = Command::new(envoy)
             .args(["--config-yaml", &bootstrap.to_json().to_string(), "--disable-hot-restart"])

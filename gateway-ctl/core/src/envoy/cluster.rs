@@ -69,7 +69,7 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         respect_dns_ttl: ir.respect_dns_ttl,
         dns_lookup_family: family.into(),
         upstream_connection_options: keepalive,
-        transport_socket: ir.tls.as_ref().map(|name| transport_socket(name.as_deref())),
+        transport_socket: ir.tls.as_ref().map(|name| transport_socket(ir, name.as_deref())),
         ..cluster::Cluster::default()
     };
     set_protocol(&mut message, ir);
@@ -155,9 +155,10 @@ fn load_assignment<'a>(
     }
 }
 
-fn transport_socket(server_name: Option<&str>) -> core::TransportSocket {
+fn transport_socket(ir: &Cluster, server_name: Option<&str>) -> core::TransportSocket {
+    let common = if ir.own_tls { own_tls(&ir.host) } else { tls::CommonTlsContext::default() };
     let context = tls::UpstreamTlsContext {
-        common_tls_context: Some(tls::CommonTlsContext::default()),
+        common_tls_context: Some(common),
         sni: server_name.unwrap_or_default().to_owned(),
         ..tls::UpstreamTlsContext::default()
     };
@@ -167,5 +168,32 @@ fn transport_socket(server_name: Option<&str>) -> core::TransportSocket {
             "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             &context,
         ))),
+    }
+}
+
+/// Our certificate is shown, and the server's must be of our CA, for its name.
+fn own_tls(host: &str) -> tls::CommonTlsContext {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    use tls::subject_alt_name_matcher::SanType;
+    let named =
+        |name: &str| tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(super::ads()) };
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let san = tls::SubjectAltNameMatcher {
+        san_type: if is_address { SanType::IpAddress } else { SanType::Dns }.into(),
+        matcher: Some(super::exact(host)),
+        ..tls::SubjectAltNameMatcher::default()
+    };
+    let validation = CombinedCertificateValidationContext {
+        default_validation_context: Some(tls::CertificateValidationContext {
+            match_typed_subject_alt_names: vec![san],
+            ..tls::CertificateValidationContext::default()
+        }),
+        validation_context_sds_secret_config: Some(named(super::secret::CA)),
+        ..CombinedCertificateValidationContext::default()
+    };
+    tls::CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![named(super::secret::IDENTITY)],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
+        ..tls::CommonTlsContext::default()
     }
 }

@@ -48,6 +48,8 @@ pub struct Cluster {
     pub port: u16,
     /// Whether connections are TLS; the name that is asked for, if there is one.
     pub tls: Option<Option<String>>,
+    /// Whether the installation's certificate is shown and the server's must be of its CA.
+    pub own_tls: bool,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
     /// How hosts are found, where they are not endpoints.

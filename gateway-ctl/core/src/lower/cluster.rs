@@ -79,6 +79,7 @@ pub fn of_mapping(
         cluster: Cluster {
             stats_name: stats_name.unwrap_or_else(|| default_stats_name(&text)),
             tls: tls.then(|| server_name(host_rewrite, &host)),
+            own_tls: false,
             host,
             port: up.service.port_or_default(),
             http2: up.grpc,
@@ -112,6 +113,8 @@ pub struct Asked<'a> {
     pub stats_name: Option<&'a String>,
     /// Circuit breakers.
     pub breakers: Option<&'a Vec<Threshold>>,
+    /// Whether it is of this installation, and has a certificate of its CA.
+    pub own_tls: bool,
 }
 
 /// The cluster of a service that Envoy asks, for an object in `namespace`.
@@ -146,6 +149,7 @@ pub fn of_service(
                 .cloned()
                 .unwrap_or_else(|| default_stats_name(&service.text)),
             tls: tls.then(|| server_name(None, &host)),
+            own_tls: tls && asked.own_tls,
             host,
             port: service.port_or_default(),
             http2: asked.grpc,

@@ -52,13 +52,13 @@ pub struct Services {
     pub found: Vec<Diagnostic>,
 }
 
-/// Chooses the Module and the services.
-pub fn lower(store: &Store, own_namespace: &str) -> Services {
+/// Chooses the Module and the services. With `own_tls` those with `https` are of this installation.
+pub fn lower(store: &Store, own_namespace: &str, own_tls: bool) -> Services {
     let mut found = Vec::new();
     let module = choose_module(store, own_namespace, &mut found);
     let mut closed = module.closed.clone();
-    let auth = choose_auth(store, own_namespace, &module, &mut closed, &mut found);
-    let limit = choose_limit(store, own_namespace, &module, &mut closed, &mut found);
+    let auth = choose_auth(store, (own_namespace, own_tls), &module, &mut closed, &mut found);
+    let limit = choose_limit(store, (own_namespace, own_tls), &module, &mut closed, &mut found);
     let limit_domain = limit
         .as_ref()
         .map(|l| l.service.domain.clone().unwrap_or_else(|| module.labels.domain.clone()));
@@ -94,7 +94,7 @@ fn choose_module(store: &Store, own_namespace: &str, found: &mut Vec<Diagnostic>
 
 fn choose_auth(
     store: &Store,
-    own_namespace: &str,
+    (own_namespace, own_tls): (&str, bool),
     module: &Module,
     closed: &mut Option<String>,
     found: &mut Vec<Diagnostic>,
@@ -123,6 +123,7 @@ fn choose_auth(
         grpc: service.grpc,
         stats_name: service.stats_name.as_ref(),
         breakers: service.breakers.as_ref(),
+        own_tls,
     };
     Some(Chosen {
         reference: (*reference).clone(),
@@ -133,7 +134,7 @@ fn choose_auth(
 
 fn choose_limit(
     store: &Store,
-    own_namespace: &str,
+    (own_namespace, own_tls): (&str, bool),
     module: &Module,
     closed: &mut Option<String>,
     found: &mut Vec<Diagnostic>,
@@ -169,6 +170,7 @@ fn choose_limit(
         grpc: true,
         stats_name: service.stats_name.as_ref(),
         breakers: service.breakers.as_ref(),
+        own_tls,
     };
     Some(Chosen {
         reference: (*reference).clone(),

@@ -179,7 +179,7 @@ fn failure(e: &watcher::Error) -> Failure {
 }
 
 /// An error with its causes.
-pub(super) fn words(e: &dyn std::error::Error) -> String {
+pub(crate) fn words(e: &dyn std::error::Error) -> String {
     let mut text = e.to_string();
     let mut cause = e.source();
     while let Some(e) = cause {
