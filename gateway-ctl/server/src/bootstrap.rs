@@ -153,7 +153,9 @@ impl Bootstrap {
         let numeric = self.xds_host.parse::<std::net::IpAddr>().is_ok();
         json!({
             "name": XDS_CLUSTER,
-            "type": if numeric { "STATIC" } else { "STRICT_DNS" },
+            "type": if numeric { "STATIC" } else { "LOGICAL_DNS" },
+            // Every address is tried, of either family.
+            "dns_lookup_family": "ALL",
             "connect_timeout": "1s",
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

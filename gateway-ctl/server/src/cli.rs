@@ -126,6 +126,7 @@ impl PlaneArgs {
             source,
             xds_addr: self.xds_addr,
             tls_dir: self.tls_dir,
+            webhook_addr: None,
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
         }
@@ -193,6 +194,9 @@ struct ServeArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     plane: PlaneArgs,
+    /// Validate objects for the Kubernetes API here, at /validate; needs --tls-dir
+    #[arg(long, value_name = "ADDR", requires = "tls_dir")]
+    webhook_addr: Option<SocketAddr>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -223,6 +227,16 @@ struct ClusterArgs {
     /// The Lease in the own namespace whose holder writes status
     #[arg(long, default_value = "gateway-ctl", value_name = "NAME")]
     lease: String,
+    /// The Secret of the CA of the --certificate Secrets, which the replica that leads renews
+    #[arg(long, value_name = "NAME", requires = "certificates")]
+    certificates_ca_secret: Option<String>,
+    /// A Secret with a certificate in the own namespace, and the DNS names of who uses it; may be
+    /// given several times
+    #[arg(id = "certificates", long = "certificate", value_name = "NAME=DNS,…", value_parser = certificates::Leaf::parse, requires = "certificates_ca_secret")]
+    certificates: Vec<certificates::Leaf>,
+    /// The ValidatingWebhookConfiguration that is given the CA of --tls-dir
+    #[arg(long, value_name = "NAME")]
+    webhook_configuration: Option<String>,
     /// This replica's name [default: the host's name]
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     identity: Option<String>,
@@ -244,6 +258,12 @@ impl ClusterArgs {
             namespace: engine.namespace.clone(),
             ambassador_id: engine.ambassador_id.clone(),
             lease: self.lease,
+            certificates: self.certificates_ca_secret.map(|ca_secret| certificates::Wanted {
+                namespace: engine.namespace.clone(),
+                ca_secret,
+                leaves: self.certificates,
+            }),
+            webhook_configuration: some(self.webhook_configuration),
             identity: some(self.identity).unwrap_or_else(host_name),
             gateway_service: some(self.gateway_service),
         }
@@ -479,7 +499,9 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         None => plane::Source::Kubernetes(args.cluster.options(&args.plane.engine)),
     };
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
-    let plane = Plane::start(&args.plane.options(source), &[], shutdown.clone()).await?;
+    let mut options = args.plane.options(source);
+    options.webhook_addr = args.webhook_addr;
+    let plane = Plane::start(&options, &[], shutdown.clone()).await?;
     shutdown.wait().await;
     plane.join().await;
     Ok(())

@@ -9,8 +9,11 @@ pub mod object;
 pub mod source;
 pub mod status;
 mod watch;
+pub mod webhook;
 
 pub(crate) use watch::words;
+
+use crate::certificates::Wanted;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -34,6 +37,10 @@ pub struct Options {
     pub lease: String,
     /// This replica's name.
     pub identity: String,
+    /// Certificates that the leader renews.
+    pub certificates: Option<Wanted>,
+    /// The ValidatingWebhookConfiguration that the leader writes the CA into.
+    pub webhook_configuration: Option<String>,
     /// The Service of the gateway's Envoys, whose addresses go into the status of Hosts.
     pub gateway_service: Option<String>,
 }

@@ -20,4 +20,5 @@ pub mod render;
 pub mod reporter;
 pub mod run;
 pub mod source;
+pub mod webhook;
 pub mod xds;

@@ -19,10 +19,10 @@ use tokio::task::JoinHandle;
 use crate::controller::{Controller, Findings, Question};
 use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
-use crate::output;
 use crate::page::Page;
 use crate::source::{self, folder::Folder};
 use crate::xds::{self, Clients, Pace, Snapshot};
+use crate::{certificates, output, webhook};
 
 /// Refusals and questions that wait for the controller.
 const WAITING: usize = 64;
@@ -56,6 +56,8 @@ pub struct Options {
     pub xds_addr: SocketAddr,
     /// Folder of the certificate with which xDS is served, over mutual TLS.
     pub tls_dir: Option<PathBuf>,
+    /// Where the API server has objects validated; needs [`Self::tls_dir`].
+    pub webhook_addr: Option<SocketAddr>,
     /// Where people look.
     pub admin_addr: SocketAddr,
     /// What the engine is told.
@@ -117,6 +119,7 @@ impl Plane {
                 let judged = controller.judge();
                 let writer = Writer::new(client.clone(), cluster, source.served(), numbers.clone());
                 let (leads, giving_back) = lease::lead(client.clone(), cluster, shutdown.clone());
+                tasks.extend(look_after(&client, cluster, options, &leads, &shutdown));
                 let addresses = status::follow_addresses(client, cluster);
                 let (clients, until) = (clients.clone(), shutdown.clone());
                 tasks.push(tokio::spawn(writer.run(judged, clients, leads, addresses, until)));
@@ -137,6 +140,7 @@ impl Plane {
             ));
         }
 
+        serve_webhook(options, &shutdown).await?;
         let (snapshots, findings) = (controller.snapshots(), controller.findings());
         let (rejections, rejected) = mpsc::channel(WAITING);
         let (questions, asked) = mpsc::channel(WAITING);
@@ -215,6 +219,40 @@ impl Plane {
             let _ = task.await;
         }
     }
+}
+
+/// What the leader looks after besides status.
+fn look_after(
+    client: &kube::Client,
+    cluster: &kubernetes::Options,
+    options: &Options,
+    leads: &watch::Receiver<bool>,
+    shutdown: &Shutdown,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    if let Some(wanted) = cluster.certificates.clone() {
+        let (client, leads, shutdown) = (client.clone(), leads.clone(), shutdown.clone());
+        tasks.push(tokio::spawn(certificates::keep(client, wanted, leads, shutdown)));
+    }
+    if let (Some(name), Some(folder)) = (cluster.webhook_configuration.clone(), &options.tls_dir) {
+        let (client, leads, shutdown) = (client.clone(), leads.clone(), shutdown.clone());
+        let ca = folder.join("ca.crt");
+        tasks.push(tokio::spawn(kubernetes::webhook::keep_ca(client, name, ca, leads, shutdown)));
+    }
+    tasks
+}
+
+async fn serve_webhook(options: &Options, shutdown: &Shutdown) -> Result<(), String> {
+    let Some(addr) = options.webhook_addr else { return Ok(()) };
+    let folder = options.tls_dir.as_deref().ok_or("--webhook-addr needs --tls-dir")?;
+    let cannot = |e: io::Error| cannot_listen("the webhook", addr, &e, "--webhook-addr");
+    // The API server has no certificate of ours.
+    let tls = tls::Tls::open(folder, tls::Clients::Optional)?;
+    let listener = grpc::bind(addr).await.map_err(cannot)?;
+    let id = options.settings.ambassador_id.clone();
+    let addr = webhook::serve(listener, tls, id, shutdown.clone()).await.map_err(cannot)?;
+    tracing::info!(port = "webhook", address = %addr, "listening");
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<(Folder, source::Noticed, Vec<String>), String> {

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-pub use accept::{Connection, accept};
+pub use accept::{Connection, Listener, accept};
 pub use connect::connect;
 pub use identity::Clients;
 use identity::Identity;

@@ -1,11 +1,13 @@
 //! Connections that come in: handshakes side by side, each with a deadline.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -60,6 +62,42 @@ pub fn accept(listener: TcpListener, tls: Tls) -> ReceiverStream<io::Result<Conn
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// For HTTP servers of axum.
+pub struct Listener {
+    incoming: ReceiverStream<io::Result<Connection>>,
+    addr: SocketAddr,
+}
+
+impl Listener {
+    /// Accepts connections of `listener`.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn new(listener: TcpListener, tls: Tls) -> io::Result<Self> {
+        Ok(Self { addr: listener.local_addr()?, incoming: accept(listener, tls) })
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        match self.incoming.next().await {
+            Some(Ok(connection)) => {
+                let peer = connection.0.get_ref().0.peer_addr().unwrap_or(self.addr);
+                (connection, peer)
+            }
+            // The task that accepts ends with the process only.
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.addr)
+    }
 }
 
 impl Connected for Connection {
