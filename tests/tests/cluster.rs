@@ -372,3 +372,83 @@ subjects: [{kind: ServiceAccount, name: gateway-ctl, namespace: default}]
     let found = http::get(ports.admin, "/diagnostics").unwrap().body;
     assert!(found.contains("Secret default/hidden cannot be read"), "{found}");
 }
+
+#[test]
+fn certificates_are_made_and_admission_speaks_the_words_of_the_status() {
+    let cluster = Cluster::start();
+    cluster.apply(&crds("emissary"));
+    let kubeconfig = cluster.kubeconfig();
+    let certificates = || {
+        let output = std::process::Command::new(program("gateway-ctl"))
+            .args(["certificates", "--namespace", "default", "--ca-secret", "ca"])
+            .args(["--secret", "ctl-tls=localhost,ctl.default.svc", "--secret", "envoy-tls=envoy"])
+            .env("KUBECONFIG", &kubeconfig)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (one, two) = std::thread::scope(|s| {
+        let (one, two) = (s.spawn(certificates), s.spawn(certificates));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    assert_eq!((one + &two).matches(": made").count(), 3, "each once, whoever came first");
+    assert_eq!(certificates(), "", "they last");
+
+    // What the kubelet does with a Secret.
+    let folder = TempDir::new("webhook");
+    let secret = cluster.get("v1", "Secret", "default", "ctl-tls").unwrap();
+    use base64::Engine as _;
+    for name in ["tls.crt", "tls.key", "ca.crt"] {
+        let text = secret["data"][name].as_str().unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        folder.write(name, &String::from_utf8(bytes).unwrap());
+    }
+    let (xds, admin, webhook) = (free_addr(), free_addr(), free_addr());
+    cluster.apply(&format!(
+        "\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: tollgate}}
+webhooks:
+- name: objects.tollgate.test
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  failurePolicy: Fail
+  timeoutSeconds: 5
+  clientConfig: {{url: 'https://localhost:{}/validate'}}
+  rules:
+  - {{apiGroups: [getambassador.io], apiVersions: ['*'], resources: ['*'], operations: [CREATE, UPDATE]}}
+",
+        webhook.port()
+    ));
+    let mut controller = controller(
+        &kubeconfig,
+        xds,
+        admin,
+        &[
+            "--tls-dir",
+            folder.path().to_str().unwrap(),
+            "--webhook-addr",
+            &webhook.to_string(),
+            "--webhook-configuration",
+            "tollgate",
+        ],
+    );
+    controller.wait_ready(admin);
+    controller.wait_log("new CA");
+    let object = |name: &str, service: &str| {
+        serde_json::json!({
+            "apiVersion": V3, "kind": "Mapping", "metadata": {"name": name},
+            "spec": {"prefix": "/", "service": service},
+        })
+    };
+    let end = Instant::now() + PATIENCE;
+    while let Err(e) = cluster.try_apply(object("good", "a:80")) {
+        assert!(Instant::now() < end, "{e}\n{}", controller.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let refused = cluster.try_apply(object("bad", "a:99999")).unwrap_err();
+    assert!(refused.contains("found invalid port `99999`; a port is 1 to 65535"), "{refused}");
+    assert!(cluster.get(V3, "Mapping", "default", "bad").is_none());
+}

@@ -69,7 +69,8 @@ fn every_part_knows_every_other_by_its_certificate() {
     let [listener, echo, xds, admin, envoy_admin, ready, ratelimit, authz] =
         std::array::from_fn(|_| free_addr());
     let folder = TempDir::new("tls-config");
-    for file in std::fs::read_dir(e2e::root().join("../docs/examples/quickstart")).unwrap().flatten()
+    for file in
+        std::fs::read_dir(e2e::root().join("../docs/examples/quickstart")).unwrap().flatten()
     {
         let text = std::fs::read_to_string(file.path()).unwrap();
         let text = text
@@ -130,9 +131,7 @@ fn every_part_knows_every_other_by_its_certificate() {
     let authorization = service("authz-svc", authz, &[]);
     let echo = echo.to_string();
     let _echo = Process::start(&program("gateway-ctl"), &["echo", "--addr", &echo], &[]);
-    let log = || {
-        [&controller, &envoy, &limits, &authorization].map(Process::log).join("\n---\n")
-    };
+    let log = || [&controller, &envoy, &limits, &authorization].map(Process::log).join("\n---\n");
     wait_status(listener, "/private/x", 401, &log);
     wait_status(listener, "/backend/x", 200, &log);
     let limited = (0..25).filter_map(|_| get(listener, "/backend/x")).find(|s| *s != 200);
@@ -173,7 +172,8 @@ fn every_part_knows_every_other_by_its_certificate() {
             }
             for part in [&controller, &limits, &authorization] {
                 let end = Instant::now() + PATIENCE;
-                let taken = || part.log().matches("new certificate").count() >= version as usize - 1;
+                let taken =
+                    || part.log().matches("new certificate").count() >= version as usize - 1;
                 while !taken() {
                     assert!(Instant::now() < end, "not taken: {}", part.log());
                     std::thread::sleep(Duration::from_millis(20));
