@@ -208,6 +208,9 @@ impl Object {
             for node in items {
                 let source = Source { file: file.clone(), node: Arc::new(node) };
                 let json = source.node.to_json();
+                if is_kustomization(&json) {
+                    continue;
+                }
                 read.push(match Self::from_json(json.clone()) {
                     Ok(object) => Ok(Self { source: Some(source), ..object }),
                     Err(mut why) => {
@@ -271,6 +274,12 @@ impl Object {
             }
         }
     }
+}
+
+/// The file that tells Kustomize what is in a folder stands among the objects and is none.
+fn is_kustomization(json: &Value) -> bool {
+    let version = json.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    version.starts_with("kustomize.config.k8s.io/")
 }
 
 fn is_list(node: &yaml::Node) -> bool {

@@ -24,7 +24,7 @@ pub struct RateLimit {
 /// How many requests of a kind may come.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("required" = ["rate", "unit"]))]
+#[schemars(extend("required" = ["unit"]))]
 pub struct Limit {
     /// Its name in logs and metrics. Default: `NAME.NAMESPACE-INDEX` of the object.
     #[serde(default)]
