@@ -316,6 +316,38 @@ fn one_of_two_replicas_writes_and_the_other_takes_over() {
 }
 
 #[test]
+fn the_leader_knows_the_envoys_of_the_other_replica() {
+    let cluster = Cluster::start();
+    cluster.apply(&crds("emissary"));
+    let (leader, ports) = ((free_addr(), free_addr()), Ports::new());
+    // The leader sees no Envoy; the one there is comes to the other.
+    let peers = ports.admin.to_string();
+    let mut first = controller(
+        &cluster.kubeconfig(),
+        leader.0,
+        leader.1,
+        &["--identity", "one", "--peers", &peers],
+    );
+    first.wait_ready(leader.1);
+    first.wait_log("leads=true");
+    let mut second =
+        controller(&cluster.kubeconfig(), ports.xds, ports.admin, &["--identity", "two"]);
+    second.wait_ready(ports.admin);
+    let edge = Edge::start(ports);
+    cluster.apply(&format!(
+        "apiVersion: {V3}\nkind: Listener\nmetadata: {{name: http, namespace: default}}\nspec: {{port: {}, protocol: HTTP, securityModel: INSECURE, hostBinding: {{namespace: {{from: ALL}}}}}}\n",
+        ports.listener.port()
+    ));
+    cluster.apply(&mapping("there", "/there/", &ports.echo.to_string()));
+    edge.wait_status("/there/x", 200);
+    cluster.wait_condition("Mapping", "there", "Programmed", "True");
+    // Without the other replica nobody can know.
+    drop(second);
+    cluster.apply(&mapping("unknown", "/unknown/", &ports.echo.to_string()));
+    cluster.wait_condition("Mapping", "unknown", "Programmed", "False");
+}
+
+#[test]
 fn only_what_it_may_read_is_read() {
     let cluster = Cluster::start();
     let ports = Ports::new();

@@ -227,6 +227,10 @@ struct ClusterArgs {
     /// The Lease in the own namespace whose holder writes status
     #[arg(long, default_value = "gateway-ctl", value_name = "NAME")]
     lease: String,
+    /// A name that has the addresses of all replicas, and the port of their --admin-addr: `Programmed`
+    /// then counts the Envoys of all of them
+    #[arg(long, value_name = "HOST:PORT")]
+    peers: Option<String>,
     /// The Secret of the CA of the --certificate Secrets, which the replica that leads renews
     #[arg(long, value_name = "NAME", requires = "certificates")]
     certificates_ca_secret: Option<String>,
@@ -258,6 +262,7 @@ impl ClusterArgs {
             namespace: engine.namespace.clone(),
             ambassador_id: engine.ambassador_id.clone(),
             lease: self.lease,
+            peers: some(self.peers),
             certificates: self.certificates_ca_secret.map(|ca_secret| certificates::Wanted {
                 namespace: engine.namespace.clone(),
                 ca_secret,

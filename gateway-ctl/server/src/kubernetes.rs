@@ -6,6 +6,7 @@ mod conditions;
 pub mod discovery;
 pub mod lease;
 pub mod object;
+pub mod peers;
 pub mod source;
 pub mod status;
 mod watch;
@@ -37,6 +38,8 @@ pub struct Options {
     pub lease: String,
     /// This replica's name.
     pub identity: String,
+    /// Where all replicas are, as `HOST:PORT` of their pages; none when this is the only one.
+    pub peers: Option<String>,
     /// Certificates that the leader renews.
     pub certificates: Option<Wanted>,
     /// The ValidatingWebhookConfiguration that the leader writes the CA into.

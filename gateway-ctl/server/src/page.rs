@@ -18,6 +18,7 @@ use service_kit::server::admin::Readiness;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::controller::{Findings, Question};
+use crate::kubernetes::peers::Replica;
 use crate::plane::Options;
 use crate::xds::snapshot::word;
 use crate::xds::{Clients, Snapshot};
@@ -33,6 +34,8 @@ pub struct Page {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     questions: mpsc::Sender<Question>,
     ready: Readiness,
+    /// The name of this replica.
+    identity: Arc<str>,
 }
 
 #[derive(serde::Deserialize)]
@@ -49,8 +52,9 @@ impl Page {
         snapshots: watch::Receiver<Arc<Snapshot>>,
         questions: mpsc::Sender<Question>,
         ready: Readiness,
+        identity: Arc<str>,
     ) -> Self {
-        Self { clients, findings, snapshots, questions, ready }
+        Self { clients, findings, snapshots, questions, ready, identity }
     }
 
     /// What `/config` shows: how the process was started and how much is in force. Resources hold
@@ -77,6 +81,7 @@ impl Page {
             .layer(middleware::from_fn(check_host));
         Router::new()
             .route("/style.css", get(style))
+            .route("/clients", get(clients))
             .route("/ambassador/v0/check_alive", get(|| async { "alive\n" }))
             .route("/ambassador/v0/check_ready", get(check_ready))
             .merge(checked)
@@ -115,6 +120,12 @@ impl Page {
             "ready": self.ready.report(),
         })
     }
+}
+
+/// For the other replicas.
+async fn clients(State(page): State<Page>) -> Json<Replica> {
+    let snapshot = page.snapshots.borrow().clone();
+    Json(Replica::new(&page.identity, &snapshot, &page.clients))
 }
 
 async fn diagnostics(State(page): State<Page>) -> Json<Value> {

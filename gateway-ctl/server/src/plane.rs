@@ -38,6 +38,16 @@ pub enum Source {
     Kubernetes(kubernetes::Options),
 }
 
+impl Source {
+    /// The name of this replica; empty where there are no others.
+    fn identity(&self) -> &str {
+        match self {
+            Self::Folder(_) => "",
+            Self::Kubernetes(cluster) => &cluster.identity,
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -121,7 +131,8 @@ impl Plane {
                 let (leads, giving_back) = lease::lead(client.clone(), cluster, shutdown.clone());
                 tasks.extend(look_after(&client, cluster, options, &leads, &shutdown));
                 let addresses = status::follow_addresses(client, cluster);
-                let (clients, until) = (clients.clone(), shutdown.clone());
+                let until = shutdown.clone();
+                let clients = (clients.clone(), controller.snapshots());
                 tasks.push(tokio::spawn(writer.run(judged, clients, leads, addresses, until)));
                 tasks.push(giving_back);
                 tasks.push(tokio::spawn(source.run(sender, ready.clone(), shutdown.clone())));
@@ -158,6 +169,7 @@ impl Plane {
             snapshots.clone(),
             questions.clone(),
             ready.clone(),
+            options.source.identity().into(),
         );
         let admin = Admin {
             registry,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use service_kit::ObjectRef;
 
 use super::conditions::{self, Progress};
+use super::peers::PeerClient;
 use crate::controller::Judged;
 use crate::xds::ClientStatus;
 use crate::xds::clients::ClientKind;
@@ -51,11 +52,17 @@ pub(super) struct Board {
     due: BTreeSet<ObjectRef>,
     /// Of the gateway, for Hosts.
     addresses: Vec<Value>,
+    /// Clients of other replicas; none while they were not asked since the last change.
+    peers: Option<Vec<PeerClient>>,
 }
 
 impl Board {
     /// Takes what became of objects.
     pub(super) fn file(&mut self, judged: Judged, now: Instant) {
+        // What others had was of the version before.
+        if self.peers.is_some() {
+            self.peers = Some(vec![PeerClient { kind: None, has_it: false }]);
+        }
         for (reference, verdict) in judged.verdicts {
             let Some(verdict) = verdict else {
                 self.rows.remove(&reference);
@@ -87,12 +94,23 @@ impl Board {
         }
     }
 
+    /// Takes the clients of other replicas.
+    pub(super) fn set_peers(&mut self, clients: Vec<PeerClient>) {
+        self.peers = Some(clients);
+    }
+
+    /// Whether an acknowledgement is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Looks at who has acknowledged what.
     pub(super) fn look(&mut self, clients: &[ClientStatus], now: Instant) {
         let mut done = Vec::new();
         for reference in &self.waiting {
             let Some(row) = self.rows.get_mut(reference) else { continue };
-            let progress = progress(clients, row.verdict.audience, row.revision);
+            let peers = self.peers.as_deref().unwrap_or_default();
+            let progress = progress(clients, peers, row.verdict.audience, row.revision);
             if progress == Progress::Taken {
                 row.progress = progress;
                 done.push(reference.clone());
@@ -185,7 +203,12 @@ fn is_same(a: &Verdict, b: &Verdict) -> bool {
         && a.in_force == b.in_force
 }
 
-fn progress(clients: &[ClientStatus], audience: Audience, revision: u64) -> Progress {
+fn progress(
+    clients: &[ClientStatus],
+    peers: &[PeerClient],
+    audience: Audience,
+    revision: u64,
+) -> Progress {
     let kind = match audience {
         Audience::Envoy => ClientKind::Envoy,
         Audience::RateLimit => ClientKind::RateLimit,
@@ -195,6 +218,12 @@ fn progress(clients: &[ClientStatus], audience: Audience, revision: u64) -> Prog
     for client in clients.iter().filter(|c| c.kind == kind && !c.types.is_empty()) {
         any = true;
         if !client.is_in_sync(revision) {
+            return Progress::Waiting;
+        }
+    }
+    for peer in peers.iter().filter(|p| p.kind.is_none_or(|k| k == kind)) {
+        any = true;
+        if !peer.has_it {
             return Progress::Waiting;
         }
     }

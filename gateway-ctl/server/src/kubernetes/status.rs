@@ -2,6 +2,7 @@
 //! the leader writes, slowly enough for the API server.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -17,9 +18,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::Options;
 use super::board::{Board, Entry};
+use super::peers::{PeerClient, Peers};
 use crate::controller::Judged;
 use crate::metrics::Metrics;
-use crate::xds::Clients;
+use crate::xds::{Clients, Snapshot};
 
 /// The field manager of status.
 const MANAGER: &str = "gateway-ctl";
@@ -27,11 +29,16 @@ const MANAGER: &str = "gateway-ctl";
 const PACE: Duration = Duration::from_millis(25);
 /// Wait after a write that failed.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Time from one question to the other replicas to the next, while something waits for them.
+const ASK: Duration = Duration::from_millis(100);
 /// Longest note of an event; the API server takes 1 kB.
 const NOTE: usize = 1000;
 
 /// A write under way: gives the entry back, and how it went.
 type Writing = Pin<Box<dyn Future<Output = (Entry, Result<(), Error>)> + Send>>;
+
+/// A question to the other replicas under way.
+type Asking = Pin<Box<dyn Future<Output = Vec<PeerClient>> + Send>>;
 
 /// Writes status while this replica leads.
 pub struct Writer {
@@ -41,6 +48,7 @@ pub struct Writer {
     served: watch::Receiver<Vec<ApiResource>>,
     not_before: Instant,
     metrics: Metrics,
+    peers: Option<Peers>,
 }
 
 impl Writer {
@@ -60,6 +68,7 @@ impl Writer {
             served,
             not_before: Instant::now(),
             metrics,
+            peers: options.peers.clone().map(|at| Peers::new(at, options.identity.clone())),
         }
     }
 
@@ -67,17 +76,24 @@ impl Writer {
     pub async fn run(
         mut self,
         mut judged: mpsc::UnboundedReceiver<Judged>,
-        clients: Clients,
+        (clients, snapshots): (Clients, watch::Receiver<Arc<Snapshot>>),
         mut leads: watch::Receiver<bool>,
         mut addresses: mpsc::Receiver<Vec<Value>>,
         shutdown: Shutdown,
     ) {
         let mut changes = clients.changes();
         let mut writing: Option<Writing> = None;
+        let mut asking: Option<Asking> = None;
+        if self.peers.is_some() {
+            self.board.set_peers(Vec::new());
+        }
         loop {
             let is_leader = *leads.borrow();
             if writing.is_none() && is_leader && Instant::now() >= self.not_before {
                 writing = self.next_write();
+            }
+            if asking.is_none() && is_leader && self.board.is_waiting() {
+                asking = self.peers.clone().map(|peers| ask(peers, snapshots.clone()));
             }
             let wake = self.board.wake(Instant::now());
             let waits = writing.is_none() && is_leader && !self.board.is_empty();
@@ -97,6 +113,11 @@ impl Writer {
                 (entry, result) = finished(&mut writing) => {
                     writing = None;
                     self.finish(entry, result);
+                }
+                found = answered(&mut asking) => {
+                    asking = None;
+                    self.board.set_peers(found);
+                    self.board.look(&clients.list(), Instant::now());
                 }
                 () = sleep_until(wake) => self.board.look(&clients.list(), Instant::now()),
                 () = sleep_until(pause) => {}
@@ -232,6 +253,21 @@ fn addresses_of(service: &Service) -> Vec<Value> {
         .chain(external.map(|ip| ("IPAddress", ip)))
         .map(|(kind, value)| json!({"type": kind, "value": value}))
         .collect()
+}
+
+/// Asks the peers, after a pause so that changes come to them, too.
+fn ask(peers: Peers, snapshots: watch::Receiver<Arc<Snapshot>>) -> Asking {
+    Box::pin(async move {
+        tokio::time::sleep(ASK).await;
+        peers.ask(|| snapshots.borrow().clone()).await
+    })
+}
+
+async fn answered(asking: &mut Option<Asking>) -> Vec<PeerClient> {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn finished(writing: &mut Option<Writing>) -> (Entry, Result<(), Error>) {
