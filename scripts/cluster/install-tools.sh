@@ -1,7 +1,8 @@
 #!/bin/bash
 # Gets a real Kubernetes: built from the Go proxy into ~/.cache/tollgate/kube-VERSION, once. With
-# --api-only no more than the tests of the controller need (etcd, kube-apiserver); otherwise all
-# that a node needs, and the packages that run containers. Does nothing where they are already.
+# --api-only no more than the tests of the controller need (etcd, kube-apiserver, and kubectl where
+# none is on PATH); otherwise all that a node needs, and the packages that run containers. Does
+# nothing where they are already.
 set -euo pipefail
 
 KUBERNETES=v1.34.4
@@ -21,11 +22,25 @@ build() { # folder package...
         say "error: go is missing, which builds etcd and Kubernetes; install Go 1.24 or newer, then run this again"
         exit 1
     }
-    (cd "$1" && shift && nice go build -trimpath -ldflags "-s -w ${LINK:-}" -o "$cache/" "$@")
+    local begun=$SECONDS compiler
+    # Into a folder of its own first: a build that is interrupted leaves no half program.
+    (cd "$1" && shift && exec nice go build -trimpath -ldflags "-s -w ${LINK:-}" -o "$work/done/" "$@") &
+    compiler=$!
+    while sleep 1 && kill -0 $compiler 2>/dev/null; do
+        [ $(((SECONDS - begun) % 30)) != 0 ] || say "  ... still building, $((SECONDS - begun)) s"
+    done
+    wait $compiler || { say "error: the build failed; its words are above"; exit 1; }
+    # The module of etcd's server is called for its version.
+    for odd in server v3; do [ ! -e "$work/done/$odd" ] || mv "$work/done/$odd" "$work/done/etcd"; done
+    mv "$work/done/"* "$cache/"
 }
 
-work=$(mktemp -d)
+# One at a time: tests may run several of these.
+exec 8> "$cache/.lock"
+flock 8
+work=$(mktemp -d "$cache/.build.XXXX")
 trap 'rm -rf "$work"' EXIT
+mkdir "$work/done"
 
 if missing etcd; then
     say "Building etcd $ETCD (about a minute) ..."
@@ -38,11 +53,12 @@ if missing etcd; then
     } > "$work/etcd/go.mod"
     printf '//go:build tools\npackage tools\nimport _ "go.etcd.io/etcd/server/v3"\n' > "$work/etcd/tools.go"
     build "$work/etcd" go.etcd.io/etcd/server/v3
-    mv "$cache/server" "$cache/etcd" 2>/dev/null || mv "$cache/v3" "$cache/etcd"
 fi
 
 programs="kube-apiserver"
-[ -n "$api_only" ] || programs="$programs kube-controller-manager kube-scheduler kubelet kube-proxy kubectl"
+[ -n "$api_only" ] || programs="$programs kube-controller-manager kube-scheduler kubelet kube-proxy"
+# The node's scripts look for kubectl in the cache first.
+[ -n "$api_only" ] && command -v kubectl >/dev/null || programs="$programs kubectl"
 wanted=
 for program in $programs; do
     if missing "$program"; then wanted="$wanted k8s.io/kubernetes/cmd/$program"; fi
