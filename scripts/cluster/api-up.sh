@@ -55,7 +55,7 @@ logs=$dir.log
 rm -rf "$logs"
 trap '[ $? = 0 ] || undo' EXIT
 
-mkdir -p "$dir/log" "$dir/run"
+mkdir -p "$dir/log" "$dir/state"
 authority DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1
 certificate admin /O=system:masters/CN=admin
 port=${port:-$(free 1)}

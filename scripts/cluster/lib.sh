@@ -16,18 +16,23 @@ start() { # name command...
     local program=$1
     shift
     nohup "${launch[@]}" "$@" > "$dir/log/$program.log" 2>&1 < /dev/null &
+    begin_of $! > "$dir/$program.begin" || true
     echo $! > "$dir/$program.pid"
     # No word of this shell when it ends.
     disown
 }
 
-# Whether a program that `start` started is there. An id may belong to somebody else by now, so the
-# process must know of our folder.
+# When a process began, in ticks since boot; nothing when there is none.
+begin_of() { # process
+    sed -nE 's/.*\) ([^ ]+ ){19}([0-9]+) .*/\2/p' "/proc/$1/stat" 2>/dev/null
+}
+
+# Whether a program that `start` started is there. Its id may belong to somebody else by now, who
+# began later.
 runs() { # name
     local process
-    [ -s "$dir/$1.pid" ] || return 1
-    process=$(cat "$dir/$1.pid")
-    tr '\0' ' ' 2>/dev/null < "/proc/$process/cmdline" | grep -qF "$dir/"
+    process=$(cat "$dir/$1.pid" 2>/dev/null) || return 1
+    grep -qE '\) [^ZX] ' "/proc/$process/stat" 2>/dev/null && begin_of "$process" | cmp -s - "$dir/$1.begin"
 }
 
 end_program() { # name [signal]
@@ -41,7 +46,7 @@ end_program() { # name [signal]
         done
         ! runs "$1" || kill -9 "$process" 2>/dev/null || true
     fi
-    rm -f "$dir/$1.pid"
+    rm -f "$dir/$1.pid" "$dir/$1.begin"
 }
 
 # Waits for a command to succeed, as long as the program that it asks is there. `logs`: where the log
@@ -112,7 +117,7 @@ holder() { # certificate
 apiserver_flags() {
     printf -- '--%s\n' \
         tls-cert-file="$dir/pki/apiserver.crt" tls-private-key-file="$dir/pki/apiserver.key" \
-        client-ca-file="$dir/pki/ca.crt" cert-dir="$dir/run" \
+        client-ca-file="$dir/pki/ca.crt" cert-dir="$dir/state" \
         service-account-issuer=https://kubernetes.default.svc \
         service-account-key-file="$dir/pki/accounts.pub" \
         service-account-signing-key-file="$dir/pki/accounts.key" \

@@ -1,99 +1,57 @@
 #!/bin/bash
 # A Kubernetes cluster of one node in a network namespace of its own: etcd, the control plane,
 # containerd, kubelet, kube-proxy, CoreDNS, all real. Nothing of it reaches the machine's network.
+# Several may run at once, each in a folder of its own; `down` touches nothing of the others.
 #
 # usage: node.sh up DIR     then DIR/run COMMAND… runs a command inside, with KUBECONFIG set
 #        node.sh import DIR ARCHIVE…   loads images
 #        node.sh down DIR
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-bin=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate/kube-v1.34.4
-name=tollgate-node
+. "$here/lib.sh"
 address=10.99.0.1
-run=/run/tollgate-containerd
+# The kubelet sets these for the whole machine.
+kubelet_sysctls="vm.overcommit_memory=1 kernel.panic=10 kernel.panic_on_oops=1"
+
+usage() { sed -n '2,9p' "$0" >&2; exit 2; }
 inside() { nsenter --net="/run/netns/$name" "$@"; }
 images() { ctr -a "$run/containerd.sock" -n k8s.io "$@"; }
-say() { printf '%4d s  %s\n' "$SECONDS" "$*" >&2; }
-
-start() { # name command...
-    local program=$1
-    shift
-    nohup nsenter --net="/run/netns/$name" "$@" > "$dir/log/$program.log" 2>&1 &
-    echo $! > "$dir/$program.pid"
-}
-
-await() { # what seconds command...
-    local what=$1 end=$((SECONDS + $2))
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || { say "error: $what does not come; see $dir/log"; exit 1; }
-        sleep 0.2
-    done
-}
 
 certificates() {
-    cd "$dir/pki"
-    openssl ecparam -name prime256v1 -genkey -noout -out ca.key 2>/dev/null
-    openssl req -x509 -new -key ca.key -subj /CN=node-ca -days 30 -out ca.crt \
-        -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
-    sign() { # name subject extensions
-        openssl ecparam -name prime256v1 -genkey -noout -out "$1.key" 2>/dev/null
-        openssl req -new -key "$1.key" -subj "$2" -out "$1.csr" 2>/dev/null
-        openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
-            -extfile <(printf '%s\n' "$3") -out "$1.crt" 2>/dev/null
-    }
-    sign apiserver /CN=kube-apiserver "subjectAltName=DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1,IP:$address
-extendedKeyUsage=serverAuth,clientAuth"
-    sign admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth
-    sign controllers /CN=system:kube-controller-manager extendedKeyUsage=clientAuth
-    sign scheduler /CN=system:kube-scheduler extendedKeyUsage=clientAuth
-    sign proxy /CN=system:kube-proxy extendedKeyUsage=clientAuth
-    sign kubelet /O=system:nodes/CN=system:node:node extendedKeyUsage=clientAuth
-    openssl genrsa -out accounts.key 2048 2>/dev/null
-    openssl rsa -in accounts.key -pubout -out accounts.pub 2>/dev/null
+    authority "DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1,IP:$address"
+    certificate admin /O=system:masters/CN=admin
+    certificate controllers /CN=system:kube-controller-manager
+    certificate scheduler /CN=system:kube-scheduler
+    certificate proxy /CN=system:kube-proxy
+    certificate kubelet /O=system:nodes/CN=system:node:node
     for user in admin controllers scheduler proxy kubelet; do
-        cat > "$dir/$user.kubeconfig" <<Y
-apiVersion: v1
-kind: Config
-clusters: [{name: node, cluster: {server: "https://$address:6443", certificate-authority: $dir/pki/ca.crt}}]
-users: [{name: user, user: {client-certificate: $dir/pki/$user.crt, client-key: $dir/pki/$user.key}}]
-contexts: [{name: node, context: {cluster: node, user: user}}]
-current-context: node
-Y
+        kubeconfig "$dir/$user.kubeconfig" "https://$address:6443" "$(holder $user)"
     done
 }
 
 control_plane() {
-    start etcd "$bin/etcd" --data-dir "$dir/etcd" --unsafe-no-fsync
-    start apiserver "$bin/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
+    local flags
+    mapfile -t flags < <(apiserver_flags)
+    start etcd "$bin/etcd" --data-dir "$dir/etcd" --unsafe-no-fsync --log-level warn
+    start apiserver "$bin/kube-apiserver" "${flags[@]}" --etcd-servers=http://127.0.0.1:2379 \
         --bind-address=0.0.0.0 --advertise-address=$address --secure-port=6443 \
-        --tls-cert-file="$dir/pki/apiserver.crt" --tls-private-key-file="$dir/pki/apiserver.key" \
-        --client-ca-file="$dir/pki/ca.crt" --authorization-mode=Node,RBAC \
-        --service-account-issuer=https://kubernetes.default.svc \
-        --service-account-key-file="$dir/pki/accounts.pub" \
-        --service-account-signing-key-file="$dir/pki/accounts.key" \
-        --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true \
+        --authorization-mode=Node,RBAC --allow-privileged=true \
         --kubelet-client-certificate="$dir/pki/apiserver.crt" --kubelet-client-key="$dir/pki/apiserver.key" \
         --kubelet-preferred-address-types=InternalIP
-    await "the API server" 60 "$dir/run" kubectl get --raw /readyz
+    await "the API server" apiserver 60 "$dir/run" kubectl get --raw /readyz
     start controllers "$bin/kube-controller-manager" --kubeconfig="$dir/controllers.kubeconfig" \
         --use-service-account-credentials=true --service-account-private-key-file="$dir/pki/accounts.key" \
-        --root-ca-file="$dir/pki/ca.crt" --cluster-cidr=10.244.0.0/16 --leader-elect=false
-    start scheduler "$bin/kube-scheduler" --kubeconfig="$dir/scheduler.kubeconfig" --leader-elect=false
+        --root-ca-file="$dir/pki/ca.crt" --cluster-cidr=10.244.0.0/16 --leader-elect=false --cert-dir="$dir/state"
+    start scheduler "$bin/kube-scheduler" --kubeconfig="$dir/scheduler.kubeconfig" --leader-elect=false --cert-dir="$dir/state"
     "$dir/run" kubectl create clusterrolebinding apiserver-kubelet \
         --clusterrole=system:kubelet-api-admin --user=kube-apiserver >/dev/null
-    "$dir/run" kubectl apply -f - >/dev/null <<'Y'
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: node-proxier}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:node-proxier}
-subjects: [{kind: User, name: system:kube-proxy, apiGroup: rbac.authorization.k8s.io}]
-Y
+    "$dir/run" kubectl create clusterrolebinding node-proxier \
+        --clusterrole=system:node-proxier --user=system:kube-proxy >/dev/null
 }
 
 base_images() {
     export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-    local root=$dir/images context
+    local root=$dir/images context image
     mkdir -p "$root"
     for image in pause coredns; do
         context=$(mktemp -d "$root/context.XXXX")
@@ -111,6 +69,24 @@ base_images() {
     rm -rf "$root/store" "$root"/context.*
 }
 
+# The kubelet takes every pod below its root for its own, so each node has another root.
+make_cgroups() {
+    local group=/sys/fs/cgroup parent
+    if [ -e $group/cgroup.controllers ]; then
+        echo '+cpuset +cpu +io +memory +pids' > $group/cgroup.subtree_control 2>/dev/null || true
+        mkdir -p "$group/$name"
+        return
+    fi
+    for parent in $group/*/; do
+        [ ! -L "${parent%/}" ] && [ -e "$parent/cgroup.procs" ] || continue
+        mkdir -p "$parent$name"
+        # Without these nothing can be put into a cpuset.
+        for file in cpuset.cpus cpuset.mems; do
+            [ ! -e "$parent$file" ] || cat "$parent$file" > "$parent$name/$file"
+        done
+    done
+}
+
 node() {
     mkdir -p "$dir/cni"
     cat > "$dir/containerd.toml" <<T
@@ -123,6 +99,8 @@ state = "$run"
   sandbox_image = "localhost/pause:1"
   restrict_oom_score_adj = true
   disable_apparmor = true
+  # Not among the machine's named ones: nobody else removes them, and we remove nobody else's.
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -131,14 +109,14 @@ state = "$run"
     bin_dir = "/usr/lib/cni"
     conf_dir = "$dir/cni"
 T
-    cat > "$dir/cni/10-node.conflist" <<'J'
-{"cniVersion":"0.4.0","name":"node","plugins":[
+    cat > "$dir/cni/10-node.conflist" <<J
+{"cniVersion":"0.4.0","name":"$name","plugins":[
  {"type":"bridge","bridge":"podbr","isGateway":true,"ipMasq":false,"hairpinMode":true,
-  "ipam":{"type":"host-local","ranges":[[{"subnet":"10.244.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}},
+  "ipam":{"type":"host-local","dataDir":"$dir/addresses","ranges":[[{"subnet":"10.244.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}},
  {"type":"portmap","capabilities":{"portMappings":true}}]}
 J
     start containerd containerd -c "$dir/containerd.toml"
-    await containerd 30 images version
+    await containerd containerd 30 images version
     for archive in "$dir"/images/*.tar; do images images import "$archive" >/dev/null; done
     echo "nameserver 10.99.0.254" > "$dir/resolv.conf"
     cat > "$dir/kubelet.yaml" <<Y
@@ -147,6 +125,8 @@ apiVersion: kubelet.config.k8s.io/v1beta1
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $dir/pki/ca.crt}}
 authorization: {mode: Webhook}
 cgroupDriver: cgroupfs
+cgroupRoot: /$name
+podLogsDir: $dir/pods
 failSwapOn: false
 failCgroupV1: false
 enforceNodeAllocatable: []
@@ -159,25 +139,29 @@ evictionHard: {memory.available: "100Mi", nodefs.available: "1%", imagefs.availa
 imageGCHighThresholdPercent: 100
 syncFrequency: 5s
 Y
+    make_cgroups
     start kubelet "$bin/kubelet" --config="$dir/kubelet.yaml" --kubeconfig="$dir/kubelet.kubeconfig" \
         --hostname-override=node --node-ip=$address --root-dir="$dir/kubelet" --cert-dir="$dir/kubelet-pki"
     start proxy "$bin/kube-proxy" --kubeconfig="$dir/proxy.kubeconfig" --hostname-override=node \
         --proxy-mode=iptables --cluster-cidr=10.244.0.0/16 --conntrack-max-per-core=0 \
         --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0 \
         --oom-score-adj=0 --bind-address=$address
-    await "the node" 90 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
+    await "the node" kubelet 90 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
+    await "kube-proxy" proxy 30 inside curl -s --fail "http://$address:10256/livez"
     "$dir/run" kubectl apply -f "$here/coredns.yaml" >/dev/null
-    await "the account default" 30 "$dir/run" kubectl get serviceaccount default
+    await "the account default" controllers 30 "$dir/run" kubectl get serviceaccount default
+    "$dir/run" kubectl -n kube-system rollout status deployment/coredns --timeout 60s >/dev/null ||
+        die "CoreDNS is not ready; $dir/run kubectl -n kube-system describe pods"
 }
 
 up() {
+    [ "$(id -u)" = 0 ] || die "a node needs root: namespaces, mounts, cgroups"
     "$here/install-tools.sh"
-    mkdir -p "$dir/log" "$dir/pki"
-    # The kubelet changes these.
-    for key in vm.overcommit_memory kernel.panic kernel.panic_on_oops; do
-        echo "$key=$(sysctl -n $key)"
-    done > "$dir/sysctl.saved"
-    ip netns add $name
+    claim node
+    trap '[ $? = 0 ] || say "what there is of the node stays for a look; remove it by: $0 down $dir"' EXIT
+    mkdir -p "$dir/log" "$dir/state"
+    save_sysctls
+    ip netns add "$name"
     inside ip link set lo up
     inside ip link add nodebr type bridge
     inside ip addr add $address/24 dev nodebr
@@ -187,6 +171,7 @@ up() {
     inside sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables' 2>/dev/null || true
     printf '#!/bin/sh\nexport KUBECONFIG=%s/admin.kubeconfig PATH=%s:$PATH\nexec nsenter --net=/run/netns/%s "$@"\n' "$dir" "$bin" "$name" > "$dir/run"
     chmod +x "$dir/run"
+    launch=(nsenter "--net=/run/netns/$name")
     certificates
     control_plane
     say "the control plane is up"
@@ -195,9 +180,19 @@ up() {
     say "the node is ready: $dir/run kubectl get pods -A"
 }
 
+# Only what a kubelet will change: beside another node there is nothing to put back.
+save_sysctls() {
+    local pair
+    for pair in $kubelet_sysctls; do
+        [ "$(sysctl -n "${pair%=*}")" = "${pair#*=}" ] || echo "${pair%=*}=$(sysctl -n "${pair%=*}")"
+    done > "$dir/sysctl.saved"
+}
+
 down() {
-    for program in kubelet; do end_program $program; done
-    if [ -S "$run/containerd.sock" ]; then
+    [ -n "$(ls -A "$dir")" ] || { rmdir "$dir"; return; }
+    claimed node "node.sh up"
+    end_program kubelet
+    if runs containerd; then
         for task in $(images tasks ls -q 2>/dev/null); do images tasks kill -s SIGKILL "$task" >/dev/null 2>&1 || true; done
         sleep 1
         for container in $(images containers ls -q 2>/dev/null); do
@@ -206,37 +201,38 @@ down() {
         done
     fi
     for program in proxy containerd scheduler controllers apiserver etcd; do end_program $program; done
-    { grep -o "$dir/[^ ]*" /proc/mounts || true; grep -oE "$run[^ ]*" /proc/mounts || true; } | sort -ru | xargs -r -n1 umount -l 2>/dev/null || true
-    for space in $(ls /run/netns 2>/dev/null | grep '^cni-' || true); do ip netns del "$space" || true; done
+    # Whatever else runs in this namespace was started by the programs above.
+    local left
+    left=$(ip netns pids "$name" 2>/dev/null || true)
+    # shellcheck disable=SC2086 # several ids
+    [ -z "$left" ] || kill -9 $left 2>/dev/null || true
+    { grep -oE " ($dir|$run)/[^ ]*" /proc/mounts || true; } | sort -ru | xargs -r -n1 umount -l 2>/dev/null || true
     [ ! -s "$dir/sysctl.saved" ] || sysctl -q -p "$dir/sysctl.saved" || true
-    for group in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
+    for group in "/sys/fs/cgroup/$name" /sys/fs/cgroup/*/"$name"; do
         [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
     done
-    ip netns del $name 2>/dev/null || true
-    rm -rf "$run" /var/lib/cni/networks/node "$dir"
+    ip netns del "$name" 2>/dev/null || true
+    rm -rf /var/lib/cni/results/"$name"-*
+    rm -rf --one-file-system "$run" "$dir"
 }
 
-end_program() {
-    [ -s "$dir/$1.pid" ] || return 0
-    local process
-    process=$(cat "$dir/$1.pid")
-    kill "$process" 2>/dev/null || true
-    for _ in $(seq 50); do
-        kill -0 "$process" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -9 "$process" 2>/dev/null || true
-    rm -f "$dir/$1.pid"
-}
-
-[ $# -ge 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || usage
 action=$1
-mkdir -p "$2"
+case $action in
+up) mkdir -p "$2" ;;
+import | down) [ -d "$2" ] || die "there is no folder $2; \`$0 up\` makes it" ;;
+*) usage ;;
+esac
 dir=$(cd "$2" && pwd)
 shift 2
+# Everything of the machine that a node takes is named for its folder.
+name=tollgate-$(printf '%s' "$dir" | cksum | cut -d' ' -f1)
+run=/run/$name
 case $action in
 up) up ;;
 down) down ;;
-import) for archive in "$@"; do images images import "$archive" >/dev/null; done ;;
-*) sed -n '2,9p' "$0" >&2; exit 2 ;;
+import)
+    claimed node "node.sh up"
+    for archive in "$@"; do images images import "$archive" >/dev/null; done
+    ;;
 esac
