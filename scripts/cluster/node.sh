@@ -50,8 +50,9 @@ control_plane() {
 }
 
 base_images() {
-    export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+    export BUILDAH_ISOLATION=chroot
     local root=$dir/images context image
+    local store=(--storage-driver vfs --root "$root/store" --runroot "$root/run")
     mkdir -p "$root"
     for image in pause coredns; do
         context=$(mktemp -d "$root/context.XXXX")
@@ -63,10 +64,10 @@ base_images() {
             cp "$bin/coredns" "$context/coredns"
             printf 'FROM scratch\nCOPY coredns /coredns\nENTRYPOINT ["/coredns"]\n' > "$context/Dockerfile"
         fi
-        buildah --root "$root/store" --runroot "$root/run" build -q -f "$context/Dockerfile" -t "localhost/$image:1" "$context" >/dev/null
-        buildah --root "$root/store" --runroot "$root/run" push -q "localhost/$image:1" "docker-archive:$root/$image.tar:localhost/$image:1"
+        buildah "${store[@]}" build -q -f "$context/Dockerfile" -t "localhost/$image:1" "$context" >/dev/null
+        buildah "${store[@]}" push -q "localhost/$image:1" "docker-archive:$root/$image.tar:localhost/$image:1"
     done
-    rm -rf "$root/store" "$root"/context.*
+    rm -rf "$root/store" "$root/run" "$root"/context.*
 }
 
 # The kubelet takes every pod below its root for its own, so each node has another root.
