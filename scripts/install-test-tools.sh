@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gets what the tests run against: Envoy (into ~/.cache/tollgate), redis-server and libfaketime
-# (by apt when root). Does nothing where they are already.
+# (by apt when root), and a Kubernetes API server. Does nothing where they are already.
 set -eu
 
 ENVOY_VERSION=1.40.0
@@ -39,3 +39,6 @@ if [ -n "$missing" ]; then
         exit 1
     fi
 fi
+
+# etcd and kube-apiserver, built once.
+"$(dirname "$0")/cluster/install-tools.sh" --api-only
