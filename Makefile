@@ -27,6 +27,15 @@ smoke: tools bins ## Run the demo, make its requests, show each status and why.
 bench: tools ## Compare speed with a bare RLS server and, when Go is here, with envoyproxy/ratelimit.
 	@scripts/bench.sh
 
+.PHONY: images
+images: ## Build the container images into target/images, without a registry.
+	@scripts/images.sh
+
+.PHONY: test-cluster
+test-cluster: ## The whole product in a real cluster of one node: install, use, kill each part. Needs root.
+	@cargo build --release
+	@IMAGES=1 scripts/test-cluster.sh
+
 .PHONY: lint
 lint: ## Formatting, lints, the direction of dependencies, licences.
 	@cargo fmt --all --check
@@ -52,6 +61,6 @@ bins: ## Build all programs.
 	@cargo build $(CARGO_PROFILE) --workspace --bins
 
 .PHONY: tools
-tools: ## Install what the tests run against: Envoy, redis-server, libfaketime.
+tools: ## Install what the tests run against: Envoy, redis-server, libfaketime, kube-apiserver.
 	@scripts/require.sh cargo python3
 	@scripts/install-test-tools.sh

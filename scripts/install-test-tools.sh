@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gets what the tests run against: Envoy (into ~/.cache/tollgate), redis-server and libfaketime
-# (by apt when root). Does nothing where they are already.
+# (by apt when root), and a Kubernetes API server. Does nothing where they are already.
 set -eu
 
 "$(dirname "$0")/install-envoy.sh" >/dev/null
@@ -23,3 +23,6 @@ if [ -n "$missing" ]; then
         exit 1
     fi
 fi
+
+# etcd and kube-apiserver, built once.
+"$(dirname "$0")/cluster/install-tools.sh" --api-only

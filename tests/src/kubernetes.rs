@@ -152,6 +152,26 @@ impl Cluster {
         }
     }
 
+    /// Applies many objects of the gateway's group, several at a time.
+    pub fn apply_all(&self, objects: impl Iterator<Item = Value>) {
+        use futures::StreamExt as _;
+        let applied = futures::stream::iter(objects)
+            .map(|object| {
+                let text = |pointer: &str| {
+                    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let api =
+                    self.api(&text("/apiVersion"), &text("/kind"), &text("/metadata/namespace"));
+                async move {
+                    let object: DynamicObject = serde_json::from_value(object).unwrap();
+                    api.create(&Default::default(), &object).await.unwrap();
+                }
+            })
+            .buffer_unordered(16)
+            .for_each(|()| async {});
+        self.runtime.block_on(applied);
+    }
+
     /// As [`Self::apply`]; the answer is the API server's words.
     pub fn try_apply(&self, object: Value) -> Result<(), String> {
         let text = |pointer: &str| {

@@ -501,7 +501,7 @@ fn run_options(args: RunArgs) -> run::Options {
 async fn serve(args: ServeArgs) -> Result<(), String> {
     let source = match args.config {
         Some(config) => plane::Source::Folder(config),
-        None => plane::Source::Kubernetes(args.cluster.options(&args.plane.engine)),
+        None => plane::Source::Kubernetes(Box::new(args.cluster.options(&args.plane.engine))),
     };
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let mut options = args.plane.options(source);

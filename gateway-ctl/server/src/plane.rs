@@ -35,7 +35,7 @@ pub enum Source {
     /// In a folder (or file).
     Folder(PathBuf),
     /// In a cluster.
-    Kubernetes(kubernetes::Options),
+    Kubernetes(Box<kubernetes::Options>),
 }
 
 impl Source {
@@ -125,7 +125,7 @@ impl Plane {
             }
             Source::Kubernetes(cluster) => {
                 let client = kubernetes::connect().await?;
-                let source = kubernetes::source::Source::new(client.clone(), cluster.clone());
+                let source = kubernetes::source::Source::new(client.clone(), (**cluster).clone());
                 let judged = controller.judge();
                 let writer = Writer::new(client.clone(), cluster, source.served(), numbers.clone());
                 let (leads, giving_back) = lease::lead(client.clone(), cluster, shutdown.clone());

@@ -40,7 +40,10 @@ impl File {
             Ok(documents) => self.read(text, documents),
             Err(mut why) => {
                 if self.all().next().is_some() {
-                    why.add_hint("mend it; the objects this file had stay in force");
+                    if why.hint.is_empty() {
+                        why.hint("mend it");
+                    }
+                    why.add_hint("the objects this file had stay in force");
                 }
                 Self { text, found: vec![*why], is_unreadable: true, ..self }
             }
