@@ -10,11 +10,12 @@ cd "$(dirname "$0")/.."
 bin=${BIN_DIR:-target/release}
 out=$PWD/target/images
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
+# Programs of others may be from another commit.
+[ -z "${BIN_DIR:-}" ] || revision=${REVISION:-unknown}
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 command -v buildah >/dev/null || { echo "error: buildah is missing; run scripts/cluster/install-tools.sh" >&2; exit 1; }
-scripts/install-test-tools.sh
 [ -n "${BIN_DIR:-}" ] || cargo build --release -p gateway-ctl -p ratelimit-svc -p authz-svc
 
 # Layers need no kernel features this way, so it works inside other containers, too.

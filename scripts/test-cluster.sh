@@ -1,7 +1,15 @@
 #!/bin/bash
 # The whole product in a real cluster of one node: images, charts, quick start, edits, a mistake,
 # `helm test`, then each part killed and each Deployment restarted under load. Needs root, about
-# 10 minutes and 4 GiB; builds what is missing. KEEP=1 leaves the cluster running.
+# 10 minutes and 4 GiB; builds what is missing.
+#
+# usage: test-cluster.sh [PHASE…]     phases, all of them in this order when none is named: programs
+#        names install quick_start edit_live mistake helm_test faults show
+#
+# DIR=/tmp/tollgate-cluster  where the cluster is; it must not be there yet
+# KEEP=1                     leaves it running; `scripts/cluster/node.sh down DIR` removes it
+# REUSE=1                    takes the one that was kept, and keeps it
+# IMAGES=1                   builds images anew though there are some
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${DIR:-/tmp/tollgate-cluster}
@@ -12,11 +20,17 @@ say() { printf '\n== %s (%s)\n' "$*" "$(date +%T)"; }
 k() { "$dir/run" kubectl "$@"; }
 kn() { k -n $namespace "$@"; }
 
+# Fails, and removes only a cluster that is ours.
 cleanup() {
     status=$?
     [ $status = 0 ] || { echo "FAILED; what there is:"; k get pods -A -o wide || true; kn get events --sort-by=.lastTimestamp 2>/dev/null | tail -20 || true; }
     exec 9>&- 2>/dev/null || true
-    [ -n "${KEEP:-}" ] || scripts/cluster/node.sh down "$dir"
+    [ -z "${load:-}" ] || kill "$load" 2>/dev/null || true
+    if [ -n "${KEEP:-}${REUSE:-}" ]; then
+        echo "the cluster stays: $dir/run kubectl get pods -A"
+    else
+        scripts/cluster/node.sh down "$dir" || true
+    fi
     exit $status
 }
 
@@ -29,6 +43,9 @@ await() { # what seconds command...
     done
     echo "ok: $what"
 }
+
+# Where the gateway is, once there is one.
+find_gateway() { gateway=$(kn get service tollgate-gateway -o 'jsonpath={.spec.clusterIP}'); }
 
 # `curl` of the gateway from the node: path, further arguments.
 ask() {
@@ -48,22 +65,59 @@ bring_up() {
     scripts/cluster/node.sh import "$dir" target/images/*.tar
 }
 
+# Every image runs as a pod may at most under restricted pod security, and is what it says.
+programs() {
+    say "a pod of each image"
+    k create namespace programs --dry-run=client -o yaml | k apply -f - >/dev/null
+    k label --overwrite namespace programs pod-security.kubernetes.io/enforce=restricted >/dev/null
+    # Bare pods need it, and a controller makes it.
+    await "the account of the namespace" 30 k -n programs get serviceaccount default
+    local image word
+    for image in gateway-ctl gateway ratelimit-svc authz-svc redis echo; do
+        word=--version
+        [ $image != echo ] || word=--help
+        sed -e "s/NAME/$image/g; s/TAG/$version/; s/WORD/$word/" scripts/cluster/program.yaml | k apply -f - >/dev/null
+    done
+    for image in gateway-ctl gateway ratelimit-svc authz-svc redis echo; do
+        k -n programs wait --for=jsonpath='{.status.phase}'=Succeeded --timeout 60s "pod/$image" >/dev/null
+        printf 'ok: %-14s %s\n' $image "$(k -n programs logs $image | grep . | head -1 | cut -c1-80)"
+    done
+    # /bin/ratelimit is the same program.
+    sed -e "s/NAME/ratelimit-svc/g; s/TAG/$version/; s/WORD/--version/; s/name: ratelimit-svc/name: ratelimit/" \
+        -e 's#args:#command: [/bin/ratelimit]\n    args:#' scripts/cluster/program.yaml | k apply -f - >/dev/null
+    k -n programs wait --for=jsonpath='{.status.phase}'=Succeeded --timeout 60s pod/ratelimit >/dev/null
+    echo "ok: /bin/ratelimit"
+    k delete namespace programs --wait=false >/dev/null
+}
+
+# What all else stands on: a Service, its name, its endpoints.
+names() {
+    say "a Service answers by its name"
+    sed "s/:0\.1\.0/:$version/" scripts/cluster/backend.yaml | k apply -f - >/dev/null
+    k rollout status deployment/echo --timeout 60s >/dev/null
+    k delete pod names --ignore-not-found >/dev/null
+    k run names --restart=Never --image-pull-policy=IfNotPresent --image "localhost/tollgate-gateway-ctl:$version" -- \
+        probe http://echo.default.svc.cluster.local/hello --expect 200 --timeout 30s >/dev/null
+    k wait --for=jsonpath='{.status.phase}'=Succeeded --timeout 60s pod/names >/dev/null
+    k delete pod names --wait=false >/dev/null
+    echo "ok: 200 of http://echo.default.svc.cluster.local/hello"
+}
+
 install() {
     say "charts"
     scripts/install-chart-tools.sh
     "$dir/run" helm install tollgate-crds deploy/charts/tollgate-crds >/dev/null
     k create namespace $namespace >/dev/null
     k label namespace $namespace pod-security.kubernetes.io/enforce=restricted >/dev/null
-    local image='repository=localhost/tollgate'
     "$dir/run" helm install tollgate deploy/charts/tollgate -n $namespace --timeout 5m --wait \
         -f scripts/cluster/values.yaml
     kn get pods -o wide
-    gateway=$(kn get service tollgate-gateway -o 'jsonpath={.spec.clusterIP}')
 }
 
 quick_start() {
     say "quick start"
-    k apply -f scripts/cluster/backend.yaml >/dev/null
+    find_gateway
+    sed "s/:0\.1\.0/:$version/" scripts/cluster/backend.yaml | k apply -f - >/dev/null
     # The example's own Listener and services are those of the chart here.
     k create -f docs/examples/quickstart --dry-run=client -o json |
         python3 scripts/cluster/adapt.py | k apply -f - >/dev/null
@@ -77,9 +131,13 @@ quick_start() {
 
 edit_live() {
     say "an edit is live"
+    find_gateway
     k patch mapping.v3alpha1.getambassador.io backend --type merge -p '{"spec":{"prefix":"/moved/"}}' >/dev/null
     await "404 at the old path" 10 answers /backend/hello 404
     k patch mapping.v3alpha1.getambassador.io backend --type merge -p '{"spec":{"prefix":"/backend/"}}' >/dev/null
+}
+
+mistake() {
     say "a mistake is told"
     k apply -f - >/dev/null <<'Y'
 apiVersion: getambassador.io/v3alpha1
@@ -94,24 +152,26 @@ Y
 
 faults() {
     say "faults under load"
+    find_gateway
     # The limit would hide what happens to requests.
     k delete module.v3alpha1.getambassador.io ambassador --ignore-not-found >/dev/null
-    local report=$dir/load.json pipe=$dir/phases part
+    local report=$dir/load.json pipe=$dir/phases part pod
+    rm -f "$pipe"
     mkfifo "$pipe"
     "$dir/run" python3 scripts/cluster/load.py "$gateway:80" "$report" < "$pipe" &
-    local load=$!
+    load=$!
     exec 9> "$pipe"
     sleep 3
     for part in gateway-ctl ratelimit authz redis gateway; do
         echo "kill $part" >&9
-        kn delete pod --wait=false --grace-period=0 --force \
-            "$(kn get pods -l "app.kubernetes.io/component=$part" -o 'jsonpath={.items[0].metadata.name}')" >/dev/null 2>&1
+        pod=$(kn get pods -l "app.kubernetes.io/component=$part" -o 'jsonpath={.items[0].metadata.name}')
+        kn delete pod --wait=false --grace-period=0 --force "$pod" >/dev/null 2>&1
         sleep 2
         settle "$part"
         echo "rest" >&9
         sleep 2
     done
-    for part in gateway-ctl ratelimit authz gateway; do
+    for part in gateway-ctl ratelimit authz redis gateway; do
         echo "restart $part" >&9
         kn rollout restart "deployment/tollgate-$part" >/dev/null
         settle "$part"
@@ -119,8 +179,10 @@ faults() {
         sleep 2
     done
     exec 9>&-
-    wait $load
-    python3 scripts/cluster/report.py "$report"
+    wait "$load"
+    load=
+    python3 scripts/cluster/report.py "$report" | tee target/cluster-faults.txt
+    cp "$report" target/cluster-faults.json
 }
 
 settle() {
@@ -133,15 +195,22 @@ show() {
     k get authservices.v3alpha1.getambassador.io,ratelimitservices.v3alpha1.getambassador.io -A
 }
 
+helm_test() {
+    say "helm test"
+    "$dir/run" helm test tollgate -n $namespace --timeout 3m | grep -E '^(TEST SUITE|Phase)'
+}
+
+phases=(programs names install quick_start edit_live mistake helm_test faults show)
+for phase in "$@"; do
+    [[ " ${phases[*]} " = *" $phase "* ]] || { echo "error: there is no phase $phase; there are: ${phases[*]}" >&2; exit 2; }
+done
+if [ -n "${REUSE:-}" ]; then
+    [ -x "$dir/run" ] || { echo "error: there is no cluster in $dir to be reused; run this with KEEP=1 first" >&2; exit 1; }
+elif [ -n "$(ls -A "$dir" 2>/dev/null)" ]; then
+    echo "error: $dir is there already; REUSE=1 takes it, DIR=… names another folder" >&2
+    exit 1
+fi
 trap cleanup EXIT
 [ -n "${REUSE:-}" ] || bring_up
-if [ -n "${REUSE:-}" ]; then gateway=$(kn get service tollgate-gateway -o 'jsonpath={.spec.clusterIP}' 2>/dev/null || true); fi
-for phase in ${PHASES:-install quick_start edit_live helm_test faults show}; do
-    if [ "$phase" = helm_test ]; then
-        say "helm test"
-        "$dir/run" helm test tollgate -n $namespace --timeout 3m | grep -E '^(TEST SUITE|Phase)' || exit 1
-    else
-        $phase
-    fi
-done
+for phase in ${*:-${PHASES:-${phases[*]}}}; do $phase; done
 say "all as it should be"

@@ -2,18 +2,26 @@
 """Sends requests to a gateway at a steady pace until it is told to stop, and says what came back.
 
 usage: load.py HOST:PORT REPORT    each line on standard input names the phase that begins; the end
-of the input ends the run. REPORT is a JSON object: phase -> counts of statuses, longest gap in ms."""
+of the input ends the run. REPORT is a JSON object:
+  phases   phase -> answers (how many of each status or error), again (how many were asked a second
+           time because an idle connection had been closed), gap_ms (longest time without a 200),
+           slowest_ms
+  seconds  for each second: when, phase, answers"""
 import collections, http.client, json, queue, sys, threading, time
 
 PACE = 0.01
-WORKERS = 4
+WORKERS = 8
 host, report = sys.argv[1], sys.argv[2]
-phase = ["start"]
-counts = collections.defaultdict(collections.Counter)
-gaps = collections.defaultdict(float)
-last_good = [time.monotonic()]
+begin = time.monotonic()
+phases, seconds, phase = {}, {}, None
+last_good = begin
 lock = threading.Lock()
 work = queue.Queue(maxsize=WORKERS)
+
+
+def enter(name):
+    global phase
+    phase = phases.setdefault(name, {"answers": collections.Counter(), "again": 0, "gap_ms": 0, "slowest_ms": 0, "name": name})
 
 
 def ask(connection):
@@ -23,41 +31,63 @@ def ask(connection):
     return str(answer.status)
 
 
+def reached(now):
+    """The gap that lasts until now belongs to the phase of now. The lock is held."""
+    phase["gap_ms"] = max(phase["gap_ms"], round((now - last_good) * 1000))
+
+
 def worker():
-    connection = None
+    global last_good
+    connection, used = None, False
     while work.get():
+        again, sent = False, time.monotonic()
         try:
             connection = connection or http.client.HTTPConnection(host, timeout=5)
-            word = ask(connection)
-        except http.client.RemoteDisconnected:
-            # An idle connection that was closed in order; browsers and proxies ask again, too.
-            connection = http.client.HTTPConnection(host, timeout=5)
             try:
                 word = ask(connection)
-            except Exception as error:
-                word, connection = type(error).__name__, None
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                # An idle connection that was closed: browsers and proxies ask again, too. A new one
+                # that is closed without an answer is a failure.
+                if not used:
+                    raise
+                connection.close()
+                again, used, connection = True, False, http.client.HTTPConnection(host, timeout=5)
+                word = ask(connection)
+            used = True
         except Exception as error:
-            word, connection = type(error).__name__, None
+            if connection:
+                connection.close()
+            word, connection, used = type(error).__name__, None, False
         now = time.monotonic()
         with lock:
-            counts[phase[0]][word] += 1
-            if word in ("200", "429"):
-                gaps[phase[0]] = max(gaps[phase[0]], now - last_good[0])
-                last_good[0] = now
+            phase["answers"][word] += 1
+            phase["again"] += again
+            phase["slowest_ms"] = max(phase["slowest_ms"], round((now - sent) * 1000))
+            second = seconds.setdefault(int(now - begin), {"phase": phase["name"], "answers": collections.Counter()})
+            second["answers"][word] += 1
+            if word == "200":
+                reached(now)
+                last_good = now
 
 
 def pace():
+    # By the clock, so that a slow answer does not thin out what follows.
+    due = time.monotonic()
     while True:
         work.put(True)
-        time.sleep(PACE)
+        due = max(due + PACE, time.monotonic() - 1)
+        time.sleep(max(0, due - time.monotonic()))
 
 
+enter("start")
 for _ in range(WORKERS):
     threading.Thread(target=worker, daemon=True).start()
 threading.Thread(target=pace, daemon=True).start()
 for line in sys.stdin:
     with lock:
-        phase[0] = line.strip()
+        reached(time.monotonic())
+        enter(line.strip())
 with lock:
-    rows = {name: {"answers": dict(c), "gap_ms": round(gaps[name] * 1000)} for name, c in counts.items()}
-json.dump(rows, open(report, "w"), indent=1)
+    reached(time.monotonic())
+    rows = {"phases": phases, "seconds": [{"second": s} | row for s, row in sorted(seconds.items())]}
+    json.dump(rows, open(report, "w"), indent=1)
