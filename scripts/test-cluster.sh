@@ -97,8 +97,8 @@ names() {
     k rollout status deployment/echo --timeout 60s >/dev/null
     k delete pod names --ignore-not-found >/dev/null
     k run names --restart=Never --image-pull-policy=IfNotPresent --image "localhost/tollgate-gateway-ctl:$version" -- \
-        probe http://echo.default.svc.cluster.local/hello --expect 200 --timeout 30s >/dev/null
-    k wait --for=jsonpath='{.status.phase}'=Succeeded --timeout 60s pod/names >/dev/null
+        probe http://echo.default.svc.cluster.local/hello --expect 200 --repeat 1000 --timeout 30s >/dev/null
+    k wait --for=jsonpath='{.status.phase}'=Succeeded --timeout 60s pod/names >/dev/null || { k logs names; return 1; }
     k delete pod names --wait=false >/dev/null
     echo "ok: 200 of http://echo.default.svc.cluster.local/hello"
 }
