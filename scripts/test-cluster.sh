@@ -66,13 +66,18 @@ quick_start() {
     k apply -f scripts/cluster/backend.yaml >/dev/null
     # The example's own Listener and services are those of the chart here.
     k create -f docs/examples/quickstart --dry-run=client -o json |
-        python3 scripts/cluster/adapt.py | k apply -f - >/dev/null
+        python3 scripts/cluster/adapt.py > "$dir/quickstart.json"
+    k apply -f "$dir/quickstart.json" >/dev/null
     k rollout status deployment/echo --timeout 60s >/dev/null
     await "200" 60 answers /backend/hello 200
     await "401 without a token" 30 answers /private/hello 401
     await "200 with a token" 30 answers /private/hello 200 -H "authorization: Bearer $(cat docs/examples/tokens/alice.jwt)"
     await "429 after some requests" 30 limited /backend/hello
     k wait --for=condition=Programmed --timeout 30s mapping.v3alpha1.getambassador.io --all
+    # Nothing is defaulted and status is no difference, so tools that compare are content.
+    k diff -f "$dir/quickstart.json" && echo "ok: kubectl diff is clean"
+    k apply --server-side --force-conflicts -f "$dir/quickstart.json" >/dev/null
+    k diff --server-side --force-conflicts -f "$dir/quickstart.json" && echo "ok: also server-side"
 }
 
 edit_live() {
