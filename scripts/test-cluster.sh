@@ -120,13 +120,20 @@ quick_start() {
     sed "s/:0\.1\.0/:$version/" scripts/cluster/backend.yaml | k apply -f - >/dev/null
     # The example's own Listener and services are those of the chart here.
     k create -f docs/examples/quickstart --dry-run=client -o json |
-        python3 scripts/cluster/adapt.py | k apply -f - >/dev/null
+        python3 scripts/cluster/adapt.py > "$dir/quickstart.json"
+    k apply -f "$dir/quickstart.json" >/dev/null
     k rollout status deployment/echo --timeout 60s >/dev/null
     await "200" 60 answers /backend/hello 200
     await "401 without a token" 30 answers /private/hello 401
     await "200 with a token" 30 answers /private/hello 200 -H "authorization: Bearer $(cat docs/examples/tokens/alice.jwt)"
     await "429 after some requests" 30 limited /backend/hello
     k wait --for=condition=Programmed --timeout 30s mapping.v3alpha1.getambassador.io --all
+    # Nothing is defaulted and status is no difference, so tools that compare are content.
+    k diff -f "$dir/quickstart.json"
+    echo "ok: kubectl diff is clean"
+    k apply --server-side --force-conflicts -f "$dir/quickstart.json" >/dev/null
+    k diff --server-side --force-conflicts -f "$dir/quickstart.json"
+    echo "ok: also server-side"
 }
 
 edit_live() {
@@ -150,37 +157,74 @@ Y
     k delete mapping.v3alpha1.getambassador.io mistake >/dev/null
 }
 
+# How often ratelimit-svc and authz-svc were asked, since their pods began. Without this a fault of a
+# part that nobody asks would look like one that nobody feels.
+asked() { # component port metric
+    local address
+    for address in $(kn get pods -l "app.kubernetes.io/component=$1" -o 'jsonpath={.items[*].status.podIP}'); do
+        "$dir/run" curl -s -m 5 "http://$address:$2/metrics" || true
+    done | awk -v metric="^$3([{]|$)" '$1 ~ metric { sum += $NF } END { print sum + 0 }'
+}
+
+pods_of() { kn get pods -l "app.kubernetes.io/component=$1" --field-selector status.phase=Running -o 'jsonpath={.items[*].metadata.name}'; }
+
+delete_one() { # component
+    local pods
+    read -ra pods <<<"$(pods_of "$1")"
+    kn delete pod --wait=false --grace-period=0 --force "${pods[0]}" >/dev/null 2>&1
+}
+
+crash_one() { # component
+    local pods before
+    read -ra pods <<<"$(pods_of "$1")"
+    before=$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].restartCount}")
+    scripts/cluster/node.sh crash "$dir" "$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].containerID}")"
+    restarted() { [ "$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].restartCount}")" -gt "$before" ]; }
+    await "crash of ${pods[0]}, which begins anew" 60 restarted
+    kn wait --for=condition=Ready --timeout 120s "pod/${pods[0]}" >/dev/null
+}
+
+restart_all() { kn rollout restart "deployment/tollgate-$1" >/dev/null; } # component
+
 faults() {
     say "faults under load"
     find_gateway
-    # The limit would hide what happens to requests.
-    k delete module.v3alpha1.getambassador.io ambassador --ignore-not-found >/dev/null
-    local report=$dir/load.json pipe=$dir/phases part pod
+    # A limit that is asked for and not reached: a request that is refused would hide what happens to it.
+    k patch ratelimit.v3alpha1.getambassador.io quickstart --type json \
+        -p '[{"op":"replace","path":"/spec/limits/0/rate","value":10000000}]' >/dev/null
+    unlimited() { for _ in $(seq 20); do answers /backend/hello 200 || return 1; done; }
+    await "the higher limit" 60 unlimited
+    local part before
+    for part in ratelimit:6070:ratelimit_requests_total authz:6071:authz_checks_total; do
+        # shellcheck disable=SC2086 # three words
+        before=$(asked ${part//:/ })
+        unlimited
+        # shellcheck disable=SC2086
+        [ "$(asked ${part//:/ })" -ge $((before + 20)) ] ||
+            { echo "error: requests do not reach ${part%%:*}, so its faults would not be felt"; return 1; }
+        echo "ok: each request reaches ${part%%:*}"
+    done
+    local report=$dir/load.json pipe=$dir/phases fault
     rm -f "$pipe"
     mkfifo "$pipe"
     "$dir/run" python3 scripts/cluster/load.py "$gateway:80" "$report" < "$pipe" &
     load=$!
     exec 9> "$pipe"
     sleep 3
-    for part in gateway-ctl ratelimit authz redis gateway; do
-        echo "kill $part" >&9
-        pod=$(kn get pods -l "app.kubernetes.io/component=$part" -o 'jsonpath={.items[0].metadata.name}')
-        kn delete pod --wait=false --grace-period=0 --force "$pod" >/dev/null 2>&1
-        sleep 2
-        settle "$part"
-        echo "rest" >&9
-        sleep 2
-    done
-    for part in gateway-ctl ratelimit authz redis gateway; do
-        echo "restart $part" >&9
-        kn rollout restart "deployment/tollgate-$part" >/dev/null
-        settle "$part"
-        echo "rest" >&9
-        sleep 2
+    for fault in delete_one crash_one restart_all; do
+        for part in gateway-ctl ratelimit authz redis gateway; do
+            echo "${fault%_*} $part" >&9
+            $fault $part
+            sleep 2
+            settle "$part"
+            echo "rest" >&9
+            sleep 2
+        done
     done
     exec 9>&-
     wait "$load"
     load=
+    mkdir -p target
     python3 scripts/cluster/report.py "$report" | tee target/cluster-faults.txt
     cp "$report" target/cluster-faults.json
 }

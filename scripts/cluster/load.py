@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Sends requests to a gateway at a steady pace until it is told to stop, and says what came back.
+"""Sends requests to a gateway at a steady pace until it is told to stop, and says what came back: by
+turns to a route that is open and limited, and to one that wants a key.
 
 usage: load.py HOST:PORT REPORT    each line on standard input names the phase that begins; the end
 of the input ends the run. REPORT is a JSON object:
@@ -7,7 +8,7 @@ of the input ends the run. REPORT is a JSON object:
            time because an idle connection had been closed), gap_ms (longest time without a 200),
            slowest_ms
   seconds  for each second: when, phase, answers"""
-import collections, http.client, json, queue, sys, threading, time
+import collections, http.client, itertools, json, queue, sys, threading, time
 
 PACE = 0.01
 WORKERS = 8
@@ -17,6 +18,10 @@ phases, seconds, phase = {}, {}, None
 last_good = begin
 lock = threading.Lock()
 work = queue.Queue(maxsize=WORKERS)
+turns = itertools.cycle([
+    ("/backend/hello", {"host": "gateway.test"}),
+    ("/partner/hello", {"host": "gateway.test", "x-api-key": "quickstart-partner"}),
+])
 
 
 def enter(name):
@@ -24,8 +29,8 @@ def enter(name):
     phase = phases.setdefault(name, {"answers": collections.Counter(), "again": 0, "gap_ms": 0, "slowest_ms": 0, "name": name})
 
 
-def ask(connection):
-    connection.request("GET", "/backend/hello", headers={"host": "gateway.test"})
+def ask(connection, path, headers):
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     answer.read()
     return str(answer.status)
@@ -41,10 +46,12 @@ def worker():
     connection, used = None, False
     while work.get():
         again, sent = False, time.monotonic()
+        with lock:
+            turn = next(turns)
         try:
             connection = connection or http.client.HTTPConnection(host, timeout=5)
             try:
-                word = ask(connection)
+                word = ask(connection, *turn)
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 # An idle connection that was closed: browsers and proxies ask again, too. A new one
                 # that is closed without an answer is a failure.
@@ -52,7 +59,7 @@ def worker():
                     raise
                 connection.close()
                 again, used, connection = True, False, http.client.HTTPConnection(host, timeout=5)
-                word = ask(connection)
+                word = ask(connection, *turn)
             used = True
         except Exception as error:
             if connection:

@@ -5,6 +5,7 @@
 #
 # usage: node.sh up DIR     then DIR/run COMMAND… runs a command inside, with KUBECONFIG set
 #        node.sh import DIR ARCHIVE…   loads images
+#        node.sh crash DIR CONTAINER   ends a container's program without a word, as a crash does
 #        node.sh down DIR
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +14,7 @@ address=10.99.0.1
 # The kubelet sets these for the whole machine.
 kubelet_sysctls="vm.overcommit_memory=1 kernel.panic=10 kernel.panic_on_oops=1"
 
-usage() { sed -n '2,9p' "$0" >&2; exit 2; }
+usage() { sed -n '2,10p' "$0" >&2; exit 2; }
 inside() { nsenter --net="/run/netns/$name" "$@"; }
 images() { ctr -a "$run/containerd.sock" -n k8s.io "$@"; }
 
@@ -221,7 +222,7 @@ down() {
 action=$1
 case $action in
 up) mkdir -p "$2" ;;
-import | down) [ -d "$2" ] || die "there is no folder $2; \`$0 up\` makes it" ;;
+import | crash | down) [ -d "$2" ] || die "there is no folder $2; \`$0 up\` makes it" ;;
 *) usage ;;
 esac
 dir=$(cd "$2" && pwd)
@@ -232,6 +233,10 @@ run=/run/$name
 case $action in
 up) up ;;
 down) down ;;
+crash)
+    claimed node "node.sh up"
+    images tasks kill -s SIGKILL "${1#containerd://}"
+    ;;
 import)
     claimed node "node.sh up"
     for archive in "$@"; do images images import "$archive" >/dev/null; done

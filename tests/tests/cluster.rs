@@ -288,8 +288,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over() {
     cluster.apply(&crds("emissary"));
     let start = |name: &str| {
         let (xds, admin) = (free_addr(), free_addr());
-        let arguments = ["--identity", name, "--services-only"];
-        (controller(&cluster.kubeconfig(), xds, admin, &arguments[..2]), admin)
+        (controller(&cluster.kubeconfig(), xds, admin, &["--identity", name]), admin)
     };
     let (mut first, first_admin) = start("one");
     first.wait_ready(first_admin);
@@ -313,6 +312,32 @@ fn one_of_two_replicas_writes_and_the_other_takes_over() {
     cluster.apply(&mapping("worse", "/worse/", "http://b:99999"));
     cluster.wait_condition("Mapping", "worse", "Accepted", "False");
     assert_eq!(writes(second_admin), 1, "what the first wrote is not written again");
+}
+
+#[test]
+fn beside_another_controller_only_what_the_services_read_is_touched() {
+    let cluster = Cluster::start();
+    cluster.apply(&crds("emissary"));
+    cluster.apply(&crds("own"));
+    let (xds, admin) = (free_addr(), free_addr());
+    let mut controller = controller(&cluster.kubeconfig(), xds, admin, &["--services-only"]);
+    controller.wait_ready(admin);
+    let limit = serde_json::json!({
+        "apiVersion": V3, "kind": "RateLimit", "metadata": {"name": "shop"},
+        "spec": {"domain": "ambassador", "limits": [
+            {"pattern": [{"generic_key": "shop"}], "rate": 1, "unit": "hour"},
+        ]},
+    });
+    cluster.wait("CRDs", || cluster.try_apply(limit.clone()).is_ok());
+    cluster.apply(&mapping("theirs", "/theirs/", "http://a:99999"));
+    let (grpc, own) = (free_addr().to_string(), free_addr().to_string());
+    let xds = xds.to_string();
+    let arguments =
+        ["--xds", &xds, "--grpc-addr", &grpc, "--admin-addr", &own, "--http-addr", "off"];
+    let _limits = Process::start(&program("ratelimit-svc"), &arguments, &[]);
+    cluster.wait_condition("RateLimit", "shop", "Programmed", "True");
+    let theirs = cluster.get(V3, "Mapping", "default", "theirs").unwrap();
+    assert!(theirs.get("status").is_none(), "{theirs}");
 }
 
 #[test]
