@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Sends requests to a gateway at a steady pace until it is told to stop, and says what came back: by
-turns to a route that is open and limited, and to one that wants a key.
+turns to a route that is open and limited, and to one that wants a key. Half of the clients connect for
+each request; the others keep a connection for some requests, as those who kept one for ever would all
+be with the Envoy that lived longest, and feel nothing of what happens to another.
 
 usage: load.py HOST:PORT REPORT    each line on standard input names the phase that begins; the end
 of the input ends the run. REPORT is a JSON object:
   phases   phase -> answers (how many of each status or error), again (how many were asked a second
            time because an idle connection had been closed), gap_ms (longest time without a 200),
            slowest_ms
-  seconds  for each second: when, phase, answers"""
+  seconds  for each second and phase: answers"""
 import collections, http.client, itertools, json, queue, sys, threading, time
 
 PACE = 0.01
 WORKERS = 8
+KEPT = 50
 host, report = sys.argv[1], sys.argv[2]
 begin = time.monotonic()
 phases, seconds, phase = {}, {}, None
@@ -41,9 +44,9 @@ def reached(now):
     phase["gap_ms"] = max(phase["gap_ms"], round((now - last_good) * 1000))
 
 
-def worker():
+def worker(most):
     global last_good
-    connection, used = None, False
+    connection, used = None, 0
     while work.get():
         again, sent = False, time.monotonic()
         with lock:
@@ -58,20 +61,23 @@ def worker():
                 if not used:
                     raise
                 connection.close()
-                again, used, connection = True, False, http.client.HTTPConnection(host, timeout=5)
+                again, used, connection = True, 0, http.client.HTTPConnection(host, timeout=5)
                 word = ask(connection, *turn)
-            used = True
+            used += 1
         except Exception as error:
             if connection:
                 connection.close()
-            word, connection, used = type(error).__name__, None, False
+            word, connection, used = type(error).__name__, None, 0
         now = time.monotonic()
+        if connection and used >= most:
+            connection.close()
+            connection, used = None, 0
         with lock:
             phase["answers"][word] += 1
             phase["again"] += again
             phase["slowest_ms"] = max(phase["slowest_ms"], round((now - sent) * 1000))
-            second = seconds.setdefault(int(now - begin), {"phase": phase["name"], "answers": collections.Counter()})
-            second["answers"][word] += 1
+            second = seconds.setdefault((int(now - begin), phase["name"]), collections.Counter())
+            second[word] += 1
             if word == "200":
                 reached(now)
                 last_good = now
@@ -87,8 +93,8 @@ def pace():
 
 
 enter("start")
-for _ in range(WORKERS):
-    threading.Thread(target=worker, daemon=True).start()
+for number in range(WORKERS):
+    threading.Thread(target=worker, args=(1 if number % 2 else KEPT,), daemon=True).start()
 threading.Thread(target=pace, daemon=True).start()
 for line in sys.stdin:
     with lock:
@@ -96,5 +102,5 @@ for line in sys.stdin:
         enter(line.strip())
 with lock:
     reached(time.monotonic())
-    rows = {"phases": phases, "seconds": [{"second": s} | row for s, row in sorted(seconds.items())]}
+    rows = {"phases": phases, "seconds": [{"second": s, "phase": p, "answers": a} for (s, p), a in seconds.items()]}
     json.dump(rows, open(report, "w"), indent=1)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Prints what callers saw while parts failed, as load.py wrote it. usage: report.py LOAD.json"""
+"""Prints what callers saw while parts failed, as load.py wrote it. Fails when a rolling restart was
+felt, which is promised not to be. usage: report.py LOAD.json"""
 import json, sys
 
 load = json.load(open(sys.argv[1]))
@@ -18,3 +19,6 @@ bad = [s for s in load["seconds"] if set(s["answers"]) - {"200"}]
 print(f"\nseconds with others than 200: {len(bad)} of {len(load['seconds'])}")
 for s in bad:
     print(f"  {s['second']:4} s  {s['phase']:20} {s['answers'].get('200', 0):4} × 200, {others(s['answers'])}")
+felt = [name for name, row in load["phases"].items() if name.startswith("restart ") and set(row["answers"]) - {"200"}]
+if felt:
+    sys.exit("error: callers felt: " + ", ".join(felt))
