@@ -6,16 +6,19 @@
 # usage: test-cluster.sh [PHASE…]     phases, all of them in this order when none is named: programs
 #        names install quick_start edit_live mistake helm_test faults show
 #
-# DIR=/tmp/tollgate-cluster  where the cluster is; it must not be there yet
-# KEEP=1                     leaves it running; `scripts/cluster/node.sh down DIR` removes it
-# REUSE=1                    takes the one that was kept, and keeps it
-# IMAGES=1                   builds images anew though there are some
+# DIR=…      where the cluster is, which must not be there yet; a new folder of /tmp when not given, so
+#            that runs at the same time are not in each other's way
+# KEEP=1     leaves it running; `scripts/cluster/node.sh down DIR` removes it
+# REUSE=1    takes the one of DIR, which was kept, and keeps it
+# IMAGES=1   builds images anew though there are some
 set -euo pipefail
 cd "$(dirname "$0")/.."
-dir=${DIR:-/tmp/tollgate-cluster}
+[ -z "${REUSE:-}" ] || [ -n "${DIR:-}" ] || { echo "error: REUSE=1 needs DIR=…, the folder of the cluster that was kept" >&2; exit 2; }
+dir=${DIR:-$(mktemp -u /tmp/tollgate-cluster.XXXXXX)}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 export PATH=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate/bin:$PATH
 namespace=tollgate
+up='' load='' REUSE=${REUSE:-}
 say() { printf '\n== %s (%s)\n' "$*" "$(date +%T)"; }
 k() { "$dir/run" kubectl "$@"; }
 kn() { k -n $namespace "$@"; }
@@ -23,10 +26,12 @@ kn() { k -n $namespace "$@"; }
 # Fails, and removes only a cluster that is ours.
 cleanup() {
     status=$?
-    [ $status = 0 ] || { echo "FAILED; what there is:"; k get pods -A -o wide || true; kn get events --sort-by=.lastTimestamp 2>/dev/null | tail -20 || true; }
+    [ $status = 0 ] || [ -z "$up$REUSE" ] || { echo "FAILED; what there is:"; k get pods -A -o wide || true; kn get events --sort-by=.lastTimestamp 2>/dev/null | tail -20 || true; }
     exec 9>&- 2>/dev/null || true
-    [ -z "${load:-}" ] || kill "$load" 2>/dev/null || true
-    if [ -n "${KEEP:-}${REUSE:-}" ]; then
+    [ -z "$load" ] || kill "$load" 2>/dev/null || true
+    if [ ! -d "$dir" ]; then
+        :
+    elif [ -n "${KEEP:-}$REUSE" ]; then
         echo "the cluster stays: $dir/run kubectl get pods -A"
     else
         scripts/cluster/node.sh down "$dir" || true
@@ -62,6 +67,7 @@ bring_up() {
     [ -s target/images/gateway.tar ] && [ -z "${IMAGES:-}" ] || scripts/images.sh
     say "cluster"
     scripts/cluster/node.sh up "$dir"
+    up=1
     scripts/cluster/node.sh import "$dir" target/images/*.tar
 }
 
@@ -171,12 +177,14 @@ pods_of() { kn get pods -l "app.kubernetes.io/component=$1" --field-selector sta
 delete_one() { # component
     local pods
     read -ra pods <<<"$(pods_of "$1")"
+    [ ${#pods[@]} -gt 0 ] || { echo "error: there is no pod of $1"; return 1; }
     kn delete pod --wait=false --grace-period=0 --force "${pods[0]}" >/dev/null 2>&1
 }
 
 crash_one() { # component
     local pods before
     read -ra pods <<<"$(pods_of "$1")"
+    [ ${#pods[@]} -gt 0 ] || { echo "error: there is no pod of $1"; return 1; }
     before=$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].restartCount}")
     scripts/cluster/node.sh crash "$dir" "$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].containerID}")"
     restarted() { [ "$(kn get pod "${pods[0]}" -o "jsonpath={.status.containerStatuses[0].restartCount}")" -gt "$before" ]; }

@@ -46,7 +46,6 @@ claim api
 undo() {
     end_program apiserver KILL
     end_program etcd KILL
-    rm -f "$dir/.tollgate-api"
     mv "$dir/log" "$logs" 2>/dev/null || true
     rm -rf --one-file-system "$dir"
 }

@@ -124,12 +124,13 @@ apiserver_flags() {
         service-cluster-ip-range=10.96.0.0/16
 }
 
-# Folders are removed whole at the end, so only those that a script of ours made are taken.
+# Folders are removed whole at the end, so only those that a script of ours made are taken, and by one
+# of them at a time: of two that make a folder, one succeeds.
 claim() { # kind
     [ ! -e "$dir/.tollgate-$1" ] || die "$dir is in use: take it down first"
     [ -z "$(ls -A "$dir")" ] || die "$dir is not empty, and it would be removed at the end; name a new folder"
-    touch "$dir/.tollgate-$1"
+    mkdir "$dir/.tollgate-$1" 2>/dev/null || die "$dir is in use: take it down first"
 }
-claimed() { # kind
-    [ -e "$dir/.tollgate-$1" ] || die "$dir is not a folder that ${2:-this script} made"
+claimed() { # kind maker
+    [ -e "$dir/.tollgate-$1" ] || die "$dir is not a folder that $2 made"
 }
