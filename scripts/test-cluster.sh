@@ -107,12 +107,11 @@ faults() {
     local load=$!
     exec 9> "$pipe"
     sleep 3
-    for part in gateway-ctl ratelimit authz redis gateway; do
-        echo "kill $part" >&9
-        kn delete pod --wait=false --grace-period=0 --force \
-            "$(kn get pods -l "app.kubernetes.io/component=$part" -o 'jsonpath={.items[0].metadata.name}')" >/dev/null 2>&1
-        sleep 2
-        settle "$part"
+    for part in gateway-ctl:gateway-ctl ratelimit:ratelimit-svc authz:authz-svc redis:redis gateway:envoy; do
+        echo "kill ${part%:*}" >&9
+        scripts/cluster/node.sh crash "$dir" $namespace "${part#*:}"
+        sleep 3
+        settle "${part%:*}"
         echo "rest" >&9
         sleep 2
     done

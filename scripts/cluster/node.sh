@@ -4,6 +4,7 @@
 #
 # usage: node.sh up DIR     then DIR/run COMMAND… runs a command inside, with KUBECONFIG set
 #        node.sh import DIR ARCHIVE…   loads images
+#        node.sh crash DIR NAMESPACE CONTAINER   ends one container of this name by SIGKILL
 #        node.sh down DIR
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -75,7 +76,7 @@ control_plane() {
         --service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true \
         --kubelet-client-certificate="$dir/pki/apiserver.crt" --kubelet-client-key="$dir/pki/apiserver.key" \
         --kubelet-preferred-address-types=InternalIP
-    await "the API server" 60 "$dir/run" kubectl get --raw /readyz
+    await "the API server" 150 "$dir/run" kubectl get --raw /readyz
     start controllers "$bin/kube-controller-manager" --kubeconfig="$dir/controllers.kubeconfig" \
         --use-service-account-credentials=true --service-account-private-key-file="$dir/pki/accounts.key" \
         --root-ca-file="$dir/pki/ca.crt" --cluster-cidr=10.244.0.0/16 --leader-elect=false
@@ -138,7 +139,7 @@ T
  {"type":"portmap","capabilities":{"portMappings":true}}]}
 J
     start containerd containerd -c "$dir/containerd.toml"
-    await containerd 30 images version
+    await containerd 60 images version
     for archive in "$dir"/images/*.tar; do images images import "$archive" >/dev/null; done
     echo "nameserver 10.99.0.254" > "$dir/resolv.conf"
     cat > "$dir/kubelet.yaml" <<Y
@@ -165,7 +166,7 @@ Y
         --proxy-mode=iptables --cluster-cidr=10.244.0.0/16 --conntrack-max-per-core=0 \
         --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0 \
         --oom-score-adj=0 --bind-address=$address
-    await "the node" 90 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
+    await "the node" 180 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
     "$dir/run" kubectl apply -f "$here/coredns.yaml" >/dev/null
     await "the account default" 30 "$dir/run" kubectl get serviceaccount default
 }
@@ -229,7 +230,7 @@ end_program() {
     rm -f "$dir/$1.pid"
 }
 
-[ $# -ge 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 action=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
@@ -237,6 +238,13 @@ shift 2
 case $action in
 up) up ;;
 down) down ;;
+crash)
+    # As the kernel does when memory is short: no signal that can be handled, no preStop.
+    named=$(images containers ls -q "labels.\"io.kubernetes.pod.namespace\"==$1,labels.\"io.kubernetes.container.name\"==$2")
+    task=$(images tasks ls | awk -v named="$named" '$3 == "RUNNING" && index(named, $1) { print $1; exit }')
+    [ -n "$task" ] || { say "error: no container $2 runs in $1"; exit 1; }
+    images tasks kill -s SIGKILL "$task"
+    ;;
 import) for archive in "$@"; do images images import "$archive" >/dev/null; done ;;
-*) sed -n '2,9p' "$0" >&2; exit 2 ;;
+*) sed -n '2,10p' "$0" >&2; exit 2 ;;
 esac
