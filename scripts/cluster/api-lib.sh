@@ -13,7 +13,7 @@ start_apiserver() {
     local flags
     mapfile -t flags < "$dir/apiserver.flags"
     start apiserver "$bin/kube-apiserver" "${flags[@]}"
-    await "the API server" apiserver 60 api_is_ready
+    await "the API server" apiserver 150 api_is_ready
 }
 
 # The folder that an argument names, which api-up.sh made.

@@ -39,7 +39,7 @@ control_plane() {
         --authorization-mode=Node,RBAC --allow-privileged=true \
         --kubelet-client-certificate="$dir/pki/apiserver.crt" --kubelet-client-key="$dir/pki/apiserver.key" \
         --kubelet-preferred-address-types=InternalIP
-    await "the API server" apiserver 60 "$dir/run" kubectl get --raw /readyz
+    await "the API server" apiserver 150 "$dir/run" kubectl get --raw /readyz
     start controllers "$bin/kube-controller-manager" --kubeconfig="$dir/controllers.kubeconfig" \
         --use-service-account-credentials=true --service-account-private-key-file="$dir/pki/accounts.key" \
         --root-ca-file="$dir/pki/ca.crt" --cluster-cidr=10.244.0.0/16 --leader-elect=false --cert-dir="$dir/state"
@@ -118,7 +118,7 @@ T
  {"type":"portmap","capabilities":{"portMappings":true}}]}
 J
     start containerd containerd -c "$dir/containerd.toml"
-    await containerd containerd 30 images version
+    await containerd containerd 60 images version
     for archive in "$dir"/images/*.tar; do images images import "$archive" >/dev/null; done
     echo "nameserver 10.99.0.254" > "$dir/resolv.conf"
     cat > "$dir/kubelet.yaml" <<Y
@@ -148,7 +148,7 @@ Y
         --proxy-mode=iptables --cluster-cidr=10.244.0.0/16 --conntrack-max-per-core=0 \
         --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0 \
         --oom-score-adj=0 --bind-address=$address
-    await "the node" kubelet 90 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
+    await "the node" kubelet 180 sh -c "'$dir/run' kubectl get node node | grep -qw Ready"
     await "kube-proxy" proxy 30 inside curl -s --fail "http://$address:10256/livez"
     "$dir/run" kubectl apply -f "$here/coredns.yaml" >/dev/null
     await "the account default" controllers 30 "$dir/run" kubectl get serviceaccount default

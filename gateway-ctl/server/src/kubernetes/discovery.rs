@@ -1,11 +1,15 @@
 //! Which of the kinds that are read the API server serves now, and in which version.
 
+use std::collections::BTreeMap;
+
 use gateway_core::kinds::{GROUP, KINDS, Reading};
 use kube::api::ApiResource;
 use kube::{Client, Error};
 
 /// Versions in the order of preference: the newest first.
 const VERSIONS: [&str; 4] = ["v3alpha1", "v2", "v1beta2", "v1beta1"];
+/// A kind is gone when so many answers in a row did not have it.
+const GONE: u32 = 3;
 /// Kinds that the services read.
 const OF_SERVICES: [&str; 3] = ["RateLimit", "Filter", "FilterPolicy"];
 
@@ -51,6 +55,56 @@ pub async fn served(client: &Client, services_only: bool) -> Result<Vec<ApiResou
     Ok(served)
 }
 
+/// Which kinds are believed to be served. An API server that starts tells of CRDs one by one, and of
+/// none at first; to believe it would take everything away.
+#[derive(Debug, Default)]
+pub(super) struct Belief {
+    served: Option<Vec<ApiResource>>,
+    last: Vec<ApiResource>,
+    /// How often in a row a kind was not in the answer.
+    absent: BTreeMap<String, u32>,
+}
+
+impl Belief {
+    /// What is believed; nothing before two equal answers that are not empty.
+    pub(super) fn served(&self) -> Option<&[ApiResource]> {
+        self.served.as_deref()
+    }
+
+    /// Whether the last answer had no kind at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    /// Takes an answer; gives whether something else is believed now.
+    pub(super) fn take(&mut self, mut answer: Vec<ApiResource>) -> bool {
+        answer.sort_by(|a, b| a.kind.cmp(&b.kind));
+        let again = self.last == answer;
+        self.last.clone_from(&answer);
+        let Some(served) = &self.served else {
+            if again && !answer.is_empty() {
+                self.served = Some(answer);
+            }
+            return self.served.is_some();
+        };
+        self.absent.retain(|kind, _| !answer.iter().any(|r| r.kind == *kind));
+        for gone in served {
+            if answer.iter().any(|r| r.kind == gone.kind) {
+                continue;
+            }
+            let times = self.absent.entry(gone.kind.clone()).or_default();
+            *times += 1;
+            if *times < GONE {
+                answer.push(gone.clone());
+            }
+        }
+        answer.sort_by(|a, b| a.kind.cmp(&b.kind));
+        let changed = *served != answer;
+        self.served = Some(answer);
+        changed
+    }
+}
+
 /// A kind of Kubernetes itself.
 pub fn builtin(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     let api_version =
@@ -61,5 +115,43 @@ pub fn builtin(group: &str, version: &str, kind: &str, plural: &str) -> ApiResou
         api_version,
         kind: kind.to_owned(),
         plural: plural.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(names: &[&str]) -> Vec<ApiResource> {
+        names.iter().map(|n| builtin(GROUP, "v3alpha1", n, &n.to_lowercase())).collect()
+    }
+
+    fn names(belief: &Belief) -> Vec<&str> {
+        belief.served().unwrap_or_default().iter().map(|r| r.kind.as_str()).collect()
+    }
+
+    #[test]
+    fn a_server_that_starts_is_not_believed_at_once() {
+        let mut belief = Belief::default();
+        assert!(!belief.take(Vec::new()) && !belief.take(Vec::new()), "nothing is no answer");
+        assert!(!belief.take(kinds(&["Mapping"])));
+        assert!(!belief.take(kinds(&["Mapping", "FilterPolicy"])));
+        assert!(belief.served().is_none());
+        assert!(belief.take(kinds(&["Mapping", "FilterPolicy"])));
+        assert_eq!(names(&belief), ["FilterPolicy", "Mapping"]);
+    }
+
+    #[test]
+    fn a_kind_is_gone_after_a_while_and_new_at_once() {
+        let mut belief = Belief::default();
+        belief.take(kinds(&["Mapping"]));
+        belief.take(kinds(&["Mapping"]));
+        assert!(belief.take(kinds(&["Mapping", "Host"])));
+        assert!(!belief.take(Vec::new()) && !belief.take(kinds(&["Host"])));
+        assert_eq!(names(&belief), ["Host", "Mapping"]);
+        assert!(!belief.take(kinds(&["Mapping", "Host"])), "it was a moment");
+        assert!(!belief.take(kinds(&["Host"])) && !belief.take(kinds(&["Host"])));
+        assert!(belief.take(kinds(&["Host"])));
+        assert_eq!(names(&belief), ["Host"]);
     }
 }

@@ -17,6 +17,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 use tokio::sync::mpsc;
 
+use super::discovery::Belief;
 use super::watch::{self, Event, Failure, Selectors, Target, Watch, words};
 use super::{Options, discovery};
 use crate::source::Noticed;
@@ -55,8 +56,8 @@ pub struct Source {
     watches: BTreeMap<Target, State>,
     numbers: BTreeMap<u64, Target>,
     next_number: u64,
-    /// The kinds that are served; unknown until the API server answered.
-    served: Option<Vec<ApiResource>>,
+    /// The kinds that are served.
+    kinds: Belief,
     tell_served: tokio::sync::watch::Sender<Vec<ApiResource>>,
     unreachable: Option<String>,
     /// Which Secrets an object names.
@@ -81,7 +82,7 @@ impl Source {
             watches: BTreeMap::new(),
             numbers: BTreeMap::new(),
             next_number: 0,
-            served: None,
+            kinds: Belief::default(),
             tell_served: tokio::sync::watch::channel(Vec::new()).0,
             unreachable: None,
             named: BTreeMap::new(),
@@ -135,13 +136,15 @@ impl Source {
 
     fn take_answer(&mut self, answer: Result<Vec<ApiResource>, String>) {
         match answer {
-            Ok(served) => {
+            Ok(answer) => {
                 self.unreachable = None;
-                if self.served.as_ref() != Some(&served) {
+                if self.kinds.take(answer)
+                    && let Some(served) = self.kinds.served()
+                    && *self.tell_served.borrow() != served
+                {
                     let kinds: Vec<_> = served.iter().map(|r| r.kind.as_str()).collect();
                     tracing::info!(kinds = kinds.join(", "), "watching");
-                    self.tell_served.send_replace(served.clone());
-                    self.served = Some(served);
+                    self.tell_served.send_replace(served.to_vec());
                     self.watch_kinds();
                 }
             }
@@ -151,7 +154,7 @@ impl Source {
 
     /// Follows what is served, in every namespace that is looked at.
     fn watch_kinds(&mut self) {
-        let served = self.served.clone().unwrap_or_default();
+        let served = self.kinds.served().unwrap_or_default().to_vec();
         let targets = served.iter().flat_map(|r| self.everywhere(r)).collect();
         let selectors =
             Selectors { labels: self.options.labels.clone(), fields: self.options.fields.clone() };
@@ -307,7 +310,8 @@ impl Source {
     /// until it is there.
     fn held_until(&self) -> Option<Option<Instant>> {
         if !self.told_once {
-            let complete = self.served.is_some() && self.watches.iter().all(|(t, s)| t.is_in(s));
+            let complete =
+                self.kinds.served().is_some() && self.watches.iter().all(|(t, s)| t.is_in(s));
             return (!complete).then_some(None);
         }
         let missing = |(t, s): (&Target, &State)| !t.is_in(s) && s.failure.is_none();
@@ -356,9 +360,13 @@ impl Source {
     }
 
     fn waits_for(&self) -> String {
-        if self.served.is_none() {
+        if self.kinds.served().is_none() {
             return match &self.unreachable {
                 Some(why) => format!("the Kubernetes API does not answer: {why}"),
+                None if self.kinds.is_empty() => {
+                    "the Kubernetes API has no kind of getambassador.io; install the CRDs"
+                        .to_owned()
+                }
                 None => "asking the Kubernetes API which kinds it has".to_owned(),
             };
         }
@@ -419,11 +427,11 @@ fn discover(
 ) -> mpsc::Receiver<Result<Vec<ApiResource>, String>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        let mut answered = false;
+        let mut answered = 0;
         loop {
             let answer = discovery::served(&client, services_only).await.map_err(|e| words(&e));
-            answered |= answer.is_ok();
-            let pause = if answered { DISCOVERY } else { FIRST_DISCOVERY };
+            answered += u32::from(answer.as_ref().is_ok_and(|a| !a.is_empty()));
+            let pause = if answered > 1 { DISCOVERY } else { FIRST_DISCOVERY };
             if sender.send(answer).await.is_err() {
                 return;
             }
