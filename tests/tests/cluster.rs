@@ -311,6 +311,7 @@ fn one_of_two_replicas_writes_and_the_other_takes_over() {
     second.wait_log("leads=true");
     cluster.apply(&mapping("worse", "/worse/", "http://b:99999"));
     cluster.wait_condition("Mapping", "worse", "Accepted", "False");
+    cluster.wait("the count of its write", || writes(second_admin) > 0);
     assert_eq!(writes(second_admin), 1, "what the first wrote is not written again");
 }
 

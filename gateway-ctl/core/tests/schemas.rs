@@ -141,7 +141,7 @@ fn what_can_never_work_is_refused() {
         ("Listener", json!({"port": 70000}), ".spec.port: at most 65535"),
         ("Listener", json!({"protocol": "HTTPX"}), ".spec.protocol: must match"),
         ("RateLimit", json!({"domain": "d", "limits": [{"rate": 1, "unit": "fortnight"}]}), "unit"),
-        ("RateLimit", json!({"domain": "d", "limits": [{"unit": "hour"}]}), "needs rate"),
+        ("RateLimit", json!({"domain": "d", "limits": [{"rate": 1}]}), "needs unit"),
         ("FilterPolicy", json!({"rules": [{"filters": [{}]}]}), "needs name"),
         ("Filter", json!({"JWT": {"maxStale": "5 minutes"}}), "maxStale: must match"),
     ] {
