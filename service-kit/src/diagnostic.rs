@@ -111,6 +111,19 @@ impl Diagnostic {
         self
     }
 
+    /// `path: message; hint`, leaving out what is empty: the words in a status, and at admission.
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        if !self.path.is_empty() {
+            words += &format!("{}: ", self.path);
+        }
+        words += &self.message;
+        if !self.hint.is_empty() {
+            words += &format!("; {}", self.hint);
+        }
+        words
+    }
+
     /// Sets what kind of thing it is.
     pub fn reason(&mut self, reason: Reason) -> &mut Self {
         self.reason = reason;
@@ -149,14 +162,7 @@ impl fmt::Display for Diagnostic {
         if self.object != ObjectRef::default() {
             write!(f, "{}: ", self.object)?;
         }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)?;
-        if !self.hint.is_empty() {
-            write!(f, "; {}", self.hint)?;
-        }
-        Ok(())
+        f.write_str(&self.words())
     }
 }
 

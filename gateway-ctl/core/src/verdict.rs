@@ -119,17 +119,12 @@ fn text(found: &[&Diagnostic]) -> String {
     text
 }
 
+/// The words of a finding, its message cut, with how much it matters where it is no error.
 fn line(d: &Diagnostic) -> String {
-    let mut line = String::new();
-    if d.severity != Severity::Error {
-        line += &format!("{}: ", d.severity);
+    let mut brief = d.clone();
+    brief.message = d.message.chars().take(MAX_TEXT / 4).collect();
+    match d.severity {
+        Severity::Error => brief.words(),
+        severity => format!("{severity}: {}", brief.words()),
     }
-    if !d.path.is_empty() {
-        line += &format!("{}: ", d.path);
-    }
-    line += &d.message.chars().take(MAX_TEXT / 4).collect::<String>();
-    if !d.hint.is_empty() {
-        line += &format!("; {}", d.hint);
-    }
-    line
 }

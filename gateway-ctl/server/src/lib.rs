@@ -20,5 +20,6 @@ pub mod render;
 pub mod reporter;
 pub mod run;
 pub mod source;
+mod wake;
 pub mod webhook;
 pub mod xds;

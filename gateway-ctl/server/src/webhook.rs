@@ -82,30 +82,17 @@ fn judge(request: Request, ambassador_id: &str) -> Value {
     };
     // What this version does not do is no mistake of the object: it may be for a newer one.
     let refuses = |d: &&Diagnostic| d.severity == Severity::Error && d.reason == Reason::Invalid;
-    let errors: Vec<String> = found.iter().filter(refuses).map(words).collect();
+    let errors: Vec<String> = found.iter().filter(refuses).map(Diagnostic::words).collect();
     let warnings: Vec<String> = found
         .iter()
         .filter(|d| !refuses(d))
-        .map(|d| words(d).chars().take(MAX_WARNING).collect())
+        .map(|d| d.words().chars().take(MAX_WARNING).collect())
         .collect();
     let mut answer = json!({"uid": uid, "allowed": errors.is_empty(), "warnings": warnings});
     if !errors.is_empty() {
         answer["status"] = json!({"code": 422, "reason": "Invalid", "message": errors.join("\n")});
     }
     answer
-}
-
-/// The words of the status: path, message, next step.
-fn words(d: &Diagnostic) -> String {
-    let mut words = String::new();
-    if !d.path.is_empty() {
-        words += &format!("{}: ", d.path);
-    }
-    words += &d.message;
-    if !d.hint.is_empty() {
-        words += &format!("; {}", d.hint);
-    }
-    words
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ fn all(pem: &str) -> Result<Vec<Certificate>, String> {
             let block = block.map_err(|e| format!("not PEM: {e}"))?;
             let certificate = block.parse_x509().map_err(|e| format!("no certificate: {e}"))?;
             Ok(Certificate {
-                text: rcgen_pem(&block.contents),
+                text: to_pem(&block.contents),
                 subject: certificate.subject().to_string(),
                 issuer: certificate.issuer().to_string(),
                 names: dns_names(&certificate),
@@ -253,7 +253,7 @@ fn without_expired(pem: &str, now: i64) -> Result<String, String> {
     Ok(lasting.collect())
 }
 
-fn rcgen_pem(der: &[u8]) -> String {
+fn to_pem(der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> =

@@ -21,6 +21,7 @@ use super::discovery::Belief;
 use super::watch::{self, Event, Failure, Selectors, Target, Watch, words};
 use super::{Options, discovery};
 use crate::source::Noticed;
+use crate::wake::sleep_until;
 
 /// How often the API server is asked which kinds it serves.
 const DISCOVERY: Duration = Duration::from_secs(5);
@@ -442,11 +443,4 @@ fn discover(
         }
     });
     receiver
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -21,6 +21,7 @@ use super::board::{Board, Entry};
 use super::peers::{PeerClient, Peers};
 use crate::controller::Judged;
 use crate::metrics::Metrics;
+use crate::wake::sleep_until;
 use crate::xds::{Clients, Snapshot};
 
 /// The field manager of status.
@@ -273,13 +274,6 @@ async fn answered(asking: &mut Option<Asking>) -> Vec<PeerClient> {
 async fn finished(writing: &mut Option<Writing>) -> (Entry, Result<(), Error>) {
     match writing {
         Some(writing) => writing.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -19,6 +19,7 @@ use super::clients::{ClientKind, ClientStatus, Clients};
 use super::metrics::Metrics;
 use super::session::{Pace, Report, Session};
 use super::snapshot::{Snapshot, word};
+use crate::wake::sleep_until;
 
 /// Most streams at one time.
 const STREAMS: usize = 1000;
@@ -230,12 +231,5 @@ impl Drop for Stream {
             self.server.metrics.connected(status.kind, -1);
             self.server.clients.remove(self.id);
         }
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
