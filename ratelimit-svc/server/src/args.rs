@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
-use ratelimit_core::{Options, PlanOptions};
+use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
@@ -139,7 +139,8 @@ impl Args {
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),
                 match_rule,
-                stop_when_over: env.flag("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false)?,
+                charge: charge(env)?,
+                on_store_error: on_store_error(env)?,
             },
             options: options(env, quota_mode)?,
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
@@ -197,6 +198,26 @@ fn log_level(env: &Environment) -> String {
     }
 }
 
+/// Which counters are charged when one of a request is over.
+fn charge(env: &Environment) -> anyhow::Result<Charge> {
+    const STOP: &str = "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT";
+    let stop = env.flag(STOP, false)?;
+    match (env.text("CHARGE_DESCRIPTORS", "each").as_str(), stop) {
+        ("each", false) => Ok(Charge::Each),
+        ("each", true) => Ok(Charge::OnlyOver),
+        ("all-or-none", false) => Ok(Charge::AllOrNone),
+        ("all-or-none", true) => bail!("CHARGE_DESCRIPTORS=all-or-none: leave {STOP} out"),
+        (other, _) => bail!("CHARGE_DESCRIPTORS={other}: use each or all-or-none"),
+    }
+}
+
+/// What happens while the store fails, for limits that do not say.
+fn on_store_error(env: &Environment) -> anyhow::Result<OnStoreError> {
+    let text = env.text("ON_STORE_ERROR", "error");
+    OnStoreError::parse(&text)
+        .ok_or_else(|| anyhow!("ON_STORE_ERROR={text}: use error, allow, deny or local"))
+}
+
 fn options(env: &Environment, quota_mode: bool) -> anyhow::Result<Options> {
     let names = || {
         [
@@ -210,10 +231,11 @@ fn options(env: &Environment, quota_mode: bool) -> anyhow::Result<Options> {
         quota_mode,
         limit_headers: env.flag("LIMIT_RESPONSE_HEADERS_ENABLED", false)?.then(names),
         dynamic_metadata: env.flag("RESPONSE_DYNAMIC_METADATA", false)?,
-        draft03_headers: match env.text("RATELIMIT_HEADERS", "off").as_str() {
-            "off" => false,
-            "draft03" => true,
-            other => bail!("RATELIMIT_HEADERS={other}: use off or draft03"),
+        standard_headers: match env.text("RATELIMIT_HEADERS", "off").as_str() {
+            "off" => StandardHeaders::Off,
+            "draft03" => StandardHeaders::Draft03,
+            "ietf" => StandardHeaders::Ietf,
+            other => bail!("RATELIMIT_HEADERS={other}: use off, draft03 or ietf"),
         },
     })
 }
@@ -269,6 +291,9 @@ mod tests {
             ("REDIS_TIMEOUT", "soon"),
             ("RATELIMIT_MATCH", "some"),
             ("RATELIMIT_HEADERS", "on"),
+            ("ON_STORE_ERROR", "panic"),
+            ("CHARGE_DESCRIPTORS", "some"),
+            ("REDIS_TYPE", "RING"),
             ("LOG_FORMAT", "xml"),
             ("EXTRA_TAGS", "a"),
             ("REDIS_POOL_SIZE", "0"),

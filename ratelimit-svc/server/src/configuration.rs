@@ -127,19 +127,19 @@ impl Configuration {
             let limit = &tree.limit;
             let (unit, requests) = match tree.unlimited {
                 true => ("UNKNOWN".to_owned(), 0),
-                false => (format!("{:?}", limit.unit).to_uppercase(), limit.requests),
+                false => (format!("{:?}", limit.quota.unit).to_uppercase(), limit.quota.requests),
             };
             format!(
                 "{domain}.{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
-                limit.shadow, limit.quota
+                limit.shadow, limit.is_quota
             )
         });
         let objects = snapshot.limits.resources.limits().into_iter().map(|(domain, l)| {
             format!(
                 "{domain}.{}: unit={} requests_per_unit={}, action: {}",
                 l.limit.name,
-                format!("{:?}", l.limit.unit).to_uppercase(),
-                l.limit.requests,
+                format!("{:?}", l.limit.quota.unit).to_uppercase(),
+                l.limit.quota.requests,
                 l.action.name()
             )
         });

@@ -134,8 +134,6 @@ fn is_harmless(value: &str, harmless: &[&str]) -> bool {
     })
 }
 
-const CLEAR_TEXT: &str = "connect in clear text on a network you trust, and leave it out";
-const ONE_SERVER: &str = "only single servers; name one in the URL, and leave it out";
 const NO_STATSD: &str =
     "metrics are on the admin port at /metrics; leave it out, or set USE_STATSD=false";
 
@@ -149,14 +147,7 @@ const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
         "only FILE; leave it out and use --config, or --xds with gateway-ctl",
     ),
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
-    ("REDIS_TYPE", &["SINGLE"], ONE_SERVER),
-    ("REDIS_SENTINEL_AUTH", &[], ONE_SERVER),
-    ("REDIS_TLS", &["false"], CLEAR_TEXT),
-    ("REDIS_TLS_ENABLED", &["false"], CLEAR_TEXT),
     ("REDIS_POOL_ON_EMPTY_BEHAVIOR", &["WAIT"], "requests share connections; leave it out"),
-    ("REDIS_PERSECOND_TYPE", &["SINGLE"], ONE_SERVER),
-    ("REDIS_PERSECOND_SENTINEL_AUTH", &[], ONE_SERVER),
-    ("REDIS_PERSECOND_TLS", &["false"], CLEAR_TEXT),
     (
         "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR",
         &["WAIT"],
@@ -226,19 +217,18 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
-        let error = refusal(&[("REDIS_TYPE", "CLUSTER")]).unwrap();
-        assert!(error.starts_with("REDIS_TYPE=CLUSTER is not supported yet: "), "{error}");
-        let harmless = [("REDIS_TYPE", "single"), ("REDIS_TLS", "f"), ("CONFIG_TYPE", "FILE")];
-        assert_eq!(refusal(&harmless), None);
-        assert!(!refusal(&[("REDIS_SENTINEL_AUTH", "hush")]).unwrap().contains("hush"));
+        let error = refusal(&[("BACKEND_TYPE", "memcache")]).unwrap();
+        assert!(error.starts_with("BACKEND_TYPE=memcache is not supported yet: "), "{error}");
+        assert_eq!(refusal(&[("BACKEND_TYPE", "REDIS"), ("CONFIG_TYPE", "FILE")]), None);
     }
 
     #[test]
     fn settings_of_what_is_off_mean_nothing() {
         assert!(refusal(&[("STATSD_HOST", "s")]).unwrap().contains("USE_STATSD=false"));
         assert_eq!(refusal(&[("STATSD_HOST", "s"), ("USE_STATSD", "0")]), None);
-        assert_eq!(refusal(&[("REDIS_PERSECOND_TLS", "true")]), None);
-        assert!(refusal(&[("REDIS_PERSECOND_TLS", "true"), ("REDIS_PERSECOND", "true")]).is_some());
+        let pool = ("REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR", "ERROR");
+        assert_eq!(refusal(&[pool]), None);
+        assert!(refusal(&[pool, ("REDIS_PERSECOND", "true")]).is_some());
         assert!(refusal(&[("TRACING_ENABLED", "true")]).is_some());
     }
 

@@ -75,7 +75,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
-    let store = Store::open(&settings.store, &health, &shutdown)?;
+    let store = Store::open(&settings.store, &health, &shutdown);
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
     let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
         format!(

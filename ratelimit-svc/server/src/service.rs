@@ -45,8 +45,9 @@ impl RateLimits {
     /// The answer to a request, from whichever door.
     pub(crate) async fn answer(
         &self,
-        request: RateLimitRequest,
+        message: RateLimitRequest,
     ) -> Result<RateLimitResponse, Status> {
+        let request = ratelimit_core::request::Request::from(&message);
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = now.as_secs();
@@ -74,15 +75,15 @@ impl RateLimits {
         })?;
         self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
         let decision = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            decide(&request, &plan, &counts, &self.options, seconds)
+            decide(&request, &plan, &counts, &self.options, now)
         }))
         .map_err(|_| Status::internal("the rate limit service failed"))?;
         self.count(&decision);
-        Ok(decision.response)
+        Ok(decision.message())
     }
 
-    fn count(&self, decision: &Decision) {
-        let over = decision.response.overall_code == i32::from(Code::OverLimit);
+    fn count(&self, decision: &Decision<'_>) {
+        let over = decision.code == Code::OverLimit;
         if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
         self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
         self.metrics.failed_templates.inc_by(decision.failed_templates);

@@ -188,7 +188,12 @@ impl LimitMetrics {
                 self.over_by_cache.inc_by(hits);
                 true
             }
-            (_, Count::Bucket { allowed: false, .. }) => {
+            (
+                _,
+                Count::Bucket { allowed: false, .. }
+                | Count::Sliding { allowed: false, .. }
+                | Count::Uncounted { allowed: false },
+            ) => {
                 self.over.inc_by(hits);
                 true
             }

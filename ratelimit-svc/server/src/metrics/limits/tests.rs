@@ -40,7 +40,10 @@ impl Service {
     }
 
     fn count(&self, request: &RateLimitRequest, count: Count) {
-        let plan = self.limits.plan(request, &PlanOptions::default(), 0).unwrap();
+        let plan = self
+            .limits
+            .plan(&ratelimit_core::request::Request::from(request), &PlanOptions::default(), 0)
+            .unwrap();
         self.metrics.count(&self.handles, &plan, &[count], 0.8);
     }
 

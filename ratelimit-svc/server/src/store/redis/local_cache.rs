@@ -1,4 +1,5 @@
 //! Keys of windows that are over, so that nobody asks Redis for them again: `LOCAL_CACHE_SIZE_IN_BYTES`.
+//! The count is kept, not the verdict, so that a limit that is raised counts at once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,7 +12,7 @@ const ENTRY: usize = 64;
 /// The smallest cache, in bytes; as in the original.
 const SMALLEST: usize = 512 << 10;
 
-/// Keys and the moment (seconds since the Unix epoch) they are forgotten at.
+/// Keys and their counts.
 #[derive(Debug)]
 pub(super) struct LocalCache {
     shards: [Mutex<Shard>; SHARDS],
@@ -21,9 +22,17 @@ pub(super) struct LocalCache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    keys: HashMap<Box<str>, u64>,
+    keys: HashMap<Box<[u8]>, Over>,
     bytes: usize,
     swept: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    /// Hits in the window, at least.
+    count: u64,
+    /// When it is forgotten, in seconds since the Unix epoch.
+    until: u64,
 }
 
 impl LocalCache {
@@ -36,35 +45,36 @@ impl LocalCache {
         }
     }
 
-    /// Whether `key` is known to be over at `now`.
-    pub(super) fn contains(&self, key: &str, now: u64) -> bool {
-        self.shard(key).keys.get(key).is_some_and(|until| *until > now)
+    /// Whether `key` is known at `now` to have more hits than `limit`.
+    pub(super) fn is_over(&self, key: &[u8], limit: u64, now: u64) -> bool {
+        self.shard(key).keys.get(key).is_some_and(|over| over.until > now && over.count > limit)
     }
 
-    /// Remembers `key` until `until`.
-    pub(super) fn insert(&self, key: &str, until: u64, now: u64) {
+    /// Remembers until `until` that `key` has `count` hits.
+    pub(super) fn insert(&self, key: &[u8], count: u64, until: u64, now: u64) {
         let cost = key.len() + ENTRY;
         let mut shard = self.shard(key);
         if cost > self.shard_bytes {
             return;
         }
+        let over = Over { count, until };
         if let Some(known) = shard.keys.get_mut(key) {
-            *known = until;
+            *known = over;
             return;
         }
         if shard.bytes + cost > self.shard_bytes {
             shard.make_room(self.shard_bytes - cost, now);
         }
         shard.bytes += cost;
-        shard.keys.insert(key.into(), until);
+        shard.keys.insert(key.into(), over);
     }
 
     /// Forgets `key`: hits were given back.
-    pub(super) fn remove(&self, key: &str) {
+    pub(super) fn remove(&self, key: &[u8]) {
         self.shard(key).remove(key);
     }
 
-    fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,7 +85,7 @@ impl Shard {
     fn make_room(&mut self, bytes: usize, now: u64) {
         if self.swept != now {
             self.swept = now;
-            self.keys.retain(|_, until| *until > now);
+            self.keys.retain(|_, over| over.until > now);
             self.bytes = self.keys.keys().map(|key| key.len() + ENTRY).sum();
         }
         while self.bytes > bytes {
@@ -84,7 +94,7 @@ impl Shard {
         }
     }
 
-    fn remove(&mut self, key: &str) {
+    fn remove(&mut self, key: &[u8]) {
         if self.keys.remove(key).is_some() {
             self.bytes -= key.len() + ENTRY;
         }
@@ -98,20 +108,21 @@ mod tests {
     #[test]
     fn knows_a_key_until_its_time() {
         let cache = LocalCache::new(0);
-        cache.insert("k", 60, 10);
-        assert!(cache.contains("k", 59) && !cache.contains("k", 60) && !cache.contains("x", 0));
-        cache.remove("k");
-        assert!(!cache.contains("k", 10));
+        cache.insert(b"k", 6, 60, 10);
+        assert!(cache.is_over(b"k", 5, 59) && !cache.is_over(b"k", 5, 60));
+        assert!(!cache.is_over(b"k", 6, 10) && !cache.is_over(b"x", 0, 0));
+        cache.remove(b"k");
+        assert!(!cache.is_over(b"k", 5, 10));
     }
 
     #[test]
     fn stays_within_its_bytes() {
         let cache = LocalCache::new(0);
         for i in 0..100_000 {
-            cache.insert(&format!("key-{i}"), 60, 1);
+            cache.insert(format!("key-{i}").as_bytes(), 1, 60, 1);
         }
         let bytes: usize = cache.shards.iter().map(|s| s.lock().unwrap().bytes).sum();
         assert!(bytes <= SMALLEST && bytes > SMALLEST / 2, "{bytes}");
-        assert!(cache.contains("key-99999", 1));
+        assert!(cache.is_over(b"key-99999", 0, 1));
     }
 }
