@@ -31,14 +31,16 @@ async fn recovered(store: &Store) -> Duration {
     start.elapsed()
 }
 
-/// Waits until the store knows that Redis is gone: from then on nobody waits.
-async fn given_up(store: &Store) -> String {
+/// Waits until the store knows that Redis is gone, and says so with `words`: from then on nobody
+/// waits.
+async fn given_up(store: &Store, words: &str) -> String {
     let start = Instant::now();
     loop {
         let asked = Instant::now();
         let result = try_ask(store, ONE).await;
         if let Err(e) = &result
             && asked.elapsed() < DEADLINE / 2
+            && e.to_string().contains(words)
         {
             return e.to_string();
         }
@@ -63,8 +65,8 @@ async fn starts_while_redis_is_down_and_finds_it_later() {
     let mut redis = Server::start();
     redis.kill();
     let store = open(&redis.settings(DEADLINE));
-    let error = given_up(&store).await;
-    assert!(error.starts_with("Redis 127.0.0.1:") && error.contains("refused"), "{error}");
+    let error = given_up(&store, "refused").await;
+    assert!(error.starts_with("Redis 127.0.0.1:"), "{error}");
     limits_decide(&store).await;
     redis.restart();
     assert!(recovered(&store).await < RECOVERY);
@@ -80,8 +82,7 @@ async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
     let error = try_ask(&store, ONE).await.unwrap_err().to_string();
     assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 4);
     assert!(error.contains("did not answer within 250ms"), "{error}");
-    let error = given_up(&store).await;
-    assert!(error.contains("no answer within 250ms") || error.contains("no connection"), "{error}");
+    given_up(&store, "no ").await;
     limits_decide(&store).await;
     redis.signal("CONT");
     assert!(recovered(&store).await < RECOVERY);
@@ -94,7 +95,7 @@ async fn a_redis_that_is_killed_and_comes_back_empty_counts_anew() {
     // Scripts are known to the server, and forgotten with it.
     assert_eq!(ask(&store, &[("two", "k", 2), ("burst", "k", 1)]).await, [2, 1]);
     redis.kill();
-    assert!(given_up(&store).await.contains("refused"));
+    given_up(&store, "refused").await;
     limits_decide(&store).await;
     redis.restart();
     assert!(recovered(&store).await < RECOVERY);
@@ -107,8 +108,7 @@ async fn a_redis_that_became_a_replica_is_left() {
     let store = open(&redis.settings(DEADLINE));
     ask(&store, ONE).await;
     redis.ask(&format!("REPLICAOF 127.0.0.1 {}", other.port));
-    let error = given_up(&store).await;
-    assert!(error.contains("replica"), "{error}");
+    given_up(&store, "it is a replica, which takes no writes").await;
     limits_decide(&store).await;
     redis.ask("REPLICAOF NO ONE");
     assert!(recovered(&store).await < RECOVERY);
@@ -216,8 +216,7 @@ async fn sentinels_name_another_master_and_it_is_taken() {
     let crowd: Vec<_> =
         (0..8).map(|_| tokio::spawn(load(store.clone(), stopped.clone()))).collect();
     redis.nodes[0].kill();
-    let error = given_up(&store).await;
-    assert!(error.contains("master `m` of Sentinel"), "{error}");
+    given_up(&store, "master `m` of Sentinel").await;
     limits_decide(&store).await;
     let chosen = wait("another master", || redis.nodes[1].ask("ROLE").contains("master"));
     assert!(recovered(&store).await < RECOVERY, "chosen after {chosen:?}");

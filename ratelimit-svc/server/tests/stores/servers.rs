@@ -64,7 +64,12 @@ impl Server {
     /// With more arguments.
     pub fn with(arguments: &[&str]) -> Self {
         let (port, folder) = (free_port(), Folder::new());
-        let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let own = [
+            ["--bind", "127.0.0.1"],
+            ["--save", ""],
+            ["--appendonly", "no"],
+            ["--repl-diskless-sync-delay", "0"],
+        ];
         let port_text = port.to_string();
         let has_port = arguments.contains(&"--port") || arguments.contains(&"--sentinel");
         let mut all: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
@@ -72,7 +77,7 @@ impl Server {
             all.extend(["--port".to_owned(), port_text]);
         }
         if !arguments.contains(&"--sentinel") {
-            all.extend(own.map(str::to_owned));
+            all.extend(own.concat().into_iter().map(str::to_owned));
         }
         all.extend(["--dir".to_owned(), folder.0.display().to_string()]);
         let child = spawn(&all);
@@ -171,8 +176,18 @@ pub fn server(topology: Topology, timeout: Duration) -> RedisServer {
 
 /// A user that must log in.
 pub fn with_acl() -> (Server, RedisSettings) {
-    let redis =
-        Server::with(&["--user", "alice on >open-sesame ~* &* +@all", "--user", "default off"]);
+    let redis = Server::with(&[
+        "--user",
+        "alice",
+        "on",
+        ">open-sesame",
+        "~*",
+        "&*",
+        "+@all",
+        "--user",
+        "default",
+        "off",
+    ]);
     let mut settings = redis.settings(PATIENCE);
     let credentials: Credentials =
         (Some("alice".to_owned()), Secret::new("open-sesame".to_owned()));
@@ -208,7 +223,9 @@ impl TlsRedis {
         folder.file("ca.crt", &ca_certificate.pem());
         for name in ["localhost", "client"] {
             let key = rcgen::KeyPair::generate().unwrap();
-            let own = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let mut own = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            // A name of its own: with its issuer's it would count as signed by itself.
+            own.distinguished_name.push(rcgen::DnType::CommonName, name);
             folder.file(&format!("{name}.crt"), &own.signed_by(&key, &issuer).unwrap().pem());
             folder.file(&format!("{name}.key"), &key.serialize_pem());
         }
@@ -268,9 +285,12 @@ impl SentinelRedis {
             .collect();
         let last = sentinels.last().unwrap().1;
         wait("the Sentinels", || {
-            let known = ask(last, "SENTINEL master m");
-            known.contains("num-other-sentinels\r\n$1\r\n2")
-                && known.contains("num-slaves\r\n$1\r\n1")
+            let known = Command::new("redis-cli")
+                .args(["-p", &last.to_string(), "SENTINEL", "master", "m"])
+                .output()
+                .expect("there is no redis-cli; it comes with redis-server");
+            let known = String::from_utf8_lossy(&known.stdout).into_owned();
+            known.contains("num-other-sentinels\n2") && known.contains("num-slaves\n1")
         });
         Self { nodes: [master, replica], sentinels, _folder: folder }
     }
@@ -307,8 +327,11 @@ impl ClusterRedis {
         wait("the cluster", || {
             cluster.nodes.iter().all(|n| {
                 let nodes = n.ask("CLUSTER NODES");
+                let role = n.ask("ROLE");
+                // A replica without data would not take over.
                 n.ask("CLUSTER INFO").contains("cluster_state:ok")
                     && nodes.matches("slave").count() == 3
+                    && (role.contains("master") || role.contains("connected"))
             })
         });
         cluster
