@@ -2,6 +2,7 @@
 //! metrics are here; what a limit means is not.
 
 mod args;
+mod call;
 mod configuration;
 mod environment;
 mod health;
@@ -20,9 +21,8 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
-use service_kit::server::grpc::{self, Drain};
+use service_kit::server::grpc::{self, Drain, Server};
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{telemetry, tls};
 use tonic::service::Routes;
@@ -36,8 +36,6 @@ use store::Store;
 
 /// Names of the service for health checks; `ratelimit` is envoyproxy/ratelimit's.
 const SERVICES: &[&str] = &["ratelimit", "envoy.service.ratelimit.v3.RateLimitService"];
-/// Longest request, in bytes.
-const MAX_MESSAGE: usize = 4 << 20;
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
 
@@ -91,9 +89,11 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     }
     let _admin = serve_admin(settings, registry, health.ready, configuration)?;
     tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-    let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
-    let routes = Routes::new(service);
-    grpc::serve(listener, tls, routes, SERVICES, health.callers, DRAIN, shutdown).await?;
+    Server::new(Routes::default())
+        .unary(call::PATH, limits)
+        .health_services(SERVICES)
+        .serve(listener, tls, health.callers, DRAIN, shutdown)
+        .await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -4,10 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
@@ -87,15 +86,5 @@ impl RateLimits {
         if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
         self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
         self.metrics.failed_templates.inc_by(decision.failed_templates);
-    }
-}
-
-#[tonic::async_trait]
-impl RateLimitService for RateLimits {
-    async fn should_rate_limit(
-        &self,
-        call: Request<RateLimitRequest>,
-    ) -> Result<Response<RateLimitResponse>, Status> {
-        self.answer(call.into_inner()).await.map(Response::new)
     }
 }

@@ -14,6 +14,9 @@ use std::sync::atomic::AtomicI64;
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 pub use accept::{Connection, Listener, accept};
 pub use connect::connect;
@@ -77,6 +80,14 @@ impl Tls {
             "When the certificate in use expires, in seconds since the epoch",
             self.0.expires.clone(),
         );
+    }
+
+    /// Shakes hands with a caller, by the newest identity.
+    pub(super) async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> std::io::Result<TlsStream<IO>> {
+        TlsAcceptor::from(self.0.current.load().server.clone()).accept(io).await
     }
 
     async fn follow(self, mut watch: Watch) {
