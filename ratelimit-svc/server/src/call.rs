@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use prost::Message as _;
-use proto::envoy::service::ratelimit::v3::RateLimitRequest;
+use ratelimit_core::Decision;
+use ratelimit_core::request::Request;
 use service_kit::server::grpc::Unary;
 use tonic::Status;
 
@@ -21,9 +21,13 @@ impl Unary for RateLimits {
         message: Bytes,
         _: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
-        let request = RateLimitRequest::decode(message)
-            .map_err(|e| Status::internal(format!("the request is no RateLimitRequest: {e}")))?;
-        let response = self.answer(request).await?;
-        Ok(move |out: &mut BytesMut| response.encode_raw(out))
+        let request = Request::decode(&message).map_err(|e| self.refuse(e))?;
+        let encode = |decision: &Decision<'_>| {
+            let mut bytes = Vec::with_capacity(decision.encoded_len());
+            decision.encode(&mut bytes);
+            bytes
+        };
+        let response = self.answer(&request, encode).await?;
+        Ok(move |out: &mut BytesMut| out.extend_from_slice(&response))
     }
 }

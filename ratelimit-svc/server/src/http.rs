@@ -14,6 +14,8 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::reflect::POOL;
+use ratelimit_core::Decision;
+use ratelimit_core::request::Request;
 use service_kit::server::admin::Readiness;
 use service_kit::server::shutdown::Shutdown;
 
@@ -64,7 +66,9 @@ async fn healthcheck(State(shared): State<Shared>) -> Response {
 async fn json(State(shared): State<Shared>, body: Bytes) -> Response {
     let bad = || (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
     let Some(request) = read(&body) else { return bad() };
-    let Ok(response) = shared.limits.answer(request).await else { return bad() };
+    let request = Request::from(&request);
+    let message = |decision: &Decision<'_>| decision.message();
+    let Ok(response) = shared.limits.answer(&request, message).await else { return bad() };
     let status = match Code::try_from(response.overall_code) {
         Ok(Code::Ok) => StatusCode::OK,
         Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,

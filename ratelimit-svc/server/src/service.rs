@@ -1,10 +1,9 @@
 //! `envoy.service.ratelimit.v3.RateLimitService`: plan, count, decide.
 
-use std::panic::AssertUnwindSafe;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use ratelimit_core::request::{DecodeError, Request};
 use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
 use tonic::Status;
 
@@ -41,24 +40,19 @@ impl RateLimits {
         }
     }
 
-    /// The answer to a request, from whichever door.
-    pub(crate) async fn answer(
+    /// Decides on a request, from whichever door; `answer` makes of it what the door needs.
+    pub(crate) async fn answer<T>(
         &self,
-        message: RateLimitRequest,
-    ) -> Result<RateLimitResponse, Status> {
-        let request = ratelimit_core::request::Request::from(&message);
+        request: &Request<'_>,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, Status> {
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = now.as_secs();
         if !snapshot.loaded {
             self.metrics.refused.inc();
             return Err(Status::unknown("no rate limit configuration loaded"));
         }
-        let planned = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            snapshot.limits.plan(&request, &self.plan, seconds)
-        }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
-        let plan = planned.map_err(|e| {
+        let plan = snapshot.limits.plan(request, &self.plan, now.as_secs()).map_err(|e| {
             self.metrics.refused.inc();
             match e {
                 PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
@@ -73,12 +67,15 @@ impl RateLimits {
             Status::unknown(e.to_string())
         })?;
         self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
-        let decision = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            decide(&request, &plan, &counts, &self.options, now)
-        }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
+        let decision = decide(request, &plan, &counts, &self.options, now);
         self.count(&decision);
-        Ok(decision.message())
+        Ok(answer(&decision))
+    }
+
+    /// A request that is none.
+    pub(crate) fn refuse(&self, error: DecodeError) -> Status {
+        self.metrics.refused.inc();
+        Status::invalid_argument(error.to_string())
     }
 
     fn count(&self, decision: &Decision<'_>) {

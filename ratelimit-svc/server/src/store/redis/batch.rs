@@ -267,14 +267,18 @@ impl After {
             {
                 self.endless.push((command.task.key.clone(), seconds));
             }
-            (_, Err(e)) => match e.kind() {
-                ErrorKind::Server(
-                    ServerErrorKind::ReadOnly
-                    | ServerErrorKind::BusyLoading
-                    | ServerErrorKind::MasterDown,
-                ) => self.unfit = Some(e.to_string()),
-                _ => {}
-            },
+            (_, Err(e))
+                if matches!(
+                    e.kind(),
+                    ErrorKind::Server(
+                        ServerErrorKind::ReadOnly
+                            | ServerErrorKind::BusyLoading
+                            | ServerErrorKind::MasterDown
+                    )
+                ) =>
+            {
+                self.unfit = Some(e.to_string());
+            }
             _ => {}
         }
     }

@@ -21,9 +21,11 @@ const SHARE: u64 = 8;
 /// The leases of this replica.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    shards: [Mutex<HashMap<Box<[u8]>, Lease, RandomState>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
 }
+
+type Shard = HashMap<Box<[u8]>, Lease, RandomState>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Lease {
@@ -93,7 +95,7 @@ impl Leases {
         }
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Box<[u8]>, Lease, RandomState>> {
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
         lock(&self.shards[index])
     }
@@ -117,7 +119,7 @@ mod tests {
         assert_eq!(take(), Taken::Ask { ahead: 0 });
         leases.settle(b"k", 10, 111, 1_000);
         assert_eq!(take(), Taken::Here { after: 102 });
-        assert_eq!((0..9).map(|_| take()).last(), Some(Taken::Here { after: 111 }));
+        assert_eq!((0..9).map(|_| take()).next_back(), Some(Taken::Here { after: 111 }));
         assert_eq!(take(), Taken::Ask { ahead: 10 });
         leases.sweep(60);
         assert_eq!(take(), Taken::Ask { ahead: 10 });
