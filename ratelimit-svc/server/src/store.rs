@@ -15,8 +15,7 @@ use crate::health::Health;
 
 pub use memory::Memory;
 pub use redis::{
-    Address, Credentials, LocalCacheSettings, Redis, RedisServer, RedisSettings, Sentinels, Tls,
-    Topology, Trust,
+    Address, Credentials, Redis, RedisServer, RedisSettings, Sentinels, Tls, Topology, Trust,
 };
 
 /// Which store, and how to reach it.

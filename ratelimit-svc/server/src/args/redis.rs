@@ -9,8 +9,8 @@ use service_kit::Secret;
 
 use crate::environment::Environment;
 use crate::store::{
-    Address, Credentials, LocalCacheSettings, RedisServer, RedisSettings, Sentinels, StoreSettings,
-    Tls, Topology, Trust,
+    Address, Credentials, RedisServer, RedisSettings, Sentinels, StoreSettings, Tls, Topology,
+    Trust,
 };
 
 /// Deadline of a call to Redis when REDIS_TIMEOUT is not set: Envoy waits 20 ms for all of it, if it
@@ -23,11 +23,6 @@ const CONNECTIONS: u64 = 1;
 const MAX_CONNECTIONS: u64 = 1_000;
 /// How often an idle server is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes for keys that are over, and seconds until Redis is asked for one again, when
-/// LOCAL_CACHE_SIZE_IN_BYTES is not set: hits that another replica gives back count a second later.
-const LOCAL_CACHE: LocalCacheSettings =
-    LocalCacheSettings { bytes: 4 << 20, fresh_seconds: Some(1) };
-
 /// Where counters are: `url` (of the command line) or REDIS_URL, else memory.
 pub(super) fn store(env: &Environment, url: Option<&str>) -> anyhow::Result<StoreSettings> {
     let memory = env.get("BACKEND_TYPE").is_some_and(|t| t.eq_ignore_ascii_case("memory"));
@@ -48,18 +43,10 @@ pub(super) fn store(env: &Environment, url: Option<&str>) -> anyhow::Result<Stor
         main: server(env, "REDIS", url)?,
         per_second,
         jitter_seconds: env.number("EXPIRATION_JITTER_MAX_SECONDS", 300)?,
-        local_cache: local_cache(env)?,
+        local_cache_bytes: usize::try_from(env.number("LOCAL_CACHE_SIZE_IN_BYTES", 0)?)
+            .unwrap_or(usize::MAX),
         ping_interval: ping.unwrap_or(PING_INTERVAL),
     }))
-}
-
-fn local_cache(env: &Environment) -> anyhow::Result<Option<LocalCacheSettings>> {
-    const NAME: &str = "LOCAL_CACHE_SIZE_IN_BYTES";
-    if env.get(NAME).is_none() {
-        return Ok(Some(LOCAL_CACHE));
-    }
-    let bytes = usize::try_from(env.number(NAME, 0)?).unwrap_or(usize::MAX);
-    Ok((bytes > 0).then_some(LocalCacheSettings { bytes, fresh_seconds: None }))
 }
 
 /// The server of the variables that begin with `prefix`.
@@ -304,19 +291,6 @@ mod tests {
         let nothing = [("REDIS_TLS_ENABLED", "true"), ("REDIS_TLS_INSECURE", "true")];
         assert_eq!(tls(&nothing), Ok(Some(Trust::Nothing)));
         assert!(tls(&[("REDIS_TLS", "true"), ("REDIS_TLS_CLIENT_CERT", "c")]).is_err());
-    }
-
-    #[test]
-    fn the_local_cache_is_a_short_one_unless_it_is_asked_for() {
-        let cache = |size: Option<&'static str>| {
-            let mut all = vec![("REDIS_URL", "h:1")];
-            all.extend(size.map(|s| ("LOCAL_CACHE_SIZE_IN_BYTES", s)));
-            redis(&all).unwrap().local_cache
-        };
-        assert_eq!(cache(None), Some(LOCAL_CACHE));
-        assert_eq!(cache(Some("0")), None);
-        let whole = LocalCacheSettings { bytes: 1_000_000, fresh_seconds: None };
-        assert_eq!(cache(Some("1000000")), Some(whole));
     }
 
     #[test]

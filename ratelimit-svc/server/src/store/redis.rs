@@ -33,7 +33,7 @@ use link::{Habits, Link, Replies, State};
 use local_cache::LocalCache;
 
 pub use dial::{Address, Credentials, Sentinels};
-pub use settings::{LocalCacheSettings, RedisServer, RedisSettings, Topology};
+pub use settings::{RedisServer, RedisSettings, Topology};
 pub use tls::{Tls, Trust};
 
 /// How often a task may be sent on to another server of a cluster.
@@ -47,7 +47,7 @@ pub struct Redis {
     main: Servers,
     /// For limits whose unit is a second.
     per_second: Option<Servers>,
-    cache: Option<(LocalCache, LocalCacheSettings)>,
+    cache: Option<LocalCache>,
     leases: Arc<Leases>,
 }
 
@@ -78,13 +78,12 @@ impl Redis {
             jitter_seconds: settings.jitter_seconds,
         };
         let servers = |server| Servers::open(server, habits(server));
-        let cache = settings.local_cache;
         let leases = Arc::new(Leases::default());
         tokio::spawn(sweep(Arc::downgrade(&leases)));
         Self {
             main: servers(&settings.main),
             per_second: settings.per_second.as_ref().map(servers),
-            cache: cache.map(|cache| (LocalCache::new(cache.bytes), cache)),
+            cache: Some(settings.local_cache_bytes).filter(|b| *b > 0).map(LocalCache::new),
             leases,
         }
     }
@@ -99,8 +98,7 @@ impl Redis {
 
     /// Whether a counter is known here to be over.
     pub(super) fn is_known_over(&self, plan: &Plan<'_>, counter: &Counter, now: Duration) -> bool {
-        let (Some((cache, _)), CounterKind::Window { limit, .. }) = (&self.cache, counter.kind)
-        else {
+        let (Some(cache), CounterKind::Window { limit, .. }) = (&self.cache, counter.kind) else {
             return false;
         };
         !counter.refund && cache.is_over(plan.key(counter), limit, now.as_secs())
@@ -275,8 +273,7 @@ impl Redis {
                 _ => {}
             }
         }
-        let (Some((cache, settings)), CounterKind::Window { limit, seconds }) =
-            (&self.cache, counter.kind)
+        let (Some(cache), CounterKind::Window { limit, seconds }) = (&self.cache, counter.kind)
         else {
             return;
         };
@@ -285,8 +282,7 @@ impl Redis {
             Ok(_) if want.refund => cache.remove(key),
             Ok(Count::Window { after }) if *after > limit => {
                 let end = window_start(now, seconds).saturating_add(seconds);
-                let fresh = settings.fresh_seconds.map_or(end, |s| now.saturating_add(s));
-                cache.insert(key, *after, end.min(fresh), now);
+                cache.insert(key, *after, end, now);
             }
             _ => {}
         }

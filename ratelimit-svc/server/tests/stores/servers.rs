@@ -6,8 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ratelimit_svc::store::{
-    Address, Credentials, LocalCacheSettings, RedisServer, RedisSettings, Sentinels, Tls, Topology,
-    Trust,
+    Address, Credentials, RedisServer, RedisSettings, Sentinels, Tls, Topology, Trust,
 };
 use service_kit::Secret;
 
@@ -161,13 +160,9 @@ pub fn settings(main: RedisServer) -> RedisSettings {
         main,
         per_second: None,
         jitter_seconds: 10,
-        local_cache: None,
+        local_cache_bytes: 0,
         ping_interval: Duration::from_millis(200),
     }
-}
-
-pub fn whole_cache() -> Option<LocalCacheSettings> {
-    Some(LocalCacheSettings { bytes: 1, fresh_seconds: None })
 }
 
 pub fn server(topology: Topology, timeout: Duration) -> RedisServer {

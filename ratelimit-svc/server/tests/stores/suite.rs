@@ -8,7 +8,7 @@ use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Trust};
 
 use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, try_ask, try_with};
 use crate::servers::{
-    ClusterRedis, PATIENCE, SentinelRedis, Server, TlsRedis, on_socket, wait, whole_cache, with_acl,
+    ClusterRedis, PATIENCE, SentinelRedis, Server, TlsRedis, on_socket, wait, with_acl,
 };
 
 async fn whole_suite(store: &Store) {
@@ -260,7 +260,7 @@ async fn a_full_memory_forgets_nobody_who_is_over() {
 #[tokio::test]
 async fn what_is_over_is_not_asked_for_again() {
     let server = Server::start();
-    let settings = RedisSettings { local_cache: whole_cache(), ..server.settings(PATIENCE) };
+    let settings = RedisSettings { local_cache_bytes: 1, ..server.settings(PATIENCE) };
     let store = redis(&settings);
     let key = format!("d_two_l_{}", NOON.as_secs());
     assert_eq!(ask(&store, &[("two", "l", 3)]).await, [3]);

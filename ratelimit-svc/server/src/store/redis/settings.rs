@@ -14,19 +14,10 @@ pub struct RedisSettings {
     pub per_second: Option<RedisServer>,
     /// Up to this many seconds are added to the life of a key, so that keys do not all end at once.
     pub jitter_seconds: u64,
-    /// Keys that are over, of which Redis is not asked again; none for no such cache.
-    pub local_cache: Option<LocalCacheSettings>,
+    /// Bytes for keys that are over, of which Redis is not asked again; 0 for none.
+    pub local_cache_bytes: usize,
     /// How often an idle server is asked whether it lives.
     pub ping_interval: Duration,
-}
-
-/// Keys that are over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalCacheSettings {
-    /// Bytes for all keys together, about.
-    pub bytes: usize,
-    /// After so many seconds Redis is asked again; none for the end of the window.
-    pub fresh_seconds: Option<u64>,
 }
 
 /// One server, or several that are used as one.
