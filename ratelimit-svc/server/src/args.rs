@@ -1,6 +1,7 @@
 //! The command line, and what it and the environment come to.
 
 mod redis;
+mod traces;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
+use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
@@ -97,6 +99,8 @@ pub(crate) struct Settings {
     pub health_needs_configuration: bool,
     pub log_level: String,
     pub log_format: Format,
+    /// None when there are no traces.
+    pub traces: Option<otlp::Settings>,
     pub tls_dir: Option<PathBuf>,
     pub tls_clients: Clients,
     pub remarks: Vec<String>,
@@ -156,6 +160,7 @@ impl Args {
                 "text" => Format::Text,
                 other => bail!("LOG_FORMAT={other}: use text or json"),
             },
+            traces: traces::traces(env)?,
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
             remarks: env.remarks(self.xds.is_none())?,

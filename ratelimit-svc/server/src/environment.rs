@@ -115,12 +115,11 @@ impl Environment {
 
 /// Variables that mean nothing while a switch is off, and what it is by default.
 fn needed_switch(name: &str) -> Option<(&'static str, bool)> {
-    const SWITCHES: [(&str, &str, bool); 5] = [
+    const SWITCHES: [(&str, &str, bool); 4] = [
         ("STATSD_", "USE_STATSD", true),
         ("GRPC_SERVER_TLS_", "GRPC_SERVER_USE_TLS", false),
         ("GRPC_CLIENT_TLS_", "GRPC_SERVER_USE_TLS", false),
         ("REDIS_PERSECOND_", "REDIS_PERSECOND", false),
-        ("TRACING_", "TRACING_ENABLED", false),
     ];
     let found =
         SWITCHES.iter().find(|(prefix, switch, _)| name.starts_with(prefix) && name != *switch);
@@ -138,7 +137,7 @@ const NO_STATSD: &str =
     "metrics are on the admin port at /metrics; leave it out, or set USE_STATSD=false";
 
 /// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
-/// tracing, TLS, the xDS client of the original) mean nothing here as they mean nothing there, so
+/// TLS, the xDS client of the original) mean nothing here as they mean nothing there, so
 /// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
     (
@@ -163,7 +162,6 @@ const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
     ("STATSD_PORT", &["8125"], NO_STATSD),
     ("STATSD_PROTOCOL", &["tcp"], NO_STATSD),
     ("USE_DOG_STATSD", &["false"], "metrics are on the admin port at /metrics; leave it out"),
-    ("TRACING_ENABLED", &["false"], "there are no traces; leave it out"),
 ];
 
 const SHARED_WRITES: &str = "requests in flight share writes by themselves; it has no effect";
@@ -229,7 +227,6 @@ mod tests {
         let pool = ("REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR", "ERROR");
         assert_eq!(refusal(&[pool]), None);
         assert!(refusal(&[pool, ("REDIS_PERSECOND", "true")]).is_some());
-        assert!(refusal(&[("TRACING_ENABLED", "true")]).is_some());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod metrics;
 mod scope;
 mod service;
 pub mod store;
+mod traces;
 
 pub use args::Args;
 
@@ -33,11 +34,15 @@ use health::Health;
 use metrics::Metrics;
 use service::RateLimits;
 use store::Store;
+use traces::Traces;
 
 /// Names of the service for health checks; `ratelimit` is envoyproxy/ratelimit's.
 const SERVICES: &[&str] = &["ratelimit", "envoy.service.ratelimit.v3.RateLimitService"];
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
+
+/// For the collector to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 const ADMIN_PAGES: &str = "/healthz   is the process alive
 /readyz    may it get requests, and why not
@@ -72,9 +77,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
+    let (traces, sending) = Traces::start(settings, &mut registry)?;
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown);
-    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
+    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics, traces));
     let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
         format!(
             "the gRPC port {} cannot be used; choose another by --grpc-addr",
@@ -94,6 +100,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         .health_services(SERVICES)
         .serve(listener, tls, health.callers, DRAIN, shutdown)
         .await;
+    if let Some(sending) = sending {
+        sending.finish(LAST_SPANS).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
