@@ -75,6 +75,11 @@ fn tls(settings: &Settings) -> Result<ClientConfig, String> {
         }
         None if settings.endpoint.scheme_str() == Some("https") => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("the system has no certificates to trust; name a file by \
+                            OTEL_EXPORTER_OTLP_CERTIFICATE"
+                    .to_owned());
+            }
         }
         None => {}
     }
@@ -103,3 +108,7 @@ fn certificates(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>,
 fn read(name: &str, path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| format!("{name}: {}: {e}", path.display()))
 }
+
+#[cfg(test)]
+#[path = "connect/tests.rs"]
+mod tests;
