@@ -205,6 +205,25 @@ fn a_request_over_its_limit_says_so() {
 }
 
 #[test]
+fn a_redis_that_fails_is_seen() {
+    let addr = free_addr();
+    let collector = Collector::start(Protocol::Http, addr);
+    let redis = Redis::start();
+    let mut service = Service::start(&[
+        ("TRACING_ENABLED", "true"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{addr}")),
+        ("REDIS_URL", &format!("redis://127.0.0.1:{}", redis.port)),
+    ]);
+    drop(redis);
+    service.ask(&["all"], &[]);
+    let call = collector.wait(|span| span.name == REDIS && span.error.is_some());
+    let request = collector.wait(|span| span.id == call.parent);
+    assert_eq!(request.attributes["ratelimit.store"], "failed");
+    assert_eq!(request.error, call.error);
+    assert!(call.error.unwrap().starts_with("Redis 127.0.0.1"), "{:?}", request.error);
+}
+
+#[test]
 fn b3_is_understood_too() {
     let addr = free_addr();
     let collector = Collector::start(Protocol::Grpc, addr);

@@ -29,7 +29,9 @@ impl Unary for RateLimits {
             decision.encode(&mut bytes);
             bytes
         };
-        let response = self.answer(&request, &metadata, encode).await?;
+        let span = self.span(&request, &metadata);
+        let answered = self.answer(&request, &span, encode).await;
+        let response = answered.inspect_err(|status| span.fail(status))?;
         Ok(move |out: &mut BytesMut| out.extend_from_slice(&response))
     }
 }

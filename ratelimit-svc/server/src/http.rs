@@ -68,9 +68,9 @@ async fn json(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     let Some(request) = read(&body) else { return bad() };
     let request = Request::from(&request);
     let message = |decision: &Decision<'_>| decision.message();
-    let Ok(response) = shared.limits.answer(&request, &headers, message).await else {
-        return bad();
-    };
+    let span = shared.limits.span(&request, &headers);
+    let answered = shared.limits.answer(&request, &span, message).await;
+    let Ok(response) = answered.inspect_err(|status| span.fail(status)) else { return bad() };
     let status = match Code::try_from(response.overall_code) {
         Ok(Code::Ok) => StatusCode::OK,
         Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,

@@ -40,7 +40,6 @@ use traces::Traces;
 const SERVICES: &[&str] = &["ratelimit", "envoy.service.ratelimit.v3.RateLimitService"];
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
-
 /// For the collector to take the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 

@@ -45,22 +45,16 @@ impl RateLimits {
         }
     }
 
-    /// Decides on a request, from whichever door; `headers` are those it came with, and `answer`
-    /// makes of the decision what the door needs.
+    /// Begins the span of a request that came with `headers`.
+    pub(crate) fn span(&self, request: &Request<'_>, headers: &HeaderMap) -> Span<'_> {
+        self.traces.begin(request, headers)
+    }
+
+    /// Decides on a request, from whichever door; `answer` makes of it what the door needs.
     pub(crate) async fn answer<T>(
         &self,
         request: &Request<'_>,
-        headers: &HeaderMap,
-        answer: impl FnOnce(&Decision<'_>) -> T,
-    ) -> Result<T, Status> {
-        let span = self.traces.begin(request, headers);
-        span.end(self.answer_within(&span, request, answer).await)
-    }
-
-    async fn answer_within<T>(
-        &self,
         span: &Span<'_>,
-        request: &Request<'_>,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> Result<T, Status> {
         let snapshot = self.configuration.load_full();
@@ -79,7 +73,10 @@ impl RateLimits {
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
         }
-        let counts = span.store(&plan, self.store.run(&plan, now)).await.map_err(|e| {
+        let call = span.call(&plan);
+        let counts = self.store.run(&plan, now).await;
+        span.called(call, &counts);
+        let counts = counts.map_err(|e| {
             self.metrics.store_failed.inc();
             Status::unknown(e.to_string())
         })?;

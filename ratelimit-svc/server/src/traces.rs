@@ -67,25 +67,23 @@ impl Traces {
 }
 
 impl Span<'_> {
-    /// Runs the store, within a span of its own if it is Redis, and tells what came of it.
-    pub(crate) async fn store(
-        &self,
-        plan: &Plan<'_>,
-        run: impl Future<Output = Result<Counts, StoreError>>,
-    ) -> Result<Counts, StoreError> {
-        let Some(span) = &self.recorded else { return run.await };
-        let asks_redis = self.has_redis && !plan.counters.is_empty();
-        let call = if asks_redis { span.call(REDIS) } else { None };
-        let result = run.await;
-        if let Some(call) = &call {
-            call.set("db.system.name", "redis");
-            call.set("ratelimit.counters", number(plan.counters.len()));
-            if let Err(e) = &result {
-                call.fail(&e.to_string());
-            }
+    /// Begins the span of a call to Redis, if there is one.
+    pub(crate) fn call(&self, plan: &Plan<'_>) -> Option<otlp::Span<'_>> {
+        let span =
+            self.recorded.as_ref().filter(|_| self.has_redis && !plan.counters.is_empty())?;
+        let call = span.call(REDIS)?;
+        call.set("db.system.name", "redis");
+        call.set("ratelimit.counters", number(plan.counters.len()));
+        Some(call)
+    }
+
+    /// Ends it, and tells what came of the store.
+    pub(crate) fn called(&self, call: Option<otlp::Span<'_>>, counts: &Result<Counts, StoreError>) {
+        let Some(span) = &self.recorded else { return };
+        if let (Some(call), Err(e)) = (call, counts) {
+            call.fail(&e.to_string());
         }
-        span.set("ratelimit.store", outcome(&result));
-        result
+        span.set("ratelimit.store", outcome(counts));
     }
 
     /// Tells what was decided.
@@ -104,12 +102,11 @@ impl Span<'_> {
         span.set("ratelimit.limits", Value::Array(Array::String(names)));
     }
 
-    /// Ends it with the answer.
-    pub(crate) fn end<T>(&self, answer: Result<T, Status>) -> Result<T, Status> {
-        if let (Some(span), Err(status)) = (&self.recorded, &answer) {
+    /// Tells why there is no decision.
+    pub(crate) fn fail(&self, status: &Status) {
+        if let Some(span) = &self.recorded {
             span.fail(status.message());
         }
-        answer
     }
 }
 
