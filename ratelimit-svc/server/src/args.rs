@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
+use service_kit::Secret;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
@@ -83,6 +84,8 @@ pub(crate) struct Settings {
     pub grpc_addr: SocketAddr,
     pub http_addr: HttpAddr,
     pub admin_addr: SocketAddr,
+    /// `ADMIN_TOKEN`: who has it may see and reset counters from anywhere.
+    pub admin_token: Option<Secret<String>>,
     pub store: StoreSettings,
     pub plan: PlanOptions,
     pub options: Options,
@@ -135,6 +138,10 @@ impl Args {
             admin_addr: self
                 .admin_addr
                 .map_or_else(|| addr("DEBUG_HOST", "127.0.0.1", "DEBUG_PORT", "6070"), Ok)?,
+            admin_token: env
+                .get("ADMIN_TOKEN")
+                .filter(|t| !t.is_empty())
+                .map(|t| Secret::new(t.to_owned())),
             store: redis::store(env, self.redis_url.as_deref())?,
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),

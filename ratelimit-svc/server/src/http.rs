@@ -85,7 +85,7 @@ fn descriptor(name: &str) -> Option<MessageDescriptor> {
 }
 
 /// Protobuf's JSON; an unknown field is a fault.
-fn read(body: &[u8]) -> Option<RateLimitRequest> {
+pub(crate) fn read(body: &[u8]) -> Option<RateLimitRequest> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let message =
         DynamicMessage::deserialize(descriptor("RateLimitRequest")?, &mut deserializer).ok()?;

@@ -4,6 +4,7 @@
 mod args;
 mod call;
 mod configuration;
+mod counters;
 mod environment;
 mod health;
 mod http;
@@ -44,6 +45,10 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /metrics   OpenMetrics
 /config    the configuration in force, what is wrong with newer ones, where counters are
 /rlconfig  the limits in force, a line each
+/counters?domain=NAME[&prefix=TEXT][&limit=N]
+           counters of a domain; for callers on this machine, or with ADMIN_TOKEN
+/counters/reset (POST)
+           {\"key\": KEY}, or a request as for /json: its counters begin anew
 ";
 
 /// Runs the service until a signal ends it.
@@ -87,7 +92,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
     }
-    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
+    let counters = counters::routes(limits.clone(), settings.admin_token.clone());
+    let _admin = serve_admin(settings, registry, health.ready, configuration, counters)?;
     tracing::info!("listening for gRPC on {}", listener.local_addr()?);
     Server::new(Routes::default())
         .unary(call::PATH, limits)
@@ -103,11 +109,13 @@ fn serve_admin(
     registry: Registry,
     ready: Readiness,
     configuration: Configuration,
+    counters: Router,
 ) -> anyhow::Result<AdminServer> {
     let lines = configuration.clone();
     let extra = Router::new()
         .route("/", get(|| async { ADMIN_PAGES }))
-        .route("/rlconfig", get(|| async move { lines.limit_lines() }));
+        .route("/rlconfig", get(|| async move { lines.limit_lines() }))
+        .merge(counters);
     let store = settings.store.describe();
     let config = Box::new(move || {
         let mut report = configuration.report();

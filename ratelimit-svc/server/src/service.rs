@@ -72,6 +72,31 @@ impl RateLimits {
         Ok(answer(&decision))
     }
 
+    /// Where the counts are.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The beginning of the keys of a domain's counters, and `rest`.
+    pub(crate) fn key_of(&self, domain: &str, rest: &str) -> String {
+        format!("{}{domain}_{rest}", self.plan.key_prefix)
+    }
+
+    /// Whether `key` is of a counter of a domain that has limits.
+    pub(crate) fn owns(&self, key: &str) -> bool {
+        let snapshot = self.configuration.load();
+        snapshot.limits.domains().any(|domain| key.starts_with(&self.key_of(domain, "")))
+    }
+
+    /// The keys of the counters that `request` meets now.
+    pub(crate) fn keys(&self, request: &Request<'_>) -> Result<Vec<String>, PlanError> {
+        let snapshot = self.configuration.load();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let plan = snapshot.limits.plan(request, &self.plan, now.as_secs())?;
+        let key = |c| String::from_utf8_lossy(plan.key(c)).into_owned();
+        Ok(plan.counters.iter().map(key).collect())
+    }
+
     /// A request that is none.
     pub(crate) fn refuse(&self, error: DecodeError) -> Status {
         self.metrics.refused.inc();

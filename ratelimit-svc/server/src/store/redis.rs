@@ -3,6 +3,7 @@
 mod batch;
 mod cluster;
 mod dial;
+mod inspect;
 mod lease;
 mod link;
 mod local_cache;
@@ -58,6 +59,7 @@ enum Servers {
     One {
         links: Vec<Link>,
         hasher: RandomState,
+        dial: Dial,
     },
     Cluster(Cluster),
 }
@@ -331,6 +333,7 @@ impl Servers {
                 .map(|_| Link::open(dial(target.clone()), habits))
                 .collect(),
             hasher: RandomState::default(),
+            dial: dial(target),
         };
         match &server.topology {
             Topology::Single(address) => one(Target::Address(address.clone())),
@@ -345,7 +348,7 @@ impl Servers {
 
     fn link(&self, key: &[u8]) -> Result<Link, StoreError> {
         match self {
-            Self::One { links, hasher } => {
+            Self::One { links, hasher, .. } => {
                 let at = match links.len() {
                     0 | 1 => 0,
                     n => usize::try_from(hasher.hash_one(key)).unwrap_or_default() % n,
