@@ -1,5 +1,6 @@
 //! The command line, and what it and the environment come to.
 
+mod grpc;
 mod redis;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -9,12 +10,14 @@ use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
 use service_kit::Secret;
+use service_kit::server::grpc::Address;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
+pub(crate) use grpc::GrpcSettings;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -33,9 +36,10 @@ pub struct Args {
     /// Where gateway-ctl streams RateLimit objects from.
     #[arg(long, value_name = "HOST:PORT")]
     pub xds: Option<String>,
-    /// Where Envoy's requests come in [default: $GRPC_HOST:$GRPC_PORT, 0.0.0.0:8081].
+    /// Where Envoy's requests come in, or unix:/PATH [default: $GRPC_UDS; $GRPC_HOST:$GRPC_PORT,
+    /// 0.0.0.0:8081].
     #[arg(long, value_name = "ADDR")]
-    pub grpc_addr: Option<SocketAddr>,
+    pub grpc_addr: Option<Address>,
     /// /json and /healthcheck; `off` for none [default: $HOST:$PORT, 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR")]
     pub http_addr: Option<String>,
@@ -81,7 +85,7 @@ pub(crate) struct Files {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub doors: Doors,
-    pub grpc_addr: SocketAddr,
+    pub grpc: GrpcSettings,
     pub http_addr: HttpAddr,
     pub admin_addr: SocketAddr,
     /// `ADMIN_TOKEN`: who has it may see and reset counters from anywhere.
@@ -131,9 +135,12 @@ impl Args {
         };
         Ok(Settings {
             doors: self.doors(env)?,
-            grpc_addr: self
-                .grpc_addr
-                .map_or_else(|| addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"), Ok)?,
+            grpc: grpc::grpc(
+                env,
+                self.grpc_addr.as_ref(),
+                || addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"),
+                self.tls_dir.is_some(),
+            )?,
             http_addr,
             admin_addr: self
                 .admin_addr
@@ -272,12 +279,15 @@ mod tests {
         let variables =
             [("GRPC_PORT", "1"), ("PORT", "2"), ("DEBUG_PORT", "3"), ("GRPC_HOST", "::1")];
         let s = settings(&["--config", "x"], &variables).unwrap();
-        assert_eq!(s.grpc_addr.to_string(), "[::1]:1");
+        assert_eq!(s.grpc.address.to_string(), "[::1]:1");
         assert_eq!(s.http_addr, HttpAddr::At(([0, 0, 0, 0], 2).into()));
         assert_eq!(s.admin_addr.to_string(), "127.0.0.1:3");
         let flags = ["--config", "x", "--grpc-addr", "127.0.0.1:9", "--http-addr", "off"];
         let s = settings(&flags, &variables).unwrap();
-        assert_eq!((s.grpc_addr.port(), s.http_addr), (9, HttpAddr::Off));
+        assert_eq!(
+            (s.grpc.address.to_string(), s.http_addr),
+            ("127.0.0.1:9".to_owned(), HttpAddr::Off)
+        );
     }
 
     #[test]

@@ -115,10 +115,8 @@ impl Environment {
 
 /// Variables that mean nothing while a switch is off, and what it is by default.
 fn needed_switch(name: &str) -> Option<(&'static str, bool)> {
-    const SWITCHES: [(&str, &str, bool); 5] = [
+    const SWITCHES: [(&str, &str, bool); 3] = [
         ("STATSD_", "USE_STATSD", true),
-        ("GRPC_SERVER_TLS_", "GRPC_SERVER_USE_TLS", false),
-        ("GRPC_CLIENT_TLS_", "GRPC_SERVER_USE_TLS", false),
         ("REDIS_PERSECOND_", "REDIS_PERSECOND", false),
         ("TRACING_", "TRACING_ENABLED", false),
     ];
@@ -152,12 +150,6 @@ const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
         "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR",
         &["WAIT"],
         "requests share connections; leave it out",
-    ),
-    ("GRPC_UDS", &[], "only TCP; use GRPC_HOST and GRPC_PORT, and leave it out"),
-    (
-        "GRPC_SERVER_USE_TLS",
-        &["false"],
-        "only clear text; let a mesh or sidecar encrypt, and leave it out",
     ),
     ("STATSD_HOST", &["localhost"], NO_STATSD),
     ("STATSD_PORT", &["8125"], NO_STATSD),
@@ -195,16 +187,6 @@ const REMARKS: &[(&str, &[&str], &str)] = &[
         "the service always starts; it has no effect",
     ),
     ("RUNTIME_IGNOREDOTFILES", &["true"], "files whose names begin with a dot are never read"),
-    (
-        "GRPC_MAX_CONNECTION_AGE",
-        &["24h", "24h0m0s"],
-        "connections do not age yet; it has no effect",
-    ),
-    (
-        "GRPC_MAX_CONNECTION_AGE_GRACE",
-        &["1h", "1h0m0s"],
-        "connections do not age yet; it has no effect",
-    ),
 ];
 
 #[cfg(test)]

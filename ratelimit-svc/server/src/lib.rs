@@ -23,9 +23,10 @@ use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
-use service_kit::server::grpc::{self, Drain, Server};
+use service_kit::server::grpc::{Drain, Listener, Server};
 use service_kit::server::shutdown::Shutdown;
-use service_kit::server::{telemetry, tls};
+use service_kit::server::telemetry;
+use service_kit::server::tls::{self, Tls};
 use tonic::service::Routes;
 
 use args::{HttpAddr, Settings};
@@ -80,12 +81,16 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown);
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
-    let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
-        format!(
-            "the gRPC port {} cannot be used; choose another by --grpc-addr",
-            settings.grpc_addr
-        )
+    let port_tls = own_tls(settings, &mut registry)?.or(tls);
+    let address = &settings.grpc.address;
+    let listener = Listener::bind(address).await.with_context(|| {
+        format!("the gRPC port {address} cannot be used; choose another by --grpc-addr")
     })?;
+    let server = Server::new(Routes::default())
+        .unary(call::PATH, limits.clone())
+        .health_services(SERVICES)
+        .limits(settings.grpc.limits.clone());
+    server.register(&mut registry);
     if let HttpAddr::At(addr) = settings.http_addr {
         let callers = health.callers.clone();
         http::serve(addr, limits.clone(), callers, shutdown.clone()).await.with_context(|| {
@@ -94,14 +99,18 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     }
     let counters = counters::routes(limits.clone(), settings.admin_token.clone());
     let _admin = serve_admin(settings, registry, health.ready, configuration, counters)?;
-    tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-    Server::new(Routes::default())
-        .unary(call::PATH, limits)
-        .health_services(SERVICES)
-        .serve(listener, tls, health.callers, DRAIN, shutdown)
-        .await;
+    tracing::info!("listening for gRPC on {}", listener.address()?);
+    server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The certificate of the gRPC port, if it has one of its own.
+fn own_tls(settings: &Settings, registry: &mut Registry) -> anyhow::Result<Option<Tls>> {
+    let Some(source) = settings.grpc.tls.clone() else { return Ok(None) };
+    let tls = Tls::open_files(source).map_err(anyhow::Error::msg)?;
+    tls.register(registry);
+    Ok(Some(tls))
 }
 
 fn serve_admin(
