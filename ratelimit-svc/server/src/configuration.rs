@@ -130,7 +130,8 @@ impl Configuration {
                 false => (format!("{:?}", limit.unit).to_uppercase(), limit.requests),
             };
             format!(
-                "{domain}.{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
+                "{domain}.{}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
+                path.join("."),
                 limit.shadow, limit.quota
             )
         });
@@ -198,6 +199,7 @@ impl Loader {
         let texts = match files::read(&door.path) {
             Ok(texts) => texts,
             Err(e) => {
+                self.metrics.files.failed();
                 self.files_found = vec![problem(&door.path, &e.to_string())];
                 return self.refuse();
             }
@@ -205,6 +207,7 @@ impl Loader {
         if door.texts.as_ref() == Some(&texts) {
             return;
         }
+        self.metrics.files.read(texts.len());
         let (objects, trees): (BTreeMap<_, _>, BTreeMap<_, _>) =
             texts.clone().into_iter().partition(|(_, text)| holds_objects(text));
         door.texts = Some(texts);

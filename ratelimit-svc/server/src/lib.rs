@@ -30,7 +30,8 @@ use tonic::service::Routes;
 use args::{HttpAddr, Settings};
 use configuration::Configuration;
 use health::Health;
-use metrics::Metrics;
+pub use metrics::StoreStats;
+use metrics::{Metrics, Outputs};
 use service::RateLimits;
 use store::Store;
 
@@ -46,6 +47,7 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /metrics   OpenMetrics
 /config    the configuration in force, what is wrong with newer ones, where counters are
 /rlconfig  the limits in force, a line each
+/stats     the statistics under envoyproxy/ratelimit's names, a line each
 ";
 
 /// Runs the service until a signal ends it.
@@ -67,16 +69,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut registry = Registry::with_labels(
-        settings.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
+        settings.stats.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
     );
-    let metrics = Metrics::register(&mut registry, settings.limit_metrics);
+    let stats = &settings.stats;
+    let metrics = Metrics::register(&mut registry, stats.limits, stats.naming);
+    let _outputs = Outputs::start(stats.output.clone(), metrics.clone())?;
     let health = Health::new(settings.health_needs_configuration);
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown)?;
-    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
+    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
     let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
         format!(
             "the gRPC port {} cannot be used; choose another by --grpc-addr",
@@ -89,7 +93,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
     }
-    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
+    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration)?;
     tracing::info!("listening for gRPC on {}", listener.local_addr()?);
     let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
     let routes = Routes::new(service);
@@ -101,12 +105,14 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
 fn serve_admin(
     settings: &Settings,
     registry: Registry,
+    metrics: Metrics,
     ready: Readiness,
     configuration: Configuration,
 ) -> anyhow::Result<AdminServer> {
     let lines = configuration.clone();
     let extra = Router::new()
         .route("/", get(|| async { ADMIN_PAGES }))
+        .route("/stats", get(|| async move { metrics.lines() }))
         .route("/rlconfig", get(|| async move { lines.limit_lines() }));
     let store = settings.store.describe();
     let config = Box::new(move || {

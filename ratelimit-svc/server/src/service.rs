@@ -1,17 +1,17 @@
 //! `envoy.service.ratelimit.v3.RateLimitService`: plan, count, decide.
 
 use std::panic::AssertUnwindSafe;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
-use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
+use ratelimit_core::{Options, PlanError, PlanOptions, decide};
 use tonic::{Request, Response, Status};
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
 
 /// Answers requests.
@@ -47,45 +47,57 @@ impl RateLimits {
         &self,
         request: RateLimitRequest,
     ) -> Result<RateLimitResponse, Status> {
+        let start = Instant::now();
+        let (outcome, answer) = match self.decide(&request).await {
+            Ok(response) => {
+                let over = response.overall_code == i32::from(Code::OverLimit);
+                (if over { Outcome::OverLimit } else { Outcome::Ok }, Ok(response))
+            }
+            Err((outcome, status)) => (outcome, Err(status)),
+        };
+        self.metrics.answered(outcome, start.elapsed());
+        answer
+    }
+
+    async fn decide(
+        &self,
+        request: &RateLimitRequest,
+    ) -> Result<RateLimitResponse, (Outcome, Status)> {
+        let fault = |_| (Outcome::Refused, Status::internal("the rate limit service failed"));
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = now.as_secs();
         if !snapshot.loaded {
-            self.metrics.refused.inc();
-            return Err(Status::unknown("no rate limit configuration loaded"));
+            let status = Status::unknown("no rate limit configuration loaded");
+            return Err((Outcome::Refused, status));
         }
         let planned = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            snapshot.limits.plan(&request, &self.plan, seconds)
+            snapshot.limits.plan(request, &self.plan, seconds)
         }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
+        .map_err(fault)?;
         let plan = planned.map_err(|e| {
-            self.metrics.refused.inc();
-            match e {
+            let status = match e {
                 PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
                 _ => Status::invalid_argument(e.to_string()),
-            }
+            };
+            (Outcome::Refused, status)
         })?;
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
         }
-        let counts = self.store.run(&plan, now).await.map_err(|e| {
-            self.metrics.store_failed.inc();
-            Status::unknown(e.to_string())
-        })?;
-        self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
+        let counts = self
+            .store
+            .run(&plan, now)
+            .await
+            .map_err(|e| (Outcome::StoreFailed, Status::unknown(e.to_string())))?;
+        self.metrics.limits.count(&snapshot.metrics, request, &plan, &counts, self.near_ratio);
         let decision = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            decide(&request, &plan, &counts, &self.options, seconds)
+            decide(request, &plan, &counts, &self.options, seconds)
         }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
-        self.count(&decision);
-        Ok(decision.response)
-    }
-
-    fn count(&self, decision: &Decision) {
-        let over = decision.response.overall_code == i32::from(Code::OverLimit);
-        if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
+        .map_err(fault)?;
         self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
         self.metrics.failed_templates.inc_by(decision.failed_templates);
+        Ok(decision.response)
     }
 }
 
