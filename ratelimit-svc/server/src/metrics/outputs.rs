@@ -49,9 +49,6 @@ pub(crate) enum Output {
 /// The running thread; what was counted last is sent when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Outputs {
-    /// Of the page.
-    #[cfg_attr(not(test), allow(dead_code))] // tests choose port 0
-    pub addr: Option<SocketAddr>,
     trigger: Trigger,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,7 +73,6 @@ impl Outputs {
             Output::Page { addr, .. } => Some(bind(*addr)?),
             _ => None,
         };
-        let addr = listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread =
             std::thread::Builder::new().name("statistics".to_owned()).spawn(move || {
@@ -98,7 +94,7 @@ impl Outputs {
                     }
                 });
             })?;
-        Ok(Self { addr, trigger, thread: Some(thread) })
+        Ok(Self { trigger, thread: Some(thread) })
     }
 }
 
@@ -189,7 +185,3 @@ impl Sender {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "outputs/tests.rs"]
-mod tests;

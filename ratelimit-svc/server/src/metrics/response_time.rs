@@ -90,7 +90,7 @@ pub(super) fn millis_of(slot: usize) -> u64 {
 #[allow(clippy::cast_precision_loss)] // a sum of seconds is no exact number
 impl Collector for ResponseTime {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+        let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =
             bounds.zip(self.buckets.iter().map(|b| b.load(Relaxed))).collect();
         let count = buckets.iter().map(|(_, n)| n).sum();
