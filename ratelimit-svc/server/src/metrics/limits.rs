@@ -277,6 +277,12 @@ impl Series {
                 self.inc(OVER, hits);
                 hits
             }
+            (CounterKind::Bucket { bucket, .. }, Count::Bucket { tokens, .. }) => {
+                self.inc(WITHIN, hits);
+                let used = bucket.capacity - tokens;
+                self.inc(NEAR, hits.min(beyond(used, bucket.capacity * f64::from(near_ratio))));
+                0
+            }
             _ => {
                 self.inc(WITHIN, hits);
                 0
@@ -305,6 +311,12 @@ impl Series {
         }
         over
     }
+}
+
+/// How many whole tokens of a bucket are used beyond `near`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` stays within u64
+fn beyond(used: f64, near: f64) -> u64 {
+    (used - near).max(0.0).ceil() as u64
 }
 
 /// As the original: in single precision, rounded down.

@@ -135,6 +135,24 @@ fn hits_that_are_given_back_count_apart() {
 }
 
 #[test]
+fn a_bucket_counts_as_a_window_does() {
+    let bucket =
+        ratelimit_core::algorithm::token_bucket::Bucket { capacity: 10.0, per_second: 1.0 };
+    let kind = CounterKind::Bucket { bucket, unit_seconds: 60 };
+    let s = Service::new(FILE);
+    let mut plan = s.limits.plan(&request("k", "1", 3), &PlanOptions::default(), 0).unwrap();
+    plan.counters[0].kind = kind;
+    for (allowed, tokens) in [(true, 7.0), (true, 1.0), (false, 1.0)] {
+        let count = [Count::Bucket { allowed, tokens }];
+        s.metrics.count(&s.handles, &request("k", "1", 3), &plan, &count, 0.8);
+    }
+    assert_eq!(
+        s.names(),
+        ["d.k.near_limit: 1", "d.k.over_limit: 3", "d.k.total_hits: 9", "d.k.within_limit: 6"]
+    );
+}
+
+#[test]
 fn a_limit_of_the_request_is_named_by_its_values() {
     let s = Service::new(FILE);
     let mut own = request("z", "9", 1);
