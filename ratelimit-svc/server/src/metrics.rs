@@ -62,6 +62,29 @@ pub(crate) enum Outcome {
     Refused,
     /// The store could not serve it.
     StoreFailed,
+    /// The caller did not wait for the answer.
+    Cancelled,
+}
+
+/// A request on its way: counted with its outcome when this is dropped, as cancelled if it has none.
+#[derive(Debug)]
+pub(crate) struct Asked<'m> {
+    metrics: &'m Metrics,
+    start: Instant,
+    outcome: Outcome,
+}
+
+impl Asked<'_> {
+    /// It has this outcome.
+    pub(crate) fn ended(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.metrics.answered(self.outcome, self.start.elapsed());
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,6 +99,7 @@ pub(crate) struct Metrics {
     over_limit: Counter,
     refused: Counter,
     store_failed: Counter,
+    cancelled: Counter,
     response_time: Arc<ResponseTime>,
     /// Requests of a domain without limits.
     pub domain_not_found: Counter,
@@ -139,6 +163,7 @@ impl Metrics {
             over_limit: of(&requests, "over_limit"),
             refused: of(&requests, "refused"),
             store_failed: of(&requests, "store_failed"),
+            cancelled: of(&requests, "cancelled"),
             domain_not_found,
             global_shadow_mode: shadow,
             failed_templates: templates,
@@ -153,14 +178,20 @@ impl Metrics {
         }
     }
 
+    /// A request was read.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked { metrics: self, start: Instant::now(), outcome: Outcome::Cancelled }
+    }
+
     /// A request was answered, `elapsed` after it was read.
-    pub(crate) fn answered(&self, outcome: Outcome, elapsed: Duration) {
+    fn answered(&self, outcome: Outcome, elapsed: Duration) {
         self.response_time.add(elapsed);
         match outcome {
             Outcome::Ok => &self.ok,
             Outcome::OverLimit => &self.over_limit,
             Outcome::Refused => &self.refused,
             Outcome::StoreFailed => &self.store_failed,
+            Outcome::Cancelled => &self.cancelled,
         }
         .inc();
     }

@@ -31,6 +31,21 @@ fn outcomes_have_the_names_of_the_original() {
 }
 
 #[test]
+fn a_request_that_nobody_waits_for_counts_too() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, true, Naming::default());
+    drop(metrics.asked());
+    metrics.asked().ended(Outcome::Ok);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for outcome in ["cancelled", "ok"] {
+        let line = format!(r#"ratelimit_requests_total{{outcome="{outcome}"}} 1"#);
+        assert!(text.contains(&line), "no {line} in\n{text}");
+    }
+    assert!(metrics.lines().contains("ratelimit_server.ShouldRateLimit.total_requests: 2"));
+}
+
+#[test]
 fn names_of_our_own_stay_as_they_are() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, true, Naming::default());
