@@ -1,5 +1,5 @@
 //! The statistics of the real program, against lines and a page that envoyproxy/ratelimit gave for
-//! the same files and the same requests.
+//! the same limits (of an hour there; here of a year, which ends less often) and the same requests.
 
 #![allow(clippy::unwrap_used)]
 
