@@ -2,6 +2,7 @@
 
 mod grpc;
 mod redis;
+mod stats;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
 pub(crate) use grpc::GrpcSettings;
+pub(crate) use stats::StatsSettings;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -96,10 +98,7 @@ pub(crate) struct Settings {
     pub merge_domains: bool,
     pub scope: Scope,
     pub near_ratio: f32,
-    /// Count the hits of single limits.
-    pub limit_metrics: bool,
-    /// Labels of all metrics.
-    pub extra_tags: Vec<(String, String)>,
+    pub stats: StatsSettings,
     /// The health that callers see needs a configuration with a domain.
     pub health_needs_configuration: bool,
     pub log_level: String,
@@ -160,8 +159,7 @@ impl Args {
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
             scope: Scope::read(env)?,
             near_ratio: near_ratio(env)?,
-            limit_metrics: !env.flag("DISABLE_STATS", false)?,
-            extra_tags: env.pairs("EXTRA_TAGS")?,
+            stats: stats::stats(env, self.xds.is_none())?,
             health_needs_configuration: env
                 .flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
             log_level: log_level(env),
@@ -172,7 +170,7 @@ impl Args {
             },
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
-            remarks: env.remarks(self.xds.is_none())?,
+            remarks: env.remarks(),
         })
     }
 

@@ -130,8 +130,10 @@ impl Configuration {
                 false => (format!("{:?}", limit.quota.unit).to_uppercase(), limit.quota.requests),
             };
             format!(
-                "{domain}.{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
-                limit.shadow, limit.is_quota
+                "{domain}.{}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
+                path.join("."),
+                limit.shadow,
+                limit.is_quota
             )
         });
         let objects = snapshot.limits.resources.limits().into_iter().map(|(domain, l)| {
@@ -198,6 +200,7 @@ impl Loader {
         let texts = match files::read(&door.path) {
             Ok(texts) => texts,
             Err(e) => {
+                self.metrics.files.failed();
                 self.files_found = vec![problem(&door.path, &e.to_string())];
                 return self.refuse();
             }
@@ -205,6 +208,7 @@ impl Loader {
         if door.texts.as_ref() == Some(&texts) {
             return;
         }
+        self.metrics.files.read(texts.len());
         let (objects, trees): (BTreeMap<_, _>, BTreeMap<_, _>) =
             texts.clone().into_iter().partition(|(_, text)| holds_objects(text));
         door.texts = Some(texts);

@@ -32,7 +32,8 @@ use tonic::service::Routes;
 use args::{HttpAddr, Settings};
 use configuration::Configuration;
 use health::Health;
-use metrics::Metrics;
+pub use metrics::StoreStats;
+use metrics::{Metrics, Outputs};
 use service::RateLimits;
 use store::Store;
 
@@ -46,6 +47,7 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /metrics   OpenMetrics
 /config    the configuration in force, what is wrong with newer ones, where counters are
 /rlconfig  the limits in force, a line each
+/stats     the statistics under envoyproxy/ratelimit's names, a line each
 /counters?domain=NAME[&prefix=TEXT][&limit=N]
            counters of a domain; for callers on this machine, or with ADMIN_TOKEN
 /counters/reset (POST)
@@ -71,16 +73,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut registry = Registry::with_labels(
-        settings.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
+        settings.stats.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
     );
-    let metrics = Metrics::register(&mut registry, settings.limit_metrics);
+    let stats = &settings.stats;
+    let metrics = Metrics::register(&mut registry, stats.limits, stats.naming);
+    let _outputs = Outputs::start(stats.output.clone(), metrics.clone())?;
     let health = Health::new(settings.health_needs_configuration);
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown);
-    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
+    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
     let port_tls = own_tls(settings, &mut registry)?.or(tls);
     let address = &settings.grpc.address;
     let listener = Listener::bind(address).await.with_context(|| {
@@ -98,7 +102,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         })?;
     }
     let counters = counters::routes(limits.clone(), settings.admin_token.clone());
-    let _admin = serve_admin(settings, registry, health.ready, configuration, counters)?;
+    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration, counters)?;
     tracing::info!("listening for gRPC on {}", listener.address()?);
     server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
     tracing::info!("stopped");
@@ -116,6 +120,7 @@ fn own_tls(settings: &Settings, registry: &mut Registry) -> anyhow::Result<Optio
 fn serve_admin(
     settings: &Settings,
     registry: Registry,
+    metrics: Metrics,
     ready: Readiness,
     configuration: Configuration,
     counters: Router,
@@ -123,6 +128,7 @@ fn serve_admin(
     let lines = configuration.clone();
     let extra = Router::new()
         .route("/", get(|| async { ADMIN_PAGES }))
+        .route("/stats", get(|| async move { metrics.lines() }))
         .route("/rlconfig", get(|| async move { lines.limit_lines() }))
         .merge(counters);
     let store = settings.store.describe();

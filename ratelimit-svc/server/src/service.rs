@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
 
 /// Answers requests.
@@ -46,29 +46,48 @@ impl RateLimits {
         request: &Request<'_>,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> Result<T, Status> {
+        let asked = self.metrics.asked();
+        let answered =
+            |decision: &Decision<'_>| (decision.code == Code::OverLimit, answer(decision));
+        let (outcome, answer) = match self.decide(request, answered).await {
+            Ok((true, answer)) => (Outcome::OverLimit, Ok(answer)),
+            Ok((false, answer)) => (Outcome::Ok, Ok(answer)),
+            Err((outcome, status)) => (outcome, Err(status)),
+        };
+        asked.ended(outcome);
+        answer
+    }
+
+    async fn decide<T>(
+        &self,
+        request: &Request<'_>,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, (Outcome, Status)> {
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if !snapshot.loaded {
-            self.metrics.refused.inc();
-            return Err(Status::unknown("no rate limit configuration loaded"));
+            let status = Status::unknown("no rate limit configuration loaded");
+            return Err((Outcome::Refused, status));
         }
         let plan = snapshot.limits.plan(request, &self.plan, now.as_secs()).map_err(|e| {
-            self.metrics.refused.inc();
-            match e {
+            let status = match e {
                 PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
                 _ => Status::invalid_argument(e.to_string()),
-            }
+            };
+            (Outcome::Refused, status)
         })?;
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
         }
-        let counts = self.store.run(&plan, now).await.map_err(|e| {
-            self.metrics.store_failed.inc();
-            Status::unknown(e.to_string())
-        })?;
-        self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
+        let counts = self
+            .store
+            .run(&plan, now)
+            .await
+            .map_err(|e| (Outcome::StoreFailed, Status::unknown(e.to_string())))?;
+        self.metrics.limits.count(&snapshot.metrics, request, &plan, &counts, self.near_ratio);
         let decision = decide(request, &plan, &counts, &self.options, now);
-        self.count(&decision);
+        self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
+        self.metrics.failed_templates.inc_by(decision.failed_templates);
         Ok(answer(&decision))
     }
 
@@ -99,14 +118,7 @@ impl RateLimits {
 
     /// A request that is none.
     pub(crate) fn refuse(&self, error: DecodeError) -> Status {
-        self.metrics.refused.inc();
+        self.metrics.asked().ended(Outcome::Refused);
         Status::invalid_argument(error.to_string())
-    }
-
-    fn count(&self, decision: &Decision<'_>) {
-        let over = decision.code == Code::OverLimit;
-        if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
-        self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
-        self.metrics.failed_templates.inc_by(decision.failed_templates);
     }
 }

@@ -10,6 +10,9 @@ use crate::key::KeyBuffer;
 use crate::limit::Limit;
 use crate::request::Entry;
 
+/// Between the levels of [`Found::metric`]: no dot, since keys and values have dots of their own.
+pub const LEVEL: char = '\u{1f}';
+
 /// A descriptor of the configuration.
 #[derive(Debug, Default)]
 pub struct Node {
@@ -47,7 +50,8 @@ pub struct TreeLimit {
 pub struct Found<'t> {
     /// The limit.
     pub limit: &'t TreeLimit,
-    /// The name for metrics when it depends on the request: `key_value.key`.
+    /// The name for metrics when it depends on the request: `key_value` of each level, with
+    /// [`LEVEL`] between them.
     pub metric: Option<Box<str>>,
 }
 
@@ -110,11 +114,12 @@ impl Node {
             name.truncate(0);
             let Some(step) = node.step(entry, &mut name) else { break };
             if !path.is_empty() {
-                path.push('.');
+                path.push(LEVEL);
             }
             let value = step.shared.unwrap_or(entry.value);
             match detailed || step.child.value_to_metric {
-                true if value.is_empty() => path.push_str(entry.key),
+                // The original writes `key_` here, and `key` there.
+                true if value.is_empty() && !detailed => path.push_str(entry.key),
                 true => path.extend([entry.key, "_", value]),
                 false => path.push_str(step.name),
             }
