@@ -32,7 +32,7 @@ use tonic::service::Routes;
 use args::{HttpAddr, Settings};
 use configuration::Configuration;
 use health::Health;
-pub use metrics::StoreStats;
+pub use metrics::{LocalCacheStats, PoolStats, StoreStats};
 use metrics::{Metrics, Outputs};
 use service::RateLimits;
 use store::Store;
@@ -83,7 +83,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
     let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
-    let store = Store::open(&settings.store, &health, &shutdown);
+    let store = Store::open(&settings.store, &metrics.store, &health, &shutdown);
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
     let port_tls = own_tls(settings, &mut registry)?.or(tls);
     let address = &settings.grpc.address;

@@ -28,7 +28,7 @@ pub(crate) use outputs::{Output, Outputs};
 pub(crate) use prometheus::mapper::Mapper;
 pub(crate) use statsd::{Mogrifier, Style, Target};
 pub(crate) use store::FileStats;
-pub use store::StoreStats;
+pub use store::{LocalCacheStats, PoolStats, StoreStats};
 
 use response_time::ResponseTime;
 

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::health::Health;
+use crate::metrics::StoreStats;
 
 pub use memory::Memory;
 pub use redis::{
@@ -149,7 +150,12 @@ impl StoreSettings {
 
 impl Store {
     /// Opens the store. A Redis that is down is no error: it is tried again for ever.
-    pub(crate) fn open(settings: &StoreSettings, health: &Health, shutdown: &Shutdown) -> Self {
+    pub(crate) fn open(
+        settings: &StoreSettings,
+        stats: &StoreStats,
+        health: &Health,
+        shutdown: &Shutdown,
+    ) -> Self {
         tracing::info!("counters are in {}", settings.describe());
         match settings {
             StoreSettings::Memory => {
@@ -157,7 +163,7 @@ impl Store {
                 Memory::with_sweeper(shutdown.clone()).into()
             }
             StoreSettings::Redis(settings) => {
-                let redis = Redis::open(settings);
+                let redis = Redis::open(settings, stats);
                 redis.watch(health, shutdown);
                 redis.into()
             }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use super::{Results, StoreError, Want, Wants};
 use crate::health::Health;
+use crate::metrics::{PoolStats, StoreStats};
 use batch::{Operation, Reply, Task};
 use cluster::Cluster;
 use dial::{Dial, Target};
@@ -73,19 +74,25 @@ struct Errand {
 
 impl Redis {
     /// Begins to connect; a server that is down is no error. Needs a tokio runtime.
-    pub fn open(settings: &RedisSettings) -> Self {
-        let habits = |server: &RedisServer| Habits {
-            timeout: server.timeout,
-            ping: settings.ping_interval,
-            jitter_seconds: settings.jitter_seconds,
+    pub fn open(settings: &RedisSettings, stats: &StoreStats) -> Self {
+        let servers = |server: &RedisServer, stats: &PoolStats| {
+            stats.in_use();
+            let habits = Habits {
+                timeout: server.timeout,
+                ping: settings.ping_interval,
+                jitter_seconds: settings.jitter_seconds,
+                stats: stats.clone(),
+            };
+            Servers::open(server, &habits)
         };
-        let servers = |server| Servers::open(server, habits(server));
         let leases = Arc::new(Leases::default());
         tokio::spawn(sweep(Arc::downgrade(&leases)));
         Self {
-            main: servers(&settings.main),
-            per_second: settings.per_second.as_ref().map(servers),
-            cache: Some(settings.local_cache_bytes).filter(|b| *b > 0).map(LocalCache::new),
+            main: servers(&settings.main, &stats.pool),
+            per_second: settings.per_second.as_ref().map(|s| servers(s, &stats.per_second_pool)),
+            cache: Some(settings.local_cache_bytes)
+                .filter(|b| *b > 0)
+                .map(|bytes| LocalCache::new(bytes, stats.local_cache.clone())),
             leases,
         }
     }
@@ -321,7 +328,7 @@ fn refused(shown: &str, why: &str) -> StoreError {
 }
 
 impl Servers {
-    fn open(server: &RedisServer, habits: Habits) -> Self {
+    fn open(server: &RedisServer, habits: &Habits) -> Self {
         let dial = |target| Dial {
             target,
             credentials: server.credentials.clone(),
@@ -330,7 +337,7 @@ impl Servers {
         };
         let one = |target: Target| Self::One {
             links: (0..server.connections.max(1))
-                .map(|_| Link::open(dial(target.clone()), habits))
+                .map(|_| Link::open(dial(target.clone()), habits.clone()))
                 .collect(),
             hasher: RandomState::default(),
             dial: dial(target),
@@ -341,7 +348,11 @@ impl Servers {
             Topology::Cluster(seeds) => {
                 // Where it goes is each server's own.
                 let first = seeds.first().cloned().unwrap_or(Address::Tcp(String::new(), 0));
-                Self::Cluster(Cluster::open(dial(Target::Address(first)), habits, seeds.clone()))
+                Self::Cluster(Cluster::open(
+                    dial(Target::Address(first)),
+                    habits.clone(),
+                    seeds.clone(),
+                ))
             }
         }
     }

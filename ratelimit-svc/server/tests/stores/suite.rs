@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratelimit_core::Charge;
+use ratelimit_svc::StoreStats;
 use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Stored, Trust};
 
 use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, try_ask, try_with};
@@ -150,7 +151,7 @@ async fn never_admits_more_than_the_limit(replicas: [Arc<Store>; 2]) {
 }
 
 fn redis(settings: &RedisSettings) -> Store {
-    Redis::open(settings).into()
+    Redis::open(settings, &StoreStats::default()).into()
 }
 
 async fn suite_and_race(settings: &RedisSettings) {

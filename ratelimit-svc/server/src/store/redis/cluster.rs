@@ -210,7 +210,7 @@ impl Inner {
             return known.clone();
         }
         let dial = Dial { target: Target::Address(address.clone()), ..self.dial.clone() };
-        let link = Link::open(dial, self.habits);
+        let link = Link::open(dial, self.habits.clone());
         if links.len() < MAX_SERVERS {
             links.insert(address, link.clone());
         }
