@@ -22,6 +22,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use ratelimit_core::OnStoreError;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{Drain, Listener, Server};
 use service_kit::server::shutdown::Shutdown;
@@ -78,7 +79,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let stats = &settings.stats;
     let metrics = Metrics::register(&mut registry, stats.limits, stats.naming);
     let _outputs = Outputs::start(stats.output.clone(), metrics.clone())?;
-    let health = Health::new(settings.health_needs_configuration);
+    let needs_store = settings.plan.on_store_error == OnStoreError::Error;
+    let health = Health::new(settings.health_needs_configuration, needs_store);
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
