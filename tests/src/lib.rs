@@ -9,6 +9,7 @@ pub mod dns;
 pub mod http;
 pub mod kubernetes;
 pub mod process;
+pub mod redis;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
