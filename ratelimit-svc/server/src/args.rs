@@ -1,6 +1,7 @@
 //! The command line, and what it and the environment come to.
 
 mod redis;
+mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use service_kit::server::tls::Clients;
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
+pub(crate) use xds::ControlPlane;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -61,10 +63,12 @@ pub(crate) enum HttpAddr {
 }
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doors {
     pub files: Option<Files>,
     pub xds: Option<String>,
+    /// A control plane of envoyproxy/ratelimit's kind; then there are no files.
+    pub control_plane: Option<ControlPlane>,
 }
 
 /// Files to read.
@@ -162,17 +166,19 @@ impl Args {
     }
 
     fn doors(&self, env: &Environment) -> anyhow::Result<Doors> {
-        let files = match (&self.config, &self.xds) {
-            (Some(path), _) => Some(Files { path: path.clone(), watched: path.clone() }),
-            (None, Some(_)) => None,
-            (None, None) => files_by_variables(env),
+        let by_flags = self.config.is_some() || self.xds.is_some();
+        let control_plane = xds::control_plane(env)?.filter(|_| !by_flags);
+        let files = match &self.config {
+            Some(path) => Some(Files { path: path.clone(), watched: path.clone() }),
+            None if by_flags || control_plane.is_some() => None,
+            None => files_by_variables(env),
         };
-        if files.is_none() && self.xds.is_none() {
+        if files.is_none() && self.xds.is_none() && control_plane.is_none() {
             bail!(
                 "there are no limits to read; name a file or folder by --config, or gateway-ctl by --xds"
             );
         }
-        Ok(Doors { files, xds: self.xds.clone() })
+        Ok(Doors { files, xds: self.xds.clone(), control_plane })
     }
 }
 

@@ -140,14 +140,9 @@ const NO_STATSD: &str =
     "metrics are on the admin port at /metrics; leave it out, or set USE_STATSD=false";
 
 /// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
-/// tracing, TLS, the xDS client of the original) mean nothing here as they mean nothing there, so
+/// tracing, TLS) mean nothing here as they mean nothing there, so
 /// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
-    (
-        "CONFIG_TYPE",
-        &["FILE"],
-        "only FILE; leave it out and use --config, or --xds with gateway-ctl",
-    ),
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
     ("REDIS_TYPE", &["SINGLE"], ONE_SERVER),
     ("REDIS_SENTINEL_AUTH", &[], ONE_SERVER),
@@ -198,11 +193,6 @@ const REMARKS: &[(&str, &[&str], &str)] = &[
     ("REDIS_SURGE_LIMIT_AFTER", &[], NO_SURGE),
     ("REDIS_SURGE_POOL_SIZE", &["0"], NO_SURGE),
     ("REDIS_SURGE_POOL_DRAIN_INTERVAL", &["1m", "1m0s"], NO_SURGE),
-    (
-        "FORCE_START_WITHOUT_INITIAL_CONFIG",
-        &["false"],
-        "the service always starts; it has no effect",
-    ),
     ("RUNTIME_IGNOREDOTFILES", &["true"], "files whose names begin with a dot are never read"),
     (
         "GRPC_MAX_CONNECTION_AGE",
@@ -228,7 +218,7 @@ mod tests {
     fn what_is_not_supported_is_refused_by_name() {
         let error = refusal(&[("REDIS_TYPE", "CLUSTER")]).unwrap();
         assert!(error.starts_with("REDIS_TYPE=CLUSTER is not supported yet: "), "{error}");
-        let harmless = [("REDIS_TYPE", "single"), ("REDIS_TLS", "f"), ("CONFIG_TYPE", "FILE")];
+        let harmless = [("REDIS_TYPE", "single"), ("REDIS_TLS", "f")];
         assert_eq!(refusal(&harmless), None);
         assert!(!refusal(&[("REDIS_SENTINEL_AUTH", "hush")]).unwrap().contains("hush"));
     }

@@ -74,9 +74,15 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
-    let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
+    let (configuration, first) =
+        Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &health, &shutdown)?;
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
+    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
+    tokio::select! {
+        () = first.heard() => {}
+        () = shutdown.wait() => return Ok(()),
+    }
     let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
         format!(
             "the gRPC port {} cannot be used; choose another by --grpc-addr",
@@ -89,7 +95,6 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
     }
-    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
     tracing::info!("listening for gRPC on {}", listener.local_addr()?);
     let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
     let routes = Routes::new(service);

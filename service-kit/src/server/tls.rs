@@ -4,6 +4,7 @@
 //! the next connection on, what is bad is told and changes nothing.
 
 mod accept;
+mod client;
 mod connect;
 mod identity;
 
@@ -16,7 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use accept::{Connection, Listener, accept};
-pub use connect::connect;
+pub use client::ClientFiles;
+pub use connect::{connect, connect_with};
 pub use identity::Clients;
 use identity::Identity;
 
