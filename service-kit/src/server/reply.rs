@@ -57,7 +57,11 @@ pub(super) fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        text += &format!(": {inner}");
+        let inner_text = inner.to_string();
+        // Some wrap what they say already.
+        if !text.ends_with(&inner_text) {
+            text += &format!(": {inner_text}");
+        }
         source = inner.source();
     }
     text
