@@ -12,6 +12,7 @@ use ratelimit_core::{Options, PlanOptions};
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
+use crate::check::Check;
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
@@ -25,9 +26,13 @@ pub(crate) use xds::ControlPlane;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  ratelimit-svc --config limits/ --redis-url redis://127.0.0.1:6379\n\nEnvoy calls it by a ratelimit filter with transport_api_version V3."
 )]
 pub struct Args {
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// File or folder with RateLimit objects and files of envoyproxy/ratelimit; watched.
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -53,6 +58,13 @@ pub struct Args {
     /// As in redis://:password@host:6379 or host:6379 [default: $REDIS_URL; memory without it].
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<String>,
+}
+
+/// What else the program does.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// See [`Check`].
+    Check(Check),
 }
 
 /// A port that may be off.

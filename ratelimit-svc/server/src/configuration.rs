@@ -3,7 +3,7 @@
 //! version of each.
 
 mod control_plane;
-mod files;
+pub(crate) mod files;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

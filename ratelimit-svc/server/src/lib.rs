@@ -2,6 +2,7 @@
 //! metrics are here; what a limit means is not.
 
 mod args;
+mod check;
 mod configuration;
 mod environment;
 mod health;
@@ -11,7 +12,8 @@ mod scope;
 mod service;
 pub mod store;
 
-pub use args::Args;
+pub use args::{Args, Command};
+pub use check::Check;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,12 +50,15 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /rlconfig  the limits in force, a line each
 ";
 
-/// Runs the service until a signal ends it.
+/// Runs the service until a signal ends it, or the command that is named instead.
 ///
 /// # Errors
-/// When a setting is wrong, a port is taken or a file cannot be read: in words for the user, with
+/// When a command says no, a setting is wrong, a port is taken or a file cannot be read: in words for the user, with
 /// the next step. A configuration that is wrong is no error: it is said, and mended by a new one.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Command::Check(check)) = &args.command {
+        return check::run(check);
+    }
     let settings = args.settings(&environment::Environment::of_process())?;
     telemetry::init(&settings.log_level, settings.log_format)
         .map_err(|e| anyhow::anyhow!("LOG_LEVEL: {e}"))?;

@@ -25,6 +25,14 @@ impl File {
     /// Everything that is wrong with it, at least one thing; the messages are
     /// envoyproxy/ratelimit's own texts, the first is the one that it says.
     pub fn from_yaml(text: &str) -> Result<Self, Vec<Diagnostic>> {
+        // What could not be read as UTF-8 was replaced by this character; a name that is not the
+        // one that was written must not come into force.
+        if let Some(line) = text.lines().position(|l| l.contains(char::REPLACEMENT_CHARACTER)) {
+            let words = "yaml: invalid leading UTF-8 octet".to_owned();
+            let mut problem = unreadable(line + 1, words);
+            problem.hint("save the file as UTF-8");
+            return Err(vec![problem]);
+        }
         let documents =
             yaml::parse(text).map_err(|e| vec![unreadable(e.line, format!("yaml: {e}"))])?;
         let mut documents = documents.into_iter();
