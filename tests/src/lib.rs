@@ -5,9 +5,11 @@
 
 pub mod backend;
 pub mod cases;
+pub mod control_plane;
 pub mod dns;
 pub mod http;
 pub mod kubernetes;
+pub mod limiter;
 pub mod process;
 pub mod redis;
 

@@ -3,6 +3,7 @@
 mod grpc;
 mod redis;
 mod stats;
+mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -15,11 +16,13 @@ use service_kit::server::grpc::Address;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
+use crate::check::Check;
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
 pub(crate) use grpc::GrpcSettings;
 pub(crate) use stats::StatsSettings;
+pub(crate) use xds::ControlPlane;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -29,9 +32,13 @@ pub(crate) use stats::StatsSettings;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  ratelimit-svc --config limits/ --redis-url redis://127.0.0.1:6379\n\nEnvoy calls it by a ratelimit filter with transport_api_version V3."
 )]
 pub struct Args {
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// File or folder with RateLimit objects and files of envoyproxy/ratelimit; watched.
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -60,6 +67,13 @@ pub struct Args {
     pub redis_url: Option<String>,
 }
 
+/// What else the program does.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// See [`Check`].
+    Check(Check),
+}
+
 /// A port that may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HttpAddr {
@@ -68,10 +82,12 @@ pub(crate) enum HttpAddr {
 }
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doors {
     pub files: Option<Files>,
     pub xds: Option<String>,
+    /// A control plane of envoyproxy/ratelimit's kind; then there are no files.
+    pub control_plane: Option<ControlPlane>,
 }
 
 /// Files to read.
@@ -175,17 +191,19 @@ impl Args {
     }
 
     fn doors(&self, env: &Environment) -> anyhow::Result<Doors> {
-        let files = match (&self.config, &self.xds) {
-            (Some(path), _) => Some(Files { path: path.clone(), watched: path.clone() }),
-            (None, Some(_)) => None,
-            (None, None) => files_by_variables(env),
+        let by_flags = self.config.is_some() || self.xds.is_some();
+        let control_plane = xds::control_plane(env)?.filter(|_| !by_flags);
+        let files = match &self.config {
+            Some(path) => Some(Files { path: path.clone(), watched: path.clone() }),
+            None if by_flags || control_plane.is_some() => None,
+            None => files_by_variables(env),
         };
-        if files.is_none() && self.xds.is_none() {
+        if files.is_none() && self.xds.is_none() && control_plane.is_none() {
             bail!(
                 "there are no limits to read; name a file or folder by --config, or gateway-ctl by --xds"
             );
         }
-        Ok(Doors { files, xds: self.xds.clone() })
+        Ok(Doors { files, xds: self.xds.clone(), control_plane })
     }
 }
 

@@ -119,14 +119,9 @@ fn is_harmless(value: &str, harmless: &[&str]) -> bool {
 }
 
 /// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
-/// tracing, TLS, the xDS client of the original) mean nothing here as they mean nothing there, so
+/// tracing, TLS) mean nothing here as they mean nothing there, so
 /// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
-    (
-        "CONFIG_TYPE",
-        &["FILE"],
-        "only FILE; leave it out and use --config, or --xds with gateway-ctl",
-    ),
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
     ("REDIS_POOL_ON_EMPTY_BEHAVIOR", &["WAIT"], "requests share connections; leave it out"),
     (
@@ -155,11 +150,6 @@ const REMARKS: &[(&str, &[&str], &str)] = &[
     ("REDIS_SURGE_LIMIT_AFTER", &[], NO_SURGE),
     ("REDIS_SURGE_POOL_SIZE", &["0"], NO_SURGE),
     ("REDIS_SURGE_POOL_DRAIN_INTERVAL", &["1m", "1m0s"], NO_SURGE),
-    (
-        "FORCE_START_WITHOUT_INITIAL_CONFIG",
-        &["false"],
-        "the service always starts; it has no effect",
-    ),
     ("RUNTIME_IGNOREDOTFILES", &["true"], "files whose names begin with a dot are never read"),
 ];
 
@@ -175,7 +165,7 @@ mod tests {
     fn what_is_not_supported_is_refused_by_name() {
         let error = refusal(&[("BACKEND_TYPE", "memcache")]).unwrap();
         assert!(error.starts_with("BACKEND_TYPE=memcache is not supported yet: "), "{error}");
-        assert_eq!(refusal(&[("BACKEND_TYPE", "REDIS"), ("CONFIG_TYPE", "FILE")]), None);
+        assert_eq!(refusal(&[("BACKEND_TYPE", "REDIS")]), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod args;
 mod call;
+mod check;
 mod configuration;
 mod counters;
 mod environment;
@@ -13,7 +14,8 @@ mod scope;
 mod service;
 pub mod store;
 
-pub use args::Args;
+pub use args::{Args, Command};
+pub use check::Check;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,12 +57,15 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
            {\"key\": KEY}, or a request as for /json: its counters begin anew
 ";
 
-/// Runs the service until a signal ends it.
+/// Runs the service until a signal ends it, or the command that is named instead.
 ///
 /// # Errors
-/// When a setting is wrong, a port is taken or a file cannot be read: in words for the user, with
+/// When a command says no, a setting is wrong, a port is taken or a file cannot be read: in words for the user, with
 /// the next step. A configuration that is wrong is no error: it is said, and mended by a new one.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Command::Check(check)) = &args.command {
+        return check::run(check);
+    }
     let settings = args.settings(&environment::Environment::of_process())?;
     telemetry::init(&settings.log_level, settings.log_format)
         .map_err(|e| anyhow::anyhow!("LOG_LEVEL: {e}"))?;
@@ -84,27 +89,32 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
-    let configuration = Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
+    let (configuration, first) =
+        Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &metrics.store, &health, &shutdown);
     let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
-    let port_tls = own_tls(settings, &mut registry)?.or(tls);
-    let address = &settings.grpc.address;
-    let listener = Listener::bind(address).await.with_context(|| {
-        format!("the gRPC port {address} cannot be used; choose another by --grpc-addr")
-    })?;
     let server = Server::new(Routes::default())
         .unary(call::PATH, limits.clone())
         .health_services(SERVICES)
         .limits(settings.grpc.limits.clone());
     server.register(&mut registry);
+    let port_tls = own_tls(settings, &mut registry)?.or(tls);
+    let counters = counters::routes(limits.clone(), settings.admin_token.clone());
+    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration, counters)?;
+    tokio::select! {
+        () = first.heard() => {}
+        () = shutdown.wait() => return Ok(()),
+    }
+    let address = &settings.grpc.address;
+    let listener = Listener::bind(address).await.with_context(|| {
+        format!("the gRPC port {address} cannot be used; choose another by --grpc-addr")
+    })?;
     if let HttpAddr::At(addr) = settings.http_addr {
         let callers = health.callers.clone();
         http::serve(addr, limits.clone(), callers, shutdown.clone()).await.with_context(|| {
             format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
     }
-    let counters = counters::routes(limits.clone(), settings.admin_token.clone());
-    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration, counters)?;
     tracing::info!("listening for gRPC on {}", listener.address()?);
     server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
     tracing::info!("stopped");

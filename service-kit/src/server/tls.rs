@@ -5,6 +5,7 @@
 //! used from the next connection on, what is bad is told and changes nothing.
 
 mod accept;
+mod client;
 mod connect;
 mod identity;
 mod named;
@@ -21,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use accept::{Connection, Listener, accept};
-pub use connect::connect;
+pub use client::ClientFiles;
+pub use connect::{connect, connect_with};
 use identity::Identity;
 pub use identity::{Clients, Source};
 

@@ -145,7 +145,10 @@ fn verifier(
     })
 }
 
-fn certificates(path: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(
+    path: &str,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
