@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::edge::{Edge, generic_key, route};
-use crate::service::Service;
+use crate::service::{Service, Store};
 
 const LIMITS: &str = "
 domain: edge
@@ -22,7 +22,7 @@ descriptors:
   rate_limit: {unit: minute, requests_per_unit: 5, burst_factor: 3}
 ";
 
-fn edge() -> Edge {
+fn edge(store: Store) -> Edge {
     let limited = |path, kind| route(path, json!([{"actions": [generic_key("kind", kind)]}]));
     let routes = vec![
         limited("/fixed", "fixed"),
@@ -34,7 +34,8 @@ fn edge() -> Edge {
         "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
         "enable_retry_after_header": true,
     });
-    Edge::start(Service::start(&[("limits.yaml", LIMITS)], &[]), &filter, Vec::new(), routes)
+    let service = Service::start_with(store, &[("limits.yaml", LIMITS)], &[]);
+    Edge::start(service, &filter, Vec::new(), routes)
 }
 
 /// How many of so many requests at once pass.
@@ -49,7 +50,11 @@ fn admitted(edge: &Edge, path: &str, requests: usize) -> usize {
 
 #[test]
 fn a_burst_around_the_end_of_a_window_passes_only_the_fixed_one() {
-    let edge = edge();
+    Store::ALL.into_iter().for_each(burst_around_the_end);
+}
+
+fn burst_around_the_end(store: Store) {
+    let edge = edge(store);
     edge.service.at(59);
     for path in ["/fixed", "/sliding", "/bucket"] {
         assert_eq!(admitted(&edge, path, 8), 5, "{path}");
@@ -67,7 +72,11 @@ fn a_burst_around_the_end_of_a_window_passes_only_the_fixed_one() {
 
 #[test]
 fn an_idle_client_may_make_up_for_what_it_did_not_use() {
-    let edge = edge();
+    Store::ALL.into_iter().for_each(idle_client);
+}
+
+fn idle_client(store: Store) {
+    let edge = edge(store);
     assert_eq!(admitted(&edge, "/burst", 20), 15, "three windows at once");
     edge.service.at(60);
     assert_eq!(admitted(&edge, "/burst", 20), 5, "then the rate");
@@ -79,7 +88,7 @@ fn an_idle_client_may_make_up_for_what_it_did_not_use() {
 #[test]
 fn retry_after_is_when_there_is_room_again() {
     for path in ["/fixed", "/sliding", "/bucket", "/burst"] {
-        let edge = edge();
+        let edge = edge(Store::Memory);
         edge.service.at(47);
         let refused = (0..20).map(|_| edge.get(path)).find(|r| r.status == 429).unwrap();
         let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();

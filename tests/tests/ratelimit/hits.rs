@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{Caller, request};
 use crate::edge::{Edge, generic_key, route};
-use crate::service::Service;
+use crate::service::{Service, Store};
 
 const LIMITS: &str = "
 domain: edge
@@ -35,6 +35,10 @@ fn shows() -> Value {
 
 fn service(variables: &[(&str, &str)]) -> Service {
     Service::start(&[("limits.yaml", LIMITS)], variables)
+}
+
+fn service_with(store: Store) -> Service {
+    Service::start_with(store, &[("limits.yaml", LIMITS)], &[])
 }
 
 /// Envoy sends a descriptor without entries when an action that may be skipped is the only one. It
@@ -66,12 +70,17 @@ fn a_descriptor_without_entries_has_a_status_and_no_limit() {
 /// The route asks whether bytes are left, by no hits, and charges for the answer when it is sent.
 #[test]
 fn late_charges_push_a_counter_over_its_limit() {
+    Store::ALL.into_iter().for_each(late_charges);
+}
+
+fn late_charges(store: Store) {
     let actions = json!([generic_key("bytes", "x")]);
     let rate_limits = json!([
         {"actions": actions, "hits_addend": {"number": 0}},
         {"actions": actions, "hits_addend": {"format": "%BYTES_SENT%"}, "apply_on_stream_done": true},
     ]);
-    let edge = Edge::start(service(&[]), &shows(), Vec::new(), vec![route("/", rate_limits)]);
+    let edge =
+        Edge::start(service_with(store), &shows(), Vec::new(), vec![route("/", rate_limits)]);
     let mut caller = Caller::of(&edge.service);
     let mut left = || caller.remaining("edge", "bytes=x");
     let send = |method: &str, body: String| {
@@ -105,6 +114,10 @@ fn late_charges_push_a_counter_over_its_limit() {
 
 #[test]
 fn negative_hits_are_a_refund() {
+    Store::ALL.into_iter().for_each(negative_hits);
+}
+
+fn negative_hits(store: Store) {
     let actions = json!([generic_key("few", "x")]);
     let routes = vec![
         route("/use", json!([{"actions": actions}])),
@@ -113,7 +126,7 @@ fn negative_hits_are_a_refund() {
             json!([{"actions": actions, "hits_addend": {"number": 2, "is_negative_hits": true}}]),
         ),
     ];
-    let edge = Edge::start(service(&[]), &shows(), Vec::new(), routes);
+    let edge = Edge::start(service_with(store), &shows(), Vec::new(), routes);
     let left = |path: &str| {
         let answer = edge.get(path);
         (answer.status, answer.header("x-ratelimit-remaining").unwrap().to_owned())

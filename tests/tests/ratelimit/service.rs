@@ -1,10 +1,10 @@
-//! A ratelimit-svc of its own, with its counters in memory and a clock that the test sets.
+//! A ratelimit-svc of its own, with a clock that the test sets.
 
 use std::net::SocketAddr;
 
 use e2e::clock::Clock;
 use e2e::http;
-use e2e::process::{Process, program};
+use e2e::process::{Process, Redis, program};
 use e2e::{TempDir, free_addr};
 
 /// The start of a day, hour and minute.
@@ -17,11 +17,33 @@ pub(crate) struct Service {
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
     clock: Clock,
+    _redis: Option<Redis>,
+}
+
+/// Where counters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Memory,
+    Redis,
+}
+
+impl Store {
+    pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Redis];
 }
 
 impl Service {
-    /// With these files and variables, at [`START`].
+    /// With these files and variables, at [`START`]; counters are in memory.
     pub(crate) fn start(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+        Self::start_with(Store::Memory, files, variables)
+    }
+
+    pub(crate) fn start_with(
+        store: Store,
+        files: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let redis = (store == Store::Redis).then(Redis::start);
+        let url = redis.as_ref().map(|r| format!("redis://127.0.0.1:{}", r.port));
         let folder = TempDir::new("ratelimit");
         for (name, text) in files {
             folder.write(name, text);
@@ -32,6 +54,10 @@ impl Service {
         let mut environment: Vec<(&str, &str)> =
             own.iter().map(|(k, v)| (*k, v.as_str())).collect();
         environment.extend_from_slice(variables);
+        if let Some(url) = &url {
+            // A busy machine must not look like a Redis that hangs.
+            environment.extend([("REDIS_URL", url.as_str()), ("REDIS_TIMEOUT", "10s")]);
+        }
         let arguments = [
             "--config",
             folder.path().to_str().unwrap(),
@@ -44,7 +70,7 @@ impl Service {
         ];
         let mut process = Process::start(&program("ratelimit-svc"), &arguments, &environment);
         process.wait_ready(admin);
-        Self { process, folder, grpc, http, admin, clock }
+        Self { process, folder, grpc, http, admin, clock, _redis: redis }
     }
 
     /// Sets its clock, in seconds after [`START`].
