@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod cases;
+pub mod clock;
 pub mod control_plane;
 pub mod dns;
 pub mod http;

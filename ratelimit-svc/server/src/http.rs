@@ -21,8 +21,9 @@ use service_kit::server::shutdown::Shutdown;
 
 use crate::service::RateLimits;
 
-/// Longest body, in bytes.
-const MAX_BODY: usize = 1 << 20;
+/// Longest body, in bytes: several times that of the largest request worth asking, as what is read of
+/// it takes up to seventy times its length.
+const MAX_BODY: usize = 256 << 10;
 
 #[derive(Clone)]
 struct Shared {
