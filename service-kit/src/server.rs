@@ -5,6 +5,8 @@ pub mod files;
 pub mod grpc;
 pub mod live;
 pub mod objects;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod reply;
 pub mod shutdown;
 pub mod sotw_client;

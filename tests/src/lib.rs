@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod cases;
 pub mod clock;
+pub mod collector;
 pub mod control_plane;
 pub mod dns;
 pub mod http;

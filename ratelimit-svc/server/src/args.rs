@@ -3,6 +3,7 @@
 mod grpc;
 mod redis;
 mod stats;
+mod traces;
 mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -13,6 +14,7 @@ use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
 use service_kit::Secret;
 use service_kit::server::grpc::Address;
+use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
@@ -119,6 +121,8 @@ pub(crate) struct Settings {
     pub health_needs_configuration: bool,
     pub log_level: String,
     pub log_format: Format,
+    /// None when there are no traces.
+    pub traces: Option<otlp::Settings>,
     pub tls_dir: Option<PathBuf>,
     pub tls_clients: Clients,
     pub remarks: Vec<String>,
@@ -184,6 +188,7 @@ impl Args {
                 "text" => Format::Text,
                 other => bail!("LOG_FORMAT={other}: use text or json"),
             },
+            traces: traces::traces(env)?,
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
             remarks: env.remarks(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use ratelimit_core::Decision;
 use ratelimit_core::request::Request;
@@ -19,6 +20,7 @@ impl Unary for RateLimits {
     async fn call(
         &self,
         message: Bytes,
+        metadata: HeaderMap,
         _: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
         let request = Request::decode(&message).map_err(|e| self.refuse(e))?;
@@ -27,7 +29,7 @@ impl Unary for RateLimits {
             decision.encode(&mut bytes);
             bytes
         };
-        let response = self.answer(&request, encode).await?;
+        let response = self.answer(&request, &metadata, encode).await?;
         Ok(move |out: &mut BytesMut| out.extend_from_slice(&response))
     }
 }

@@ -104,8 +104,7 @@ impl Environment {
 
 /// Variables that mean nothing while a switch is off, and what it is by default.
 fn needed_switch(name: &str) -> Option<(&'static str, bool)> {
-    const SWITCHES: [(&str, &str, bool); 2] =
-        [("REDIS_PERSECOND_", "REDIS_PERSECOND", false), ("TRACING_", "TRACING_ENABLED", false)];
+    const SWITCHES: [(&str, &str, bool); 1] = [("REDIS_PERSECOND_", "REDIS_PERSECOND", false)];
     let found =
         SWITCHES.iter().find(|(prefix, switch, _)| name.starts_with(prefix) && name != *switch);
     found.map(|(_, switch, default)| (*switch, *default))
@@ -119,7 +118,7 @@ fn is_harmless(value: &str, harmless: &[&str]) -> bool {
 }
 
 /// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
-/// tracing, TLS) mean nothing here as they mean nothing there, so
+/// TLS) mean nothing here as they mean nothing there, so
 /// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
@@ -129,7 +128,6 @@ const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
         &["WAIT"],
         "requests share connections; leave it out",
     ),
-    ("TRACING_ENABLED", &["false"], "there are no traces; leave it out"),
 ];
 
 const SHARED_WRITES: &str = "requests in flight share writes by themselves; it has no effect";
@@ -173,7 +171,6 @@ mod tests {
         let pool = ("REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR", "ERROR");
         assert_eq!(refusal(&[pool]), None);
         assert!(refusal(&[pool, ("REDIS_PERSECOND", "true")]).is_some());
-        assert!(refusal(&[("TRACING_ENABLED", "true")]).is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use prost::Message as _;
@@ -64,12 +64,14 @@ async fn healthcheck(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn json(State(shared): State<Shared>, body: Bytes) -> Response {
+async fn json(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let bad = || (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
     let Some(request) = read(&body) else { return bad() };
     let request = Request::from(&request);
     let message = |decision: &Decision<'_>| decision.message();
-    let Ok(response) = shared.limits.answer(&request, message).await else { return bad() };
+    let Ok(response) = shared.limits.answer(&request, &headers, message).await else {
+        return bad();
+    };
     let status = match Code::try_from(response.overall_code) {
         Ok(Code::Ok) => StatusCode::OK,
         Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,

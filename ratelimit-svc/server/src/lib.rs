@@ -13,6 +13,7 @@ mod metrics;
 mod scope;
 mod service;
 pub mod store;
+mod traces;
 
 pub use args::{Args, Command};
 pub use check::Check;
@@ -39,11 +40,15 @@ pub use metrics::{LocalCacheStats, PoolStats, StoreStats};
 use metrics::{Metrics, Outputs};
 use service::RateLimits;
 use store::Store;
+use traces::Traces;
 
 /// Names of the service for health checks; `ratelimit` is envoyproxy/ratelimit's.
 const SERVICES: &[&str] = &["ratelimit", "envoy.service.ratelimit.v3.RateLimitService"];
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
+
+/// For the collector to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 const ADMIN_PAGES: &str = "/healthz   is the process alive
 /readyz    may it get requests, and why not
@@ -89,10 +94,12 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
+    let (traces, sending) = Traces::start(settings, &mut registry)?;
     let (configuration, first) =
         Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
     let store = Store::open(&settings.store, &metrics.store, &health, &shutdown);
-    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
+    let limits = RateLimits::new(settings, configuration.clone(), store, metrics.clone(), traces);
+    let limits = Arc::new(limits);
     let server = Server::new(Routes::default())
         .unary(call::PATH, limits.clone())
         .health_services(SERVICES)
@@ -117,6 +124,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     }
     tracing::info!("listening for gRPC on {}", listener.address()?);
     server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
+    if let Some(sending) = sending {
+        sending.finish(LAST_SPANS).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

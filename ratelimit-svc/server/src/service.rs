@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::http::HeaderMap;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use ratelimit_core::request::{DecodeError, Request};
 use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
@@ -11,6 +12,7 @@ use crate::args::Settings;
 use crate::configuration::Configuration;
 use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
+use crate::traces::{Span, Traces};
 
 /// Answers requests.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(crate) struct RateLimits {
     configuration: Configuration,
     store: Store,
     metrics: Metrics,
+    traces: Traces,
     plan: PlanOptions,
     options: Options,
     near_ratio: f32,
@@ -29,27 +32,41 @@ impl RateLimits {
         configuration: Configuration,
         store: Store,
         metrics: Metrics,
+        traces: Traces,
     ) -> Self {
         Self {
             configuration,
             store,
             metrics,
+            traces,
             plan: settings.plan.clone(),
             options: settings.options.clone(),
             near_ratio: settings.near_ratio,
         }
     }
 
-    /// Decides on a request, from whichever door; `answer` makes of it what the door needs.
+    /// Decides on a request, from whichever door; `headers` are those it came with, and `answer`
+    /// makes of the decision what the door needs.
     pub(crate) async fn answer<T>(
         &self,
+        request: &Request<'_>,
+        headers: &HeaderMap,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, Status> {
+        let span = self.traces.begin(request, headers);
+        span.end(self.answer_within(&span, request, answer).await)
+    }
+
+    async fn answer_within<T>(
+        &self,
+        span: &Span<'_>,
         request: &Request<'_>,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> Result<T, Status> {
         let asked = self.metrics.asked();
         let answered =
             |decision: &Decision<'_>| (decision.code == Code::OverLimit, answer(decision));
-        let (outcome, answer) = match self.decide(request, answered).await {
+        let (outcome, answer) = match self.decide(span, request, answered).await {
             Ok((true, answer)) => (Outcome::OverLimit, Ok(answer)),
             Ok((false, answer)) => (Outcome::Ok, Ok(answer)),
             Err((outcome, status)) => (outcome, Err(status)),
@@ -60,6 +77,7 @@ impl RateLimits {
 
     async fn decide<T>(
         &self,
+        span: &Span<'_>,
         request: &Request<'_>,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> Result<T, (Outcome, Status)> {
@@ -79,15 +97,15 @@ impl RateLimits {
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
         }
-        let counts = self
-            .store
-            .run(&plan, now)
+        let counts = span
+            .store(&plan, self.store.run(&plan, now))
             .await
             .map_err(|e| (Outcome::StoreFailed, Status::unknown(e.to_string())))?;
         self.metrics.limits.count(&snapshot.metrics, request, &plan, &counts, self.near_ratio);
         let decision = decide(request, &plan, &counts, &self.options, now);
         self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
         self.metrics.failed_templates.inc_by(decision.failed_templates);
+        span.decided(&plan, &decision);
         Ok(answer(&decision))
     }
 

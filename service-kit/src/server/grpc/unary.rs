@@ -19,9 +19,9 @@ use super::wire::{self, Message};
 
 /// A method that is called so often that what is around a call counts.
 pub trait Unary: Send + Sync + 'static {
-    /// Answers a request. `message` is the message without gRPC's head; `deadline` is how long the
-    /// caller waits from now on, if it said so, and is for the method to heed. The answer is
-    /// written into a buffer that others may be in: it is appended.
+    /// Answers a request. `message` is the message without gRPC's head; `metadata` is the request's
+    /// headers; `deadline` is how long the caller waits from now on, if it said so, and is for the
+    /// method to heed. The answer is written into a buffer that others may be in: it is appended.
     ///
     /// All calls of a connection run in one task: one that waits holds nobody up, one that computes
     /// does. The future is dropped when the caller gives up. A panic ends this call only, as
@@ -29,6 +29,7 @@ pub trait Unary: Send + Sync + 'static {
     fn call(
         &self,
         message: Bytes,
+        metadata: HeaderMap,
         deadline: Option<Duration>,
     ) -> impl Future<Output = Result<impl FnOnce(&mut BytesMut) + Send, Status>> + Send;
 }
@@ -37,9 +38,10 @@ impl<U: Unary> Unary for Arc<U> {
     fn call(
         &self,
         message: Bytes,
+        metadata: HeaderMap,
         deadline: Option<Duration>,
     ) -> impl Future<Output = Result<impl FnOnce(&mut BytesMut) + Send, Status>> + Send {
-        U::call(self, message, deadline)
+        U::call(self, message, metadata, deadline)
     }
 }
 
@@ -51,6 +53,7 @@ impl Unary for Unserved {
     async fn call(
         &self,
         _: Bytes,
+        _: HeaderMap,
         _: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
         Err::<fn(&mut BytesMut), _>(Status::unimplemented(""))
@@ -123,7 +126,7 @@ pub(super) async fn call<U: Unary>(
             let (head, body) = request.into_parts();
             let deadline = wire::deadline(&head.headers)?;
             let message = read(body, around).await?;
-            unary.call(message, deadline).await
+            unary.call(message, head.headers, deadline).await
         };
         let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
         poll_fn(|cx| {
