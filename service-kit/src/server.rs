@@ -7,7 +7,9 @@ pub mod live;
 pub mod objects;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+mod reply;
 pub mod shutdown;
+pub mod sotw_client;
 pub mod telemetry;
 pub mod tls;
 pub mod xds_client;

@@ -5,11 +5,15 @@
 
 pub mod backend;
 pub mod cases;
+pub mod clock;
 pub mod collector;
+pub mod control_plane;
 pub mod dns;
 pub mod http;
 pub mod kubernetes;
+pub mod limiter;
 pub mod process;
+pub mod redis;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -86,7 +86,7 @@ impl Unit {
 }
 
 /// A limit in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Limit {
     /// Names its metrics.
     pub id: LimitId,

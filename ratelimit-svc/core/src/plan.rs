@@ -232,6 +232,11 @@ impl Limits {
         self.files.is_empty() && self.resources.is_empty()
     }
 
+    /// The names of all domains that have limits; one may come twice.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.files.names().chain(self.resources.names())
+    }
+
     /// Plans `request` at `now` (seconds since the Unix epoch).
     ///
     /// # Errors

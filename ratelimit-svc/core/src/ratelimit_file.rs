@@ -3,6 +3,11 @@
 //! Reading refuses what that program refuses, with its words; see `docs` of that project for the
 //! meaning of the fields.
 
+mod file;
+mod keys;
+mod lint;
+mod message;
+mod problem;
 mod read;
 mod scalar;
 mod tree;
@@ -10,9 +15,12 @@ mod wildcard;
 
 use std::collections::{BTreeMap, HashMap};
 
+use service_kit::Diagnostic;
+
 use crate::limit::LimitId;
 
-pub use tree::{Found, Node, TreeLimit};
+pub use file::File;
+pub use tree::{Found, LEVEL, Node, TreeLimit};
 
 /// All domains of a set of files.
 #[derive(Debug, Default)]
@@ -28,17 +36,63 @@ impl Domains {
     /// # Errors
     /// `FILE: TEXT` with envoyproxy/ratelimit's own text; FILE has a dot for each `/`, as there.
     pub fn read(files: &BTreeMap<String, String>, merge_domains: bool) -> Result<Self, String> {
-        let mut domains = Self::default();
+        let said = |name: &str, found: &[Diagnostic]| {
+            let text = found.first().map_or("", |problem| &problem.message);
+            format!("{}: {text}", name.replace('/', "."))
+        };
+        let mut read = Vec::new();
         for (name, text) in files {
-            read::file(text, merge_domains, &mut domains)
-                .map_err(|e| format!("{}: {e}", name.replace('/', ".")))?;
+            let file = File::from_yaml(text).map_err(|found| said(name, &found))?;
+            read.push((name.as_str(), file));
         }
-        Ok(domains)
+        Self::of(read.iter().map(|(name, file)| (*name, file)), merge_domains).map_err(|found| {
+            let file = found.first().and_then(|problem| problem.file.clone());
+            said(&file.unwrap_or_default(), &found)
+        })
+    }
+
+    /// Puts files together, in the order given. Files of one domain add to each other when
+    /// `merge_domains` says so.
+    ///
+    /// # Errors
+    /// Each file (as [`Diagnostic::file`]) that does not go with those before it; at least one.
+    pub fn of<'f>(
+        files: impl IntoIterator<Item = (&'f str, &'f File)>,
+        merge_domains: bool,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let (mut this, mut found) = (Self::default(), Vec::new());
+        for (name, file) in files {
+            if let Err((field, words)) = this.add(file, merge_domains) {
+                let mut problem = problem::between(field, words);
+                problem.file = Some(name.to_owned());
+                found.push(problem);
+            }
+        }
+        if found.is_empty() { Ok(this) } else { Err(found) }
+    }
+
+    fn add(&mut self, file: &File, merge_domains: bool) -> Result<(), (&'static str, String)> {
+        let domain = &file.domain;
+        if !merge_domains && self.domains.contains_key(domain) {
+            return Err(("domain", format!("duplicate domain '{domain}' in config file")));
+        }
+        let tree = self.domains.entry(domain.clone()).or_default();
+        tree.adopt(&file.tree, self.limits).map_err(|name| {
+            let words = format!("duplicate descriptor composite key '{domain}.{name}'");
+            ("descriptors", words)
+        })?;
+        self.limits += file.limits;
+        Ok(())
     }
 
     /// The tree of a domain.
     pub fn get(&self, domain: &str) -> Option<&Node> {
         self.domains.get(domain)
+    }
+
+    /// The names of all domains.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.domains.keys().map(String::as_str)
     }
 
     /// Whether there is no domain.
@@ -51,12 +105,12 @@ impl Domains {
         self.limits
     }
 
-    /// Every limit with its domain and its path, as `key_value.key`.
-    pub fn limits(&self) -> Vec<(&str, String, &TreeLimit)> {
+    /// Every limit with its domain and its path: `key_value` or `key` of each level.
+    pub fn limits(&self) -> Vec<(&str, Vec<&str>, &TreeLimit)> {
         let mut all = Vec::new();
         for (domain, root) in &self.domains {
             root.collect(&mut Vec::new(), &mut |path, limit| {
-                all.push((domain.as_str(), path.join("."), limit));
+                all.push((domain.as_str(), path.to_vec(), limit));
             });
         }
         all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));

@@ -1,7 +1,10 @@
 //! The command line, and what it and the environment come to.
 
+mod grpc;
 mod redis;
+mod stats;
 mod traces;
+mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -9,13 +12,19 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
 use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
+use service_kit::Secret;
+use service_kit::server::grpc::Address;
 use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
+use crate::check::Check;
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
+pub(crate) use grpc::GrpcSettings;
+pub(crate) use stats::StatsSettings;
+pub(crate) use xds::ControlPlane;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
 /// resources.
@@ -25,18 +34,23 @@ use crate::store::StoreSettings;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  ratelimit-svc --config limits/ --redis-url redis://127.0.0.1:6379\n\nEnvoy calls it by a ratelimit filter with transport_api_version V3."
 )]
 pub struct Args {
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// File or folder with RateLimit objects and files of envoyproxy/ratelimit; watched.
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
     /// Where gateway-ctl streams RateLimit objects from.
     #[arg(long, value_name = "HOST:PORT")]
     pub xds: Option<String>,
-    /// Where Envoy's requests come in [default: $GRPC_HOST:$GRPC_PORT, 0.0.0.0:8081].
+    /// Where Envoy's requests come in, or unix:/PATH [default: $GRPC_UDS; $GRPC_HOST:$GRPC_PORT,
+    /// 0.0.0.0:8081].
     #[arg(long, value_name = "ADDR")]
-    pub grpc_addr: Option<SocketAddr>,
+    pub grpc_addr: Option<Address>,
     /// /json and /healthcheck; `off` for none [default: $HOST:$PORT, 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR")]
     pub http_addr: Option<String>,
@@ -55,6 +69,13 @@ pub struct Args {
     pub redis_url: Option<String>,
 }
 
+/// What else the program does.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// See [`Check`].
+    Check(Check),
+}
+
 /// A port that may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HttpAddr {
@@ -63,10 +84,12 @@ pub(crate) enum HttpAddr {
 }
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doors {
     pub files: Option<Files>,
     pub xds: Option<String>,
+    /// A control plane of envoyproxy/ratelimit's kind; then there are no files.
+    pub control_plane: Option<ControlPlane>,
 }
 
 /// Files to read.
@@ -82,19 +105,18 @@ pub(crate) struct Files {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub doors: Doors,
-    pub grpc_addr: SocketAddr,
+    pub grpc: GrpcSettings,
     pub http_addr: HttpAddr,
     pub admin_addr: SocketAddr,
+    /// `ADMIN_TOKEN`: who has it may see and reset counters from anywhere.
+    pub admin_token: Option<Secret<String>>,
     pub store: StoreSettings,
     pub plan: PlanOptions,
     pub options: Options,
     pub merge_domains: bool,
     pub scope: Scope,
     pub near_ratio: f32,
-    /// Count the hits of single limits.
-    pub limit_metrics: bool,
-    /// Labels of all metrics.
-    pub extra_tags: Vec<(String, String)>,
+    pub stats: StatsSettings,
     /// The health that callers see needs a configuration with a domain.
     pub health_needs_configuration: bool,
     pub log_level: String,
@@ -132,13 +154,20 @@ impl Args {
         };
         Ok(Settings {
             doors: self.doors(env)?,
-            grpc_addr: self
-                .grpc_addr
-                .map_or_else(|| addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"), Ok)?,
+            grpc: grpc::grpc(
+                env,
+                self.grpc_addr.as_ref(),
+                || addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"),
+                self.tls_dir.is_some(),
+            )?,
             http_addr,
             admin_addr: self
                 .admin_addr
                 .map_or_else(|| addr("DEBUG_HOST", "127.0.0.1", "DEBUG_PORT", "6070"), Ok)?,
+            admin_token: env
+                .get("ADMIN_TOKEN")
+                .filter(|t| !t.is_empty())
+                .map(|t| Secret::new(t.to_owned())),
             store: redis::store(env, self.redis_url.as_deref())?,
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),
@@ -150,8 +179,7 @@ impl Args {
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
             scope: Scope::read(env)?,
             near_ratio: near_ratio(env)?,
-            limit_metrics: !env.flag("DISABLE_STATS", false)?,
-            extra_tags: env.pairs("EXTRA_TAGS")?,
+            stats: stats::stats(env, self.xds.is_none())?,
             health_needs_configuration: env
                 .flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
             log_level: log_level(env),
@@ -163,22 +191,24 @@ impl Args {
             traces: traces::traces(env)?,
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
-            remarks: env.remarks(self.xds.is_none())?,
+            remarks: env.remarks(),
         })
     }
 
     fn doors(&self, env: &Environment) -> anyhow::Result<Doors> {
-        let files = match (&self.config, &self.xds) {
-            (Some(path), _) => Some(Files { path: path.clone(), watched: path.clone() }),
-            (None, Some(_)) => None,
-            (None, None) => files_by_variables(env),
+        let by_flags = self.config.is_some() || self.xds.is_some();
+        let control_plane = xds::control_plane(env)?.filter(|_| !by_flags);
+        let files = match &self.config {
+            Some(path) => Some(Files { path: path.clone(), watched: path.clone() }),
+            None if by_flags || control_plane.is_some() => None,
+            None => files_by_variables(env),
         };
-        if files.is_none() && self.xds.is_none() {
+        if files.is_none() && self.xds.is_none() && control_plane.is_none() {
             bail!(
                 "there are no limits to read; name a file or folder by --config, or gateway-ctl by --xds"
             );
         }
-        Ok(Doors { files, xds: self.xds.clone() })
+        Ok(Doors { files, xds: self.xds.clone(), control_plane })
     }
 }
 
@@ -270,12 +300,15 @@ mod tests {
         let variables =
             [("GRPC_PORT", "1"), ("PORT", "2"), ("DEBUG_PORT", "3"), ("GRPC_HOST", "::1")];
         let s = settings(&["--config", "x"], &variables).unwrap();
-        assert_eq!(s.grpc_addr.to_string(), "[::1]:1");
+        assert_eq!(s.grpc.address.to_string(), "[::1]:1");
         assert_eq!(s.http_addr, HttpAddr::At(([0, 0, 0, 0], 2).into()));
         assert_eq!(s.admin_addr.to_string(), "127.0.0.1:3");
         let flags = ["--config", "x", "--grpc-addr", "127.0.0.1:9", "--http-addr", "off"];
         let s = settings(&flags, &variables).unwrap();
-        assert_eq!((s.grpc_addr.port(), s.http_addr), (9, HttpAddr::Off));
+        assert_eq!(
+            (s.grpc.address.to_string(), s.http_addr),
+            ("127.0.0.1:9".to_owned(), HttpAddr::Off)
+        );
     }
 
     #[test]

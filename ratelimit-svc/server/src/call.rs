@@ -29,9 +29,7 @@ impl Unary for RateLimits {
             decision.encode(&mut bytes);
             bytes
         };
-        let span = self.span(&request, &metadata);
-        let answered = self.answer(&request, &span, encode).await;
-        let response = answered.inspect_err(|status| span.fail(status))?;
+        let response = self.answer(&request, &metadata, encode).await?;
         Ok(move |out: &mut BytesMut| out.extend_from_slice(&response))
     }
 }

@@ -1,5 +1,9 @@
-//! The limits in force, through either door. Of the files of envoyproxy/ratelimit the last good set
-//! counts as a whole, of `RateLimit` objects the last good version of each.
+//! The limits in force, through any door. Of the files of envoyproxy/ratelimit, and of what a control
+//! plane of its kind sends, the last good set counts as a whole, of `RateLimit` objects the last good
+//! version of each.
+
+mod control_plane;
+pub(crate) mod files;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -7,22 +11,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use prost_types::Any;
 use ratelimit_core::Limits;
 use ratelimit_core::ratelimit_file::Domains;
 use ratelimit_core::resource::{CompiledObject, Resources, compile_object};
 use serde_json::{Value, json};
-use service_kit::server::files::{self, Watch};
+use service_kit::server::files::{self as folder, Watch};
 use service_kit::server::live::Live;
-use service_kit::server::objects::{Change, FileObjects};
+use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
+use service_kit::server::sotw_client::{self, World};
 use service_kit::server::tls::Tls;
-use service_kit::server::xds_client::{self, RATE_LIMIT_OBJECT};
-use service_kit::{Diagnostic, Object, ObjectRef, Severity, yaml};
+use service_kit::server::xds_client::{self, RATE_LIMIT_OBJECT, Reply};
+use service_kit::{Diagnostic, Object, ObjectRef, Severity};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::args::Settings;
 use crate::health::{Health, Loaded};
 use crate::metrics::{LimitMetrics, Metrics};
 use crate::scope::Scope;
+use files::Files;
 
 /// Limits with the counters of their metrics.
 #[derive(Debug, Default)]
@@ -37,6 +45,19 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration(Live<Snapshot>);
 
+/// The first word of a control plane, if there is one to wait for.
+pub(crate) struct FirstWord(Option<oneshot::Receiver<()>>);
+
+impl FirstWord {
+    /// Waits until a configuration came, good or bad.
+    pub(crate) async fn heard(self) {
+        if let Some(first) = self.0 {
+            // Without anyone left to say it, nothing will come.
+            let _ = first.await;
+        }
+    }
+}
+
 impl Configuration {
     /// Opens the doors. Files are read before this returns.
     pub(crate) fn open(
@@ -45,14 +66,23 @@ impl Configuration {
         metrics: &Metrics,
         health: &Health,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, FirstWord)> {
         let this = Self(Live::new(Snapshot::default()));
         let mut loader = Loader::new(settings, metrics, health, this.clone());
-        let mut stream = settings.doors.xds.clone().map(|addr| {
+        let stream = settings.doors.xds.clone().map(|addr| {
             health.set_configuration(Err(format!("waiting for gateway-ctl at {addr}")));
             let types = vec![RATE_LIMIT_OBJECT.to_owned()];
             let node = "ratelimit-svc".to_owned();
             xds_client::objects(addr, tls, node, types, shutdown.clone())
+        });
+        let plane = settings.doors.control_plane.clone();
+        let waits = plane.as_ref().is_some_and(|plane| plane.wait_for_first);
+        let worlds = plane.map(|plane| {
+            let addr = &plane.client.addr;
+            health.set_configuration(Err(format!(
+                "waiting for the control plane at {addr} (CONFIG_GRPC_XDS_SERVER_URL)"
+            )));
+            sotw_client::connect(plane.client, shutdown.clone())
         });
         let mut files = None;
         if let Some(door) = &settings.doors.files {
@@ -64,42 +94,20 @@ impl Configuration {
             };
             std::fs::metadata(&door.path).with_context(missing)?;
             let watch = Watch::new(&door.watched).with_context(missing)?;
-            let mut door =
-                FileDoor { path: door.path.clone(), objects: FileObjects::new(), texts: None };
+            let mut door = FileDoor::new(door.path.clone());
             loader.read(&mut door);
             files = Some((door, watch));
         }
+        let (heard, first) = oneshot::channel();
+        let doors = OpenDoors { files, stream, worlds, heard: Some(heard) };
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            loop {
-                let file_change = async {
-                    match &mut files {
-                        Some((_, watch)) => watch.changed().await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let stream_change = async {
-                    match &mut stream {
-                        Some(stream) => stream.recv().await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = file_change => if let Some((door, _)) = &mut files {
-                        guarded(|| loader.read(door));
-                    },
-                    change = stream_change => match change {
-                        Some((change, reply)) => {
-                            guarded(|| loader.take(change));
-                            reply.ack();
-                        }
-                        None => stream = None,
-                    },
-                    () = shutdown.wait() => return,
-                }
+            tokio::select! {
+                () = doors.follow(loader) => {}
+                () = shutdown.wait() => {}
             }
         });
-        Ok(this)
+        Ok((this, FirstWord(waits.then_some(first))))
     }
 
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
@@ -130,8 +138,10 @@ impl Configuration {
                 false => (format!("{:?}", limit.quota.unit).to_uppercase(), limit.quota.requests),
             };
             format!(
-                "{domain}.{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
-                limit.shadow, limit.is_quota
+                "{domain}.{}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
+                path.join("."),
+                limit.shadow,
+                limit.is_quota
             )
         });
         let objects = snapshot.limits.resources.limits().into_iter().map(|(domain, l)| {
@@ -147,20 +157,105 @@ impl Configuration {
     }
 }
 
-/// Runs a change; a fault in it must not end the reading of later ones.
-fn guarded(change: impl FnOnce()) {
-    if std::panic::catch_unwind(AssertUnwindSafe(change)).is_err() {
-        tracing::error!(
-            "a configuration could not be read: a fault of the service, please report it"
-        );
+/// Where changes come from.
+struct OpenDoors {
+    files: Option<(FileDoor, Watch)>,
+    stream: Option<mpsc::Receiver<(Change, Reply)>>,
+    worlds: Option<mpsc::Receiver<World>>,
+    /// Told with the first word of the control plane.
+    heard: Option<oneshot::Sender<()>>,
+}
+
+impl OpenDoors {
+    /// Takes changes, one after the other. Never ends.
+    async fn follow(mut self, mut loader: Loader) {
+        loop {
+            let file_change = async {
+                match &mut self.files {
+                    Some((_, watch)) => watch.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = file_change => if let Some((door, _)) = &mut self.files {
+                    guarded(|| loader.read(door));
+                },
+                change = next(&mut self.stream) => match change {
+                    Some((change, reply)) => {
+                        guarded(|| loader.take(change));
+                        reply.ack();
+                    }
+                    None => self.stream = None,
+                },
+                world = next(&mut self.worlds) => match world {
+                    Some(world) => {
+                        match guarded(|| loader.take_all(&world.resources)) {
+                            Some(Ok(())) => world.reply.ack(),
+                            Some(Err(why)) => world.reply.nack(why),
+                            None => world.reply.nack(FAULT),
+                        }
+                        if let Some(heard) = self.heard.take() {
+                            // Nobody may wait for it.
+                            let _ = heard.send(());
+                        }
+                    }
+                    None => self.worlds = None,
+                },
+            }
+        }
     }
+}
+
+/// What a stream says next; waits for ever without one.
+async fn next<T>(stream: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match stream {
+        Some(stream) => stream.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+const FAULT: &str = "a configuration could not be read: a fault of the service, please report it";
+
+/// Runs a change; a fault in it must not end the reading of later ones.
+fn guarded<T>(change: impl FnOnce() -> T) -> Option<T> {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(change));
+    if result.is_err() {
+        tracing::error!("{FAULT}");
+    }
+    result.ok()
 }
 
 /// The files that are read, and what they were.
 struct FileDoor {
     path: PathBuf,
-    objects: FileObjects,
-    texts: Option<BTreeMap<String, String>>,
+    /// Not yet, or no longer, when they cannot be read.
+    is_read: bool,
+    files: Files,
+}
+
+impl FileDoor {
+    fn new(path: PathBuf) -> Self {
+        Self { path, is_read: false, files: Files::default() }
+    }
+
+    /// A finding with the file's whole name.
+    fn located(&self, mut found: Diagnostic) -> Diagnostic {
+        if let Some(name) = &found.file {
+            let path = if self.path.is_dir() { self.path.join(name) } else { self.path.clone() };
+            found.file = Some(path.display().to_string());
+        }
+        found
+    }
+
+    /// A finding in the words of envoyproxy/ratelimit's log, which have a dot for each `/`.
+    fn refused(&self, mut found: Diagnostic, previous_stays: bool) -> Diagnostic {
+        let name = found.file.as_deref().unwrap_or_default().replace('/', ".");
+        found.message = format!("Error loading new configuration: {name}: {}", found.message);
+        if previous_stays {
+            found.add_hint("what these files had before stays in force");
+        }
+        self.located(found)
+    }
 }
 
 struct Loader {
@@ -195,30 +290,30 @@ impl Loader {
     }
 
     fn read(&mut self, door: &mut FileDoor) {
-        let texts = match files::read(&door.path) {
+        let texts = match folder::read(&door.path) {
             Ok(texts) => texts,
             Err(e) => {
+                self.metrics.files.failed();
+                door.is_read = false;
                 self.files_found = vec![problem(&door.path, &e.to_string())];
                 return self.refuse();
             }
         };
-        if door.texts.as_ref() == Some(&texts) {
+        if door.is_read && door.files.are(&texts) {
             return;
         }
-        let (objects, trees): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            texts.clone().into_iter().partition(|(_, text)| holds_objects(text));
-        door.texts = Some(texts);
-        let change = door.objects.update(objects);
+        self.metrics.files.read(texts.len());
+        door.is_read = true;
+        let said = door.files.take(texts, self.merge_domains);
+        tracing::debug!("{} files are new or different", said.parsed);
+        let change = said.objects;
         self.files_found.clone_from(&change.found);
-        match Domains::read(&trees, self.merge_domains) {
+        self.files_found.extend(said.warnings.into_iter().map(|d| door.located(d)));
+        match said.domains {
             Ok(domains) => self.domains = Some(Arc::new(domains)),
-            Err(e) => {
-                let mut found =
-                    problem(&door.path, &format!("Error loading new configuration: {e}"));
-                if self.domains.is_some() {
-                    found.hint("what these files had before stays in force");
-                }
-                self.files_found.push(found);
+            Err(found) => {
+                let stays = self.domains.is_some();
+                self.files_found.extend(found.into_iter().map(|d| door.refused(d, stays)));
             }
         }
         self.forget(&change.deleted);
@@ -249,6 +344,28 @@ impl Loader {
             self.compile(&object);
         }
         self.publish();
+    }
+
+    /// Takes all that a control plane has.
+    fn take_all(&mut self, resources: &[Any]) -> Result<(), String> {
+        match control_plane::domains(resources, self.merge_domains) {
+            Ok(domains) => {
+                self.domains = Some(Arc::new(domains));
+                self.stream_found.clear();
+                self.publish();
+                Ok(())
+            }
+            Err(why) => {
+                let message = format!("Error loading new configuration: {why}");
+                let mut found = Diagnostic::new(Severity::Error, ObjectRef::default(), "", message);
+                if self.domains.is_some() {
+                    found.hint("what the control plane said before stays in force");
+                }
+                self.stream_found = vec![found];
+                self.refuse();
+                Err(why)
+            }
+        }
     }
 
     fn forget(&mut self, deleted: &[ObjectRef]) {
@@ -331,18 +448,6 @@ fn problem(path: &Path, message: &str) -> Diagnostic {
     let mut d = Diagnostic::new(Severity::Error, ObjectRef::default(), "", message);
     d.file = Some(path.display().to_string());
     d
-}
-
-/// Whether a file is of Kubernetes objects; a broken one is when it looks so.
-fn holds_objects(text: &str) -> bool {
-    match yaml::parse(text) {
-        Ok(documents) => {
-            documents.iter().any(|d| d.get("apiVersion").is_some() || d.get("kind").is_some())
-        }
-        Err(_) => {
-            text.lines().any(|line| line.starts_with("apiVersion:") || line.starts_with("kind:"))
-        }
-    }
 }
 
 #[cfg(test)]

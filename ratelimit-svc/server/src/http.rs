@@ -21,8 +21,9 @@ use service_kit::server::shutdown::Shutdown;
 
 use crate::service::RateLimits;
 
-/// Longest body, in bytes.
-const MAX_BODY: usize = 1 << 20;
+/// Longest body, in bytes: several times that of the largest request worth asking, as what is read of
+/// it takes up to seventy times its length.
+const MAX_BODY: usize = 256 << 10;
 
 #[derive(Clone)]
 struct Shared {
@@ -68,9 +69,9 @@ async fn json(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     let Some(request) = read(&body) else { return bad() };
     let request = Request::from(&request);
     let message = |decision: &Decision<'_>| decision.message();
-    let span = shared.limits.span(&request, &headers);
-    let answered = shared.limits.answer(&request, &span, message).await;
-    let Ok(response) = answered.inspect_err(|status| span.fail(status)) else { return bad() };
+    let Ok(response) = shared.limits.answer(&request, &headers, message).await else {
+        return bad();
+    };
     let status = match Code::try_from(response.overall_code) {
         Ok(Code::Ok) => StatusCode::OK,
         Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,
@@ -87,7 +88,7 @@ fn descriptor(name: &str) -> Option<MessageDescriptor> {
 }
 
 /// Protobuf's JSON; an unknown field is a fault.
-fn read(body: &[u8]) -> Option<RateLimitRequest> {
+pub(crate) fn read(body: &[u8]) -> Option<RateLimitRequest> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let message =
         DynamicMessage::deserialize(descriptor("RateLimitRequest")?, &mut deserializer).ok()?;

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
 use crate::traces::{Span, Traces};
 
@@ -45,30 +45,48 @@ impl RateLimits {
         }
     }
 
-    /// Begins the span of a request that came with `headers`.
-    pub(crate) fn span(&self, request: &Request<'_>, headers: &HeaderMap) -> Span<'_> {
-        self.traces.begin(request, headers)
-    }
-
-    /// Decides on a request, from whichever door; `answer` makes of it what the door needs.
+    /// Decides on a request, from whichever door; `headers` are those it came with, and `answer`
+    /// makes of the decision what the door needs.
     pub(crate) async fn answer<T>(
         &self,
         request: &Request<'_>,
-        span: &Span<'_>,
+        headers: &HeaderMap,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> Result<T, Status> {
+        let span = self.traces.begin(request, headers);
+        let asked = self.metrics.asked();
+        let answered =
+            |decision: &Decision<'_>| (decision.code == Code::OverLimit, answer(decision));
+        let (outcome, answer) = match self.decide(&span, request, answered).await {
+            Ok((true, answer)) => (Outcome::OverLimit, Ok(answer)),
+            Ok((false, answer)) => (Outcome::Ok, Ok(answer)),
+            Err((outcome, status)) => {
+                span.fail(&status);
+                (outcome, Err(status))
+            }
+        };
+        asked.ended(outcome);
+        answer
+    }
+
+    async fn decide<T>(
+        &self,
+        span: &Span<'_>,
+        request: &Request<'_>,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, (Outcome, Status)> {
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if !snapshot.loaded {
-            self.metrics.refused.inc();
-            return Err(Status::unknown("no rate limit configuration loaded"));
+            let status = Status::unknown("no rate limit configuration loaded");
+            return Err((Outcome::Refused, status));
         }
         let plan = snapshot.limits.plan(request, &self.plan, now.as_secs()).map_err(|e| {
-            self.metrics.refused.inc();
-            match e {
+            let status = match e {
                 PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
                 _ => Status::invalid_argument(e.to_string()),
-            }
+            };
+            (Outcome::Refused, status)
         })?;
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
@@ -76,27 +94,43 @@ impl RateLimits {
         let call = span.call(&plan);
         let counts = self.store.run(&plan, now).await;
         span.called(call, &counts);
-        let counts = counts.map_err(|e| {
-            self.metrics.store_failed.inc();
-            Status::unknown(e.to_string())
-        })?;
-        self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
+        let counts = counts.map_err(|e| (Outcome::StoreFailed, Status::unknown(e.to_string())))?;
+        self.metrics.limits.count(&snapshot.metrics, request, &plan, &counts, self.near_ratio);
         let decision = decide(request, &plan, &counts, &self.options, now);
-        self.count(&decision);
+        self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
+        self.metrics.failed_templates.inc_by(decision.failed_templates);
         span.decided(&plan, &decision);
         Ok(answer(&decision))
     }
 
-    /// A request that is none.
-    pub(crate) fn refuse(&self, error: DecodeError) -> Status {
-        self.metrics.refused.inc();
-        Status::invalid_argument(error.to_string())
+    /// Where the counts are.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
-    fn count(&self, decision: &Decision<'_>) {
-        let over = decision.code == Code::OverLimit;
-        if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
-        self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
-        self.metrics.failed_templates.inc_by(decision.failed_templates);
+    /// The beginning of the keys of a domain's counters, and `rest`.
+    pub(crate) fn key_of(&self, domain: &str, rest: &str) -> String {
+        format!("{}{domain}_{rest}", self.plan.key_prefix)
+    }
+
+    /// Whether `key` is of a counter of a domain that has limits.
+    pub(crate) fn owns(&self, key: &str) -> bool {
+        let snapshot = self.configuration.load();
+        snapshot.limits.domains().any(|domain| key.starts_with(&self.key_of(domain, "")))
+    }
+
+    /// The keys of the counters that `request` meets now.
+    pub(crate) fn keys(&self, request: &Request<'_>) -> Result<Vec<String>, PlanError> {
+        let snapshot = self.configuration.load();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let plan = snapshot.limits.plan(request, &self.plan, now.as_secs())?;
+        let key = |c| String::from_utf8_lossy(plan.key(c)).into_owned();
+        Ok(plan.counters.iter().map(key).collect())
+    }
+
+    /// A request that is none.
+    pub(crate) fn refuse(&self, error: DecodeError) -> Status {
+        self.metrics.asked().ended(Outcome::Refused);
+        Status::invalid_argument(error.to_string())
     }
 }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::health::Health;
+use crate::metrics::StoreStats;
 
 pub use memory::Memory;
 pub use redis::{
@@ -80,6 +81,26 @@ type Wants = SmallVec<[Want; 4]>;
 /// What became of it, in the same order.
 type Results = SmallVec<[Result<Count, StoreError>; 4]>;
 
+/// A counter, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its key.
+    pub key: String,
+    /// What is kept of it.
+    pub stored: Stored,
+    /// How much longer it is kept; none for ever.
+    pub seconds: Option<u64>,
+}
+
+/// What is kept of a counter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stored {
+    /// Hits in the window of the clock.
+    Hits(u64),
+    /// Tokens of a bucket at the last request.
+    Tokens(f64),
+}
+
 /// A store.
 #[derive(Debug)]
 pub struct Store {
@@ -129,7 +150,12 @@ impl StoreSettings {
 
 impl Store {
     /// Opens the store. A Redis that is down is no error: it is tried again for ever.
-    pub(crate) fn open(settings: &StoreSettings, health: &Health, shutdown: &Shutdown) -> Self {
+    pub(crate) fn open(
+        settings: &StoreSettings,
+        stats: &StoreStats,
+        health: &Health,
+        shutdown: &Shutdown,
+    ) -> Self {
         tracing::info!("counters are in {}", settings.describe());
         match settings {
             StoreSettings::Memory => {
@@ -137,7 +163,7 @@ impl Store {
                 Memory::with_sweeper(shutdown.clone()).into()
             }
             StoreSettings::Redis(settings) => {
-                let redis = Redis::open(settings);
+                let redis = Redis::open(settings, stats);
                 redis.watch(health, shutdown);
                 redis.into()
             }
@@ -163,6 +189,38 @@ impl Store {
         }
         let counters = plan.counters.iter().zip(results);
         counters.map(|(counter, result)| self.settle(plan, counter, result, now)).collect()
+    }
+
+    /// Counters whose keys begin with `prefix`, at most `most` of each server; in order.
+    ///
+    /// # Errors
+    /// When a server does not say.
+    pub async fn list(
+        &self,
+        prefix: &[u8],
+        most: usize,
+        now: Duration,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = match &self.kind {
+            Kind::Memory(memory) => memory.list(prefix, most, now),
+            Kind::Redis(redis) => redis.list(prefix, most).await?,
+        };
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Forgets a counter, so that it begins anew; gives whether there was one. Other replicas may
+    /// hold it for over, or a lease of it, until its window ends.
+    ///
+    /// # Errors
+    /// When a server does not say.
+    pub async fn forget(&self, key: &[u8]) -> Result<bool, StoreError> {
+        self.fallback.forget(key);
+        match &self.kind {
+            Kind::Memory(memory) => Ok(memory.forget(key)),
+            Kind::Redis(redis) => redis.forget(key).await,
+        }
     }
 
     async fn count(&self, plan: &Plan<'_>, wants: &[Want], now: Duration) -> Results {

@@ -5,6 +5,7 @@ mod connection;
 mod health;
 mod limits;
 mod listener;
+mod quiet;
 mod routed;
 mod unary;
 mod wire;

@@ -10,13 +10,14 @@ use prost::Message as _;
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use proto::google::rpc::Status;
 use proto::tollgate::config::v1::{AuthorizationObject, RateLimitObject};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
 use super::objects::Change;
+pub use super::reply::Reply;
+use super::reply::{reason, refusal, words};
 use super::shutdown::Shutdown;
 use super::tls::{self, Tls};
 use crate::object::{Object, ObjectRef};
@@ -42,35 +43,6 @@ pub struct Update {
     pub removed: Vec<(String, String)>,
     /// Tells the server how it went.
     pub reply: Reply,
-}
-
-/// Tells the server whether an update is in force. Dropped, it means yes.
-#[derive(Debug)]
-pub struct Reply(Option<oneshot::Sender<Result<(), String>>>);
-
-impl Reply {
-    /// It is in force.
-    pub fn ack(mut self) {
-        self.send(Ok(()));
-    }
-
-    /// It is not; `message` says why.
-    pub fn nack(mut self, message: impl Into<String>) {
-        self.send(Err(message.into()));
-    }
-
-    fn send(&mut self, result: Result<(), String>) {
-        if let Some(sender) = self.0.take() {
-            // The stream may be gone meanwhile; then nobody asks.
-            let _ = sender.send(result);
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        self.send(Ok(()));
-    }
 }
 
 /// Subscribes to all resources of `type_urls` at `addr` (`host:port`, or `http://host:port`) as
@@ -210,14 +182,14 @@ impl Client {
             changed.push((type_url.clone(), resource.name, Bytes::from(body)));
         }
         let removed = response.removed_resources;
-        let (sender, reply) = oneshot::channel();
+        let (reply, answered) = Reply::new();
         let update = Update {
             changed,
             removed: removed.iter().map(|name| (type_url.clone(), name.clone())).collect(),
-            reply: Reply(Some(sender)),
+            reply,
         };
         self.updates.send(update).await.map_err(|_| Ended::NobodyListens)?;
-        match reply.await.unwrap_or(Ok(())) {
+        match answered.await.unwrap_or(Ok(())) {
             Ok(()) => {
                 let known = self.versions.entry(type_url).or_default();
                 known.extend(versions);
@@ -245,27 +217,6 @@ impl Client {
         }
         Ok(())
     }
-}
-
-fn refusal(message: String) -> Status {
-    Status { code: tonic::Code::InvalidArgument.into(), message, details: Vec::new() }
-}
-
-fn reason(status: &tonic::Status) -> String {
-    match status.message() {
-        "" => status.code().to_string(),
-        message => message.to_owned(),
-    }
-}
-
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text += &format!(": {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 /// As [`connect`], for streams of [`RateLimitObject`] or [`AuthorizationObject`]: each update as

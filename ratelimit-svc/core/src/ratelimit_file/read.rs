@@ -3,116 +3,54 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use service_kit::yaml::{self, Kind, Node as Yaml};
+use service_kit::Diagnostic;
+use service_kit::yaml::{Kind, Node as Yaml};
 
-use super::Domains;
+use super::problem::problem;
 use super::scalar::{self, Scalar};
 use super::tree::{Node, TreeLimit};
 use crate::limit::{Limit, Unit};
 use crate::quota::{Fault, Part, Quota, Written};
 
-const KEYS: &[&str] = &[
-    "domain",
-    "key",
-    "value",
-    "descriptors",
-    "rate_limit",
-    "unit",
-    "requests_per_unit",
-    "unlimited",
-    "shadow_mode",
-    "quota_mode",
-    "name",
-    "replaces",
-    "detailed_metric",
-    "value_to_metric",
-    "share_threshold",
-    "metadata",
-    // What envoyproxy/ratelimit does not have.
-    "unit_multiplier",
-    "algorithm",
-    "burst_factor",
-    "on_store_error",
-    "lease",
-];
 /// Deepest nesting of descriptors.
 const MAX_DEPTH: usize = 64;
+const LOADING: &str = "error loading config file: ";
 
-/// Reads `text` into `domains`.
-pub(super) fn file(text: &str, merge: bool, domains: &mut Domains) -> Result<(), String> {
-    let documents = yaml::parse(text).map_err(|e| loading(&format!("yaml: {e}")))?;
-    // Only the first document counts.
-    let root = documents.into_iter().next();
-    let mut root = root.unwrap_or(Yaml { line: 1, kind: Kind::Mapping(Vec::new()) });
-    scalar::merge_keys(&mut root);
-    if !matches!(root.kind, Kind::Mapping(_)) {
-        return Err(loading(&format!("yaml: line {}: the file is no mapping", root.line)));
-    }
-    check_keys(&root)?;
-    let domain = text_of(root.get("domain"))?.to_owned();
-    if domain.is_empty() {
-        return Err("config file cannot have empty domain".to_owned());
-    }
-    if !merge && domains.domains.contains_key(&domain) {
-        return Err(format!("duplicate domain '{domain}' in config file"));
-    }
-    let mut reader = Reader { next_id: domains.limits };
-    let tree = domains.domains.entry(domain.clone()).or_default();
-    reader.children(root.get("descriptors"), &Place::top(&domain), tree)?;
-    domains.limits = reader.next_id;
-    Ok(())
+/// What a file says, its limits numbered from 0.
+pub(super) struct Read {
+    pub domain: String,
+    pub tree: Node,
+    pub limits: usize,
 }
 
-fn loading(error: &str) -> String {
-    format!("error loading config file: {error}")
-}
-
-/// The shape that every level must have, whatever it is.
-fn check_keys(node: &Yaml) -> Result<(), String> {
-    let Kind::Mapping(entries) = &node.kind else { return Ok(()) };
-    for (key, value) in entries {
-        let name = key_name(key)?;
-        if !KEYS.contains(&name) {
-            return Err(format!("config error, unknown key '{name}'"));
-        }
-        match &value.kind {
-            _ if name == "metadata" => {}
-            Kind::Mapping(_) => check_keys(value)?,
-            Kind::Sequence(items) => {
-                for item in items {
-                    if !matches!(item.kind, Kind::Mapping(_)) {
-                        let shown = item.text().unwrap_or("…");
-                        return Err(format!(
-                            "config error, yaml file contains list of type other than map: {shown}"
-                        ));
-                    }
-                    check_keys(item)?;
-                }
-            }
-            Kind::Scalar { .. } => check_leaf(value)?,
-        }
-    }
-    Ok(())
-}
-
-/// A key as text, or the words that it is none, with the value as Go prints it.
-fn key_name(key: &Yaml) -> Result<&str, String> {
-    let text = key.text().unwrap_or("…");
-    let shown = match scalar::resolve(key) {
-        Some(Scalar::Text) => return Ok(text),
-        Some(Scalar::Null) => "<nil>".to_owned(),
-        Some(Scalar::Bool(b)) => b.to_string(),
-        Some(Scalar::Int(n)) => n.to_string(),
-        _ => text.to_owned(),
+/// Reads a file whose keys are [checked](super::keys::check).
+///
+/// # Errors
+/// Everything that is wrong; the first is what the original says.
+pub(super) fn root(root: &Yaml) -> Result<Read, Vec<Diagnostic>> {
+    let domain = match text_of(root.get("domain")) {
+        Ok(domain) => domain.to_owned(),
+        Err(words) => return Err(vec![problem(root, "", words)]),
     };
-    Err(format!("config error, key is not of type string: {shown}"))
+    let mut reader = Reader { root, next_id: 0, found: Vec::new() };
+    if domain.is_empty() {
+        reader.note("", "config file cannot have empty domain".to_owned());
+    }
+    let mut tree = Node::default();
+    let descriptors = root.get("descriptors");
+    if let Err(words) = reader.children(descriptors, &Place::top(&domain), &mut tree) {
+        reader.note("descriptors", words);
+    }
+    if reader.found.is_empty() {
+        return Ok(Read { domain, tree, limits: reader.next_id });
+    }
+    // The original reads all of a file before it looks at what is in it.
+    reader.found.sort_by_key(|problem| !problem.message.starts_with(LOADING));
+    Err(reader.found)
 }
 
-fn check_leaf(node: &Yaml) -> Result<(), String> {
-    match scalar::resolve(node) {
-        Some(Scalar::Float(_) | Scalar::BigInt(_)) => Err("error checking config".to_owned()),
-        _ => Ok(()),
-    }
+pub(super) fn loading(error: &str) -> String {
+    format!("{LOADING}{error}")
 }
 
 fn mismatch(node: &Yaml, wanted: &str) -> String {
@@ -160,6 +98,8 @@ fn items_of(node: Option<&Yaml>) -> Result<&[Yaml], String> {
 struct Place {
     /// As in `domain.key_value.key`.
     path: String,
+    /// As in `descriptors[0].`; empty at the top.
+    field: String,
     depth: usize,
     /// A descriptor on the way has `value_to_metric`.
     by_value: bool,
@@ -167,15 +107,26 @@ struct Place {
 
 impl Place {
     fn top(domain: &str) -> Self {
-        Self { path: domain.to_owned(), depth: 0, by_value: false }
+        Self { path: domain.to_owned(), field: String::new(), depth: 0, by_value: false }
     }
 }
 
-struct Reader {
+struct Reader<'y> {
+    root: &'y Yaml,
     next_id: usize,
+    found: Vec<Diagnostic>,
 }
 
-impl Reader {
+impl Reader<'_> {
+    fn note(&mut self, field: &str, words: String) {
+        self.found.push(problem(self.root, field, words));
+    }
+
+    /// Reads a list of descriptors. What is wrong with one of them is noted, so that all that is
+    /// wrong is told at once.
+    ///
+    /// # Errors
+    /// When there is no list to read.
     fn children(
         &mut self,
         list: Option<&Yaml>,
@@ -185,35 +136,49 @@ impl Reader {
         if place.depth > MAX_DEPTH {
             return Err(loading("descriptors are nested deeper than 64 levels"));
         }
-        for descriptor in items_of(list)? {
-            let key = text_of(descriptor.get("key"))?;
-            if key.is_empty() {
-                return Err("descriptor has empty key".to_owned());
+        for (i, descriptor) in items_of(list)?.iter().enumerate() {
+            let field = format!("{}descriptors[{i}]", place.field);
+            if let Err(words) = self.descriptor(descriptor, &field, place, parent) {
+                self.note(&field, words);
             }
-            let value = text_of(descriptor.get("value"))?;
-            let name = if value.is_empty() { key.to_owned() } else { format!("{key}_{value}") };
-            let path = format!("{}.{name}", place.path);
-            if parent.children.contains_key(&name) {
-                return Err(format!("duplicate descriptor composite key '{path}'"));
-            }
-            let value_to_metric = bool_of(descriptor.get("value_to_metric"))?;
-            let by_value = place.by_value || value_to_metric;
-            let limit = self.limit(descriptor, by_value)?;
-            let share_threshold = bool_of(descriptor.get("share_threshold"))?;
-            let wildcard = name.contains('*');
-            if share_threshold && !wildcard {
-                return Err(format!(
-                    "share_threshold can only be used with wildcard values (containing '*'), but found key '{name}'"
-                ));
-            }
-            let mut child = Node { limit, share_threshold, value_to_metric, ..Node::default() };
-            let below = Place { path, depth: place.depth + 1, by_value };
-            self.children(descriptor.get("descriptors"), &below, &mut child)?;
-            if wildcard {
-                parent.wildcards.push(name.clone());
-            }
-            parent.children.insert(name, child);
         }
+        Ok(())
+    }
+
+    fn descriptor(
+        &mut self,
+        descriptor: &Yaml,
+        field: &str,
+        place: &Place,
+        parent: &mut Node,
+    ) -> Result<(), String> {
+        let key = text_of(descriptor.get("key"))?;
+        if key.is_empty() {
+            return Err("descriptor has empty key".to_owned());
+        }
+        let value = text_of(descriptor.get("value"))?;
+        let name = if value.is_empty() { key.to_owned() } else { format!("{key}_{value}") };
+        let path = format!("{}.{name}", place.path);
+        if parent.children.contains_key(&name) {
+            return Err(format!("duplicate descriptor composite key '{path}'"));
+        }
+        let value_to_metric = bool_of(descriptor.get("value_to_metric"))?;
+        let by_value = place.by_value || value_to_metric;
+        let limit = self.limit(descriptor, by_value)?;
+        let share_threshold = bool_of(descriptor.get("share_threshold"))?;
+        let wildcard = name.contains('*');
+        if share_threshold && !wildcard {
+            return Err(format!(
+                "share_threshold can only be used with wildcard values (containing '*'), but found key '{name}'"
+            ));
+        }
+        let mut child = Node { limit, share_threshold, value_to_metric, ..Node::default() };
+        let below = Place { path, field: format!("{field}."), depth: place.depth + 1, by_value };
+        self.children(descriptor.get("descriptors"), &below, &mut child)?;
+        if wildcard {
+            parent.wildcards.push(name.clone());
+        }
+        parent.children.insert(name, child);
         Ok(())
     }
 

@@ -7,11 +7,14 @@ use serde_json::{Map, Value};
 
 use super::wildcard;
 use crate::key::KeyBuffer;
-use crate::limit::Limit;
+use crate::limit::{Limit, LimitId};
 use crate::request::Entry;
 
+/// Between the levels of [`Found::metric`]: no dot, since keys and values have dots of their own.
+pub const LEVEL: char = '\u{1f}';
+
 /// A descriptor of the configuration.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Node {
     /// Children by `key` or `key_value`.
     pub(super) children: HashMap<String, Node>,
@@ -26,7 +29,7 @@ pub struct Node {
 }
 
 /// A limit in a tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TreeLimit {
     /// The limit; its number of requests has no meaning when it is unlimited.
     pub limit: Limit,
@@ -47,7 +50,8 @@ pub struct TreeLimit {
 pub struct Found<'t> {
     /// The limit.
     pub limit: &'t TreeLimit,
-    /// The name for metrics when it depends on the request: `key_value.key`.
+    /// The name for metrics when it depends on the request: `key_value` of each level, with
+    /// [`LEVEL`] between them.
     pub metric: Option<Box<str>>,
 }
 
@@ -110,17 +114,48 @@ impl Node {
             name.truncate(0);
             let Some(step) = node.step(entry, &mut name) else { break };
             if !path.is_empty() {
-                path.push('.');
+                path.push(LEVEL);
             }
             let value = step.shared.unwrap_or(entry.value);
             match detailed || step.child.value_to_metric {
-                true if value.is_empty() => path.push_str(entry.key),
+                // The original writes `key_` here, and `key` there.
+                true if value.is_empty() && !detailed => path.push_str(entry.key),
                 true => path.extend([entry.key, "_", value]),
                 false => path.push_str(step.name),
             }
             node = step.child;
         }
         path.into()
+    }
+
+    /// Takes a copy of the children of `other`, the ids of their limits `first_id` higher.
+    ///
+    /// # Errors
+    /// The name of a child that is here already.
+    pub(super) fn adopt<'o>(&mut self, other: &'o Self, first_id: LimitId) -> Result<(), &'o str> {
+        if let Some(twice) = other.children.keys().filter(|n| self.children.contains_key(*n)).min()
+        {
+            return Err(twice);
+        }
+        let copies = other.children.iter().map(|(n, c)| (n.clone(), c.renumbered(first_id)));
+        self.children.extend(copies);
+        self.wildcards.extend(other.wildcards.iter().cloned());
+        Ok(())
+    }
+
+    fn renumbered(&self, first_id: LimitId) -> Self {
+        let mut limit = self.limit.clone();
+        if let Some(limit) = &mut limit {
+            limit.limit.id += first_id;
+        }
+        let children = self.children.iter();
+        Self {
+            children: children.map(|(n, c)| (n.clone(), c.renumbered(first_id))).collect(),
+            wildcards: self.wildcards.clone(),
+            limit,
+            share_threshold: self.share_threshold,
+            value_to_metric: self.value_to_metric,
+        }
     }
 
     pub(super) fn collect<'t>(

@@ -109,13 +109,17 @@ impl Place {
 
     /// `redis://`, `rediss://` and `unix://`, with credentials and a database.
     fn of_url(url: &str) -> anyhow::Result<Self> {
-        let info = url.into_connection_info()?;
+        // TLS is made here, not by the client library, which therefore does not know its scheme.
+        let (tls, plain) = match url.strip_prefix("rediss://") {
+            Some(rest) => (true, format!("redis://{rest}")),
+            None => (false, url.to_owned()),
+        };
+        let info = plain.as_str().into_connection_info()?;
         let own = info.redis_settings();
         let password = own.password().map(|p| Secret::new(p.to_owned()));
-        let (address, tls) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (Address::Tcp(host.clone(), *port), false),
-            ConnectionAddr::TcpTls { host, port, .. } => (Address::Tcp(host.clone(), *port), true),
-            ConnectionAddr::Unix(path) => (Address::Unix(path.clone()), false),
+        let address = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
             _ => bail!("neither TCP nor a socket"),
         };
         Ok(Self {

@@ -10,7 +10,7 @@ use ratelimit_core::algorithm::token_bucket::Level;
 use ratelimit_core::{Count, Counter, CounterKind, Plan};
 use service_kit::server::shutdown::Shutdown;
 
-use super::{Results, StoreError, Want};
+use super::{Found, Results, StoreError, Stored, Want};
 
 /// Most counters of all shards together.
 const CAPACITY: usize = 1_000_000;
@@ -138,6 +138,34 @@ impl Memory {
             }
         }
         Ok(count)
+    }
+
+    /// Counters whose keys begin with `prefix`, at most `most`.
+    pub(super) fn list(&self, prefix: &[u8], most: usize, now: Duration) -> Vec<Found> {
+        let now = now.as_secs();
+        let mut found = Vec::new();
+        for shard in self.shards.iter() {
+            let shard = lock(shard);
+            let fits = |key: &[u8], slot: &Slot| key.starts_with(prefix) && slot.expires > now;
+            let room = most.saturating_sub(found.len());
+            found.extend(shard.slots.iter().filter(|(key, slot)| fits(key, slot)).take(room).map(
+                |(key, slot)| Found {
+                    key: String::from_utf8_lossy(key).into_owned(),
+                    stored: match slot.value {
+                        SlotValue::Hits(hits) => Stored::Hits(hits),
+                        SlotValue::Sliding(hits) => Stored::Hits(hits.current),
+                        SlotValue::Level(level) => Stored::Tokens(level.tokens),
+                    },
+                    seconds: Some(slot.expires.saturating_sub(now)),
+                },
+            ));
+        }
+        found
+    }
+
+    /// Forgets a counter; gives whether there was one.
+    pub(super) fn forget(&self, key: &[u8]) -> bool {
+        self.shard(key).slots.remove(key).is_some()
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {

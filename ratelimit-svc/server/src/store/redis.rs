@@ -3,6 +3,7 @@
 mod batch;
 mod cluster;
 mod dial;
+mod inspect;
 mod lease;
 mod link;
 mod local_cache;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 use super::{Results, StoreError, Want, Wants};
 use crate::health::Health;
+use crate::metrics::{PoolStats, StoreStats};
 use batch::{Operation, Reply, Task};
 use cluster::Cluster;
 use dial::{Dial, Target};
@@ -58,6 +60,7 @@ enum Servers {
     One {
         links: Vec<Link>,
         hasher: RandomState,
+        dial: Dial,
     },
     Cluster(Cluster),
 }
@@ -71,19 +74,25 @@ struct Errand {
 
 impl Redis {
     /// Begins to connect; a server that is down is no error. Needs a tokio runtime.
-    pub fn open(settings: &RedisSettings) -> Self {
-        let habits = |server: &RedisServer| Habits {
-            timeout: server.timeout,
-            ping: settings.ping_interval,
-            jitter_seconds: settings.jitter_seconds,
+    pub fn open(settings: &RedisSettings, stats: &StoreStats) -> Self {
+        let servers = |server: &RedisServer, stats: &PoolStats| {
+            stats.in_use();
+            let habits = Habits {
+                timeout: server.timeout,
+                ping: settings.ping_interval,
+                jitter_seconds: settings.jitter_seconds,
+                stats: stats.clone(),
+            };
+            Servers::open(server, &habits)
         };
-        let servers = |server| Servers::open(server, habits(server));
         let leases = Arc::new(Leases::default());
         tokio::spawn(sweep(Arc::downgrade(&leases)));
         Self {
-            main: servers(&settings.main),
-            per_second: settings.per_second.as_ref().map(servers),
-            cache: Some(settings.local_cache_bytes).filter(|b| *b > 0).map(LocalCache::new),
+            main: servers(&settings.main, &stats.pool),
+            per_second: settings.per_second.as_ref().map(|s| servers(s, &stats.per_second_pool)),
+            cache: Some(settings.local_cache_bytes)
+                .filter(|b| *b > 0)
+                .map(|bytes| LocalCache::new(bytes, stats.local_cache.clone())),
             leases,
         }
     }
@@ -319,7 +328,7 @@ fn refused(shown: &str, why: &str) -> StoreError {
 }
 
 impl Servers {
-    fn open(server: &RedisServer, habits: Habits) -> Self {
+    fn open(server: &RedisServer, habits: &Habits) -> Self {
         let dial = |target| Dial {
             target,
             credentials: server.credentials.clone(),
@@ -328,9 +337,10 @@ impl Servers {
         };
         let one = |target: Target| Self::One {
             links: (0..server.connections.max(1))
-                .map(|_| Link::open(dial(target.clone()), habits))
+                .map(|_| Link::open(dial(target.clone()), habits.clone()))
                 .collect(),
             hasher: RandomState::default(),
+            dial: dial(target),
         };
         match &server.topology {
             Topology::Single(address) => one(Target::Address(address.clone())),
@@ -338,14 +348,18 @@ impl Servers {
             Topology::Cluster(seeds) => {
                 // Where it goes is each server's own.
                 let first = seeds.first().cloned().unwrap_or(Address::Tcp(String::new(), 0));
-                Self::Cluster(Cluster::open(dial(Target::Address(first)), habits, seeds.clone()))
+                Self::Cluster(Cluster::open(
+                    dial(Target::Address(first)),
+                    habits.clone(),
+                    seeds.clone(),
+                ))
             }
         }
     }
 
     fn link(&self, key: &[u8]) -> Result<Link, StoreError> {
         match self {
-            Self::One { links, hasher } => {
+            Self::One { links, hasher, .. } => {
                 let at = match links.len() {
                     0 | 1 => 0,
                     n => usize::try_from(hasher.hash_one(key)).unwrap_or_default() % n,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ratelimit_svc::StoreStats;
 use ratelimit_svc::store::{Redis, RedisSettings, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -18,7 +19,7 @@ const ONE: &[(&str, &str, i64)] = &[("many", "k", 1)];
 const DECIDED: &[(&str, &str, i64)] = &[("allow", "k", 1), ("deny", "k", 1), ("local", "k", 1)];
 
 fn open(settings: &RedisSettings) -> Store {
-    Redis::open(settings).into()
+    Redis::open(settings, &StoreStats::default()).into()
 }
 
 /// Waits until requests are counted again; gives how long that took.

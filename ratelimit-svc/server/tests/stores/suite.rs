@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratelimit_core::Charge;
-use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Trust};
+use ratelimit_svc::StoreStats;
+use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Stored, Trust};
 
 use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, try_ask, try_with};
 use crate::servers::{
@@ -21,6 +22,34 @@ async fn whole_suite(store: &Store) {
     fills_a_bucket_with_what_is_given_back(store).await;
     slides(store).await;
     counts_windows_beside_others_once(store).await;
+    lists_and_forgets(store).await;
+}
+
+async fn lists_and_forgets(store: &Store) {
+    ask_at(store, now(), &[("hundred", "l*st", 3), ("burst", "l*st", 1), ("slide", "l*st", 2)])
+        .await;
+    let listed = |prefix: &'static str| async move {
+        store.list(prefix.as_bytes(), 10, now()).await.unwrap()
+    };
+    let hundred = listed("d_hundred_l*").await;
+    assert_eq!(hundred.len(), 1, "{hundred:?}");
+    assert_eq!(hundred[0].stored, Stored::Hits(3));
+    assert!(hundred[0].seconds.is_some_and(|s| s > 0));
+    assert_eq!(listed("d_burst_l*st_").await[0].stored, Stored::Tokens(5.0));
+    assert_eq!(listed("d_slide_l*st_").await[0].stored, Stored::Hits(2));
+    assert!(listed("d_hundred_list").await.is_empty());
+    for prefix in ["d_hundred_l*st_", "d_burst_l*st_", "d_slide_l*st_"] {
+        let key = listed(prefix).await[0].key.clone();
+        assert!(store.forget(key.as_bytes()).await.unwrap());
+        assert!(!store.forget(key.as_bytes()).await.unwrap());
+    }
+    let again = [("hundred", "l*st", 1), ("burst", "l*st", 6), ("slide", "l*st", 10)];
+    assert_eq!(ask_at(store, now(), &again).await, [1, 1, 1]);
+}
+
+/// Counters are kept by the clock of the server, too.
+fn now() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap()
 }
 
 async fn counts_by_key_and_window(store: &Store) {
@@ -122,7 +151,7 @@ async fn never_admits_more_than_the_limit(replicas: [Arc<Store>; 2]) {
 }
 
 fn redis(settings: &RedisSettings) -> Store {
-    Redis::open(settings).into()
+    Redis::open(settings, &StoreStats::default()).into()
 }
 
 async fn suite_and_race(settings: &RedisSettings) {

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -14,6 +14,7 @@ use tonic::service::Routes;
 
 use super::super::shutdown::Shutdown;
 use super::limits::{Due, Life, Limits};
+use super::quiet::Quiet;
 use super::routed;
 use super::unary::{self, Answers, Around, Budget, Unary};
 
@@ -49,11 +50,14 @@ pub(super) async fn serve<U: Unary>(
     // that does not wait costs no wake-up.
     let mut calls = FuturesUnordered::new();
     let mut answers = Answers::new();
+    let quiet = Arc::new(Quiet::default());
+    let http_waker = Waker::from(quiet.clone());
     poll_fn(|cx| {
+        quiet.follow(cx.waker());
         loop {
             // All new requests before any answer: h2 writes what it has each time it is asked.
             loop {
-                match http.poll_accept(cx) {
+                match http.poll_accept(&mut Context::from_waker(&http_waker)) {
                     Poll::Ready(Some(Ok((request, respond)))) => match shared.hot(&request) {
                         Some(hot) => calls.push(unary::call(hot, &around, request, respond)),
                         None => {
@@ -67,7 +71,7 @@ pub(super) async fn serve<U: Unary>(
             }
             let mut is_new = false;
             while let Poll::Ready(Some((respond, outcome))) = calls.poll_next_unpin(cx) {
-                answers.send(respond, outcome);
+                quiet.during(|| answers.send(respond, outcome));
                 is_new = true;
             }
             if leave.as_mut().poll(cx).is_ready() {

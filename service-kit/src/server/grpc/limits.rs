@@ -14,10 +14,6 @@ const MAX_HEADERS: u32 = 16 << 10;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What a caller may send ahead on one connection, in bytes.
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Streams that a caller may have reset before they were looked at. A caller whose deadlines are
-/// over while this process was not run resets all that it sent; more than that is an attack.
-const MAX_UNSEEN_RESETS: usize = 1024;
-
 /// What a port allows.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -67,7 +63,9 @@ impl Limits {
             .max_header_list_size(MAX_HEADERS)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS);
+            // A caller whose deadlines are over while this process did not run resets all that it
+            // sent before anybody looks at it; more than that is an attack.
+            .max_pending_accept_reset_streams(usize::try_from(self.streams).unwrap_or(usize::MAX));
         builder
     }
 }

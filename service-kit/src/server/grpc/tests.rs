@@ -19,6 +19,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::super::shutdown::Trigger;
 use super::*;
 
+mod hot;
+mod ports;
+
 /// Answers a call once it may.
 struct Slow {
     came: mpsc::Sender<()>,

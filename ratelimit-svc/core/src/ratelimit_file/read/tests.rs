@@ -2,7 +2,7 @@ use crate::OnStoreError;
 use crate::algorithm::Algorithm;
 use std::collections::BTreeMap;
 
-use super::super::Domains;
+use super::super::{Domains, LEVEL};
 use crate::limit::Unit;
 
 fn read(text: &str) -> Result<Domains, String> {
@@ -91,7 +91,7 @@ fn merge_keys_bring_what_is_not_there() {
     let limits: Vec<_> = domains
         .limits()
         .iter()
-        .map(|(_, p, t)| (p.clone(), t.limit.quota.requests, t.limit.quota.unit))
+        .map(|(_, p, t)| (p.join("."), t.limit.quota.requests, t.limit.quota.unit))
         .collect();
     assert_eq!(
         limits,
@@ -130,11 +130,11 @@ descriptors:
     let metric = |entries: &[(&str, &str)]| {
         let entries: Vec<_> = entries.iter().map(|(key, value)| Entry { key, value }).collect();
         let found = domains.get("d").unwrap().find(&entries, &mut KeyBuffer::new()).unwrap();
-        found.metric.map(String::from)
+        found.metric.map(|name| name.replace(LEVEL, "."))
     };
     assert_eq!(metric(&[("k", "1"), ("in", "x"), ("p", "2")]).as_deref(), Some("k.in_x.p"));
     assert_eq!(metric(&[("s", "f1")]).as_deref(), Some("s_f*"));
-    assert_eq!(metric(&[("t", "1"), ("u", "")]).as_deref(), Some("t_1.u"));
+    assert_eq!(metric(&[("t", "1"), ("u", "")]).as_deref(), Some("t_1.u_"));
     assert_eq!(metric(&[("plain", "1")]), None);
 }
 

@@ -78,6 +78,26 @@ impl Cluster {
         found
     }
 
+    /// Where a key is; none while nobody has its slot.
+    pub(super) fn address(&self, key: &[u8]) -> Option<Address> {
+        let link = self.link(key)?;
+        let links = self.0.links();
+        links.iter().find(|(_, other)| other.is(&link)).map(|(address, _)| address.clone())
+    }
+
+    /// Every server that has slots.
+    pub(super) fn addresses(&self) -> Vec<Address> {
+        let links = self.0.links();
+        let slots = self.0.slots.load();
+        let has_slots = |link: &Link| slots.ranges.iter().any(|(.., other)| other.is(link));
+        links.iter().filter(|(_, link)| has_slots(link)).map(|(a, _)| a.clone()).collect()
+    }
+
+    /// A way to a server.
+    pub(super) fn dial(&self, address: Address) -> Dial {
+        Dial { target: Target::Address(address), ..self.0.dial.clone() }
+    }
+
     /// The server that another one named, as in `HOST:PORT`; the slots are asked for again.
     pub(super) fn named(&self, address: &str) -> Option<Link> {
         self.0.stale.notify_one();
@@ -190,7 +210,7 @@ impl Inner {
             return known.clone();
         }
         let dial = Dial { target: Target::Address(address.clone()), ..self.dial.clone() };
-        let link = Link::open(dial, self.habits);
+        let link = Link::open(dial, self.habits.clone());
         if links.len() < MAX_SERVERS {
             links.insert(address, link.clone());
         }

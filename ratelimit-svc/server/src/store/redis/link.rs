@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::batch::{After, Batch, Reply, Scripts, Task};
 use super::dial::Dial;
 use super::seen::Seen;
+use crate::metrics::PoolStats;
 use crate::store::StoreError;
 
 /// Most requests that wait for a server; more are refused.
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Link {
 }
 
 /// How a link behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Habits {
     /// Deadline of a job, from its first moment on.
     pub timeout: Duration,
@@ -73,6 +74,8 @@ pub(super) struct Habits {
     pub ping: Duration,
     /// Up to this many seconds are added to the life of a key.
     pub jitter_seconds: u64,
+    /// Told of connections.
+    pub stats: PoolStats,
 }
 
 impl Link {
@@ -149,7 +152,10 @@ impl Driver {
     async fn run(mut self) {
         while let Some((connection, held)) = self.connect().await {
             self.seen.clear();
-            let Some(why) = self.serve(connection, held.into()).await else { return };
+            self.habits.stats.opened();
+            let why = self.serve(connection, held.into()).await;
+            self.habits.stats.closed();
+            let Some(why) = why else { return };
             tracing::warn!("Redis {}: {why}; connecting anew", self.shown);
         }
     }

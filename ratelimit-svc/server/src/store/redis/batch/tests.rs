@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -13,9 +14,11 @@ fn add(key: &str, hits: u64) -> Task {
 }
 
 fn batch(tasks: impl IntoIterator<Item = Task>) -> Batch {
-    let (mut batch, random) = (Batch::default(), RandomState::default());
+    // The same for all, as of one link.
+    static RANDOM: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+    let mut batch = Batch::default();
     for task in tasks {
-        batch.push(task, &random);
+        batch.push(task, &RANDOM);
     }
     batch
 }
