@@ -63,7 +63,10 @@ pub struct Args {
 /// What else the program does.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// See [`Check`].
+    /// Reads limits as the service would, and tells everything that is wrong with them.
+    ///
+    /// One line for each problem, as FILE:LINE: error: FIELD: WORDS; the exit code is 1 when there is
+    /// an error. Warnings are told, and change nothing.
     Check(Check),
 }
 
