@@ -77,29 +77,52 @@ peer() {
     echo "$program"
 }
 
-names=() addrs=() pids=()
-serves() { # NAME PORT: $pid answers there
+names=() addrs=() pids=() stores=()
+serves() { # NAME PORT [PID OF ITS STORE]: $pid answers there
     wait_port "$1" "$2"
-    names+=("$1") addrs+=("127.0.0.1:$2") pids+=("$pid")
+    names+=("$1") addrs+=("127.0.0.1:$2") pids+=("$pid") stores+=("${3:-}")
+}
+
+# Limitador's library behind the RLS; a crate of its own, so that nothing of it is in the workspace.
+limitador() {
+    local target=$PWD/target/limitador
+    if (cd tests/bench/limitador && cargo build -q --release --target-dir "$target") 2>"$work/limitador.log"; then
+        echo "$target/release/bench-limitador"
+    else
+        say "Limitador is left out: it does not build: $(tail -n 1 "$work/limitador.log")"
+    fi
 }
 
 start_servers() {
-    # One file for all: every counter is far from its limit, so that each answer must be OK.
-    mkdir -p "$work/limits/ratelimit/config"
+    # One file for all: every counter is far from its limit, so that each answer must be OK. The peer
+    # does not know leases, and gets the file without that limit.
+    mkdir -p "$work/limits/ratelimit/config" "$work/own"
     cat >"$work/limits/ratelimit/config/bench.yaml" <<'YAML'
 domain: bench
 descriptors:
 - key: k
   rate_limit: {unit: hour, requests_per_unit: 4000000000}
 YAML
+    { cat "$work/limits/ratelimit/config/bench.yaml"
+      echo "- {key: leased, rate_limit: {unit: hour, requests_per_unit: 4000000000, lease: 1000}}"
+      for i in $(seq 0 9999); do
+          echo "- {key: each, value: v$i, rate_limit: {unit: hour, requests_per_unit: 4000000000}}"
+      done
+    } >"$work/own/bench.yaml"
     local port redis own_redis peer_redis program
-    read -ra port <<<"$(free_ports 11)"
+    read -ra port <<<"$(free_ports 13)"
     own_redis=${port[0]} peer_redis=${port[1]}
 
     start ceiling "$bin/rls-ceiling" --addr "127.0.0.1:${port[2]}"
     serves ceiling "${port[2]}"
 
-    start ratelimit-svc-memory "$bin/ratelimit-svc" --config "$work/limits/ratelimit/config" --http-addr off \
+    program=$(limitador)
+    if [ -n "$program" ]; then
+        start limitador-memory "$program" "127.0.0.1:${port[10]}"
+        serves limitador-memory "${port[10]}"
+    fi
+
+    start ratelimit-svc-memory "$bin/ratelimit-svc" --config "$work/own" --http-addr off \
         --grpc-addr "127.0.0.1:${port[3]}" --admin-addr "127.0.0.1:${port[4]}"
     serves ratelimit-svc-memory "${port[3]}"
 
@@ -107,15 +130,17 @@ YAML
         say "Redis is left out: there is no redis-server on PATH (make tools installs it)"
         return
     fi
+    local redis_pids=()
     for redis in "$own_redis" "$peer_redis"; do
         start "redis-$redis" redis-server --port "$redis" --bind 127.0.0.1 --save "" --appendonly no --dir "$work"
         wait_port "redis-$redis" "$redis"
+        redis_pids+=("$pid")
     done
-    # Its 100 ms are for production; the peer has 10 s. A busy machine shall not fail the run.
-    start ratelimit-svc-redis env REDIS_TIMEOUT=1s "$bin/ratelimit-svc" --config "$work/limits/ratelimit/config" \
+    # Its 15 ms are for production; the peer has 10 s. A busy machine shall not fail the run.
+    start ratelimit-svc-redis env REDIS_TIMEOUT=1s "$bin/ratelimit-svc" --config "$work/own" \
         --http-addr off --grpc-addr "127.0.0.1:${port[5]}" --admin-addr "127.0.0.1:${port[6]}" \
         --redis-url "redis://127.0.0.1:$own_redis"
-    serves ratelimit-svc-redis "${port[5]}"
+    serves ratelimit-svc-redis "${port[5]}" "${redis_pids[0]}"
 
     program=$(peer)
     [ -n "$program" ] || return 0
@@ -124,19 +149,24 @@ YAML
         HOST=127.0.0.1 PORT="${port[7]}" GRPC_HOST=127.0.0.1 GRPC_PORT="${port[8]}" \
         DEBUG_HOST=127.0.0.1 DEBUG_PORT="${port[9]}" \
         REDIS_SOCKET_TYPE=tcp REDIS_TYPE=SINGLE REDIS_URL="127.0.0.1:$peer_redis" "$program"
-    serves envoyproxy-ratelimit-redis "${port[8]}"
+    serves envoyproxy-ratelimit-redis "${port[8]}" "${redis_pids[1]}"
 }
 
+# measure PATTERN ARGUMENT…: every server whose name fits, under rls-load with those arguments.
 measure() {
-    local round i limited
+    local pattern=$1 round i
+    shift
+    : >"$work/results"
     for round in $(seq "$rounds"); do
-        say "Round $round of $rounds: ${names[*]}"
+        say "Round $round of $rounds: $*"
         # One after the other within a round, so that what else the machine does hits all alike.
         for i in "${!names[@]}"; do
+            [[ ${names[$i]} =~ $pattern ]] || continue
             # The ceiling alone knows no limits.
-            limited=--limited
-            [ "${names[$i]}" != ceiling ] || limited=
-            if ! "$bin/rls-load" "${addrs[$i]}" $limited --pid "${pids[$i]}" --seconds "$seconds" --json >"$work/line"; then
+            local more=(--limited)
+            [ "${names[$i]}" != ceiling ] || more=()
+            [ -z "${stores[$i]}" ] || more+=(--store-pid "${stores[$i]}")
+            if ! "$bin/rls-load" "${addrs[$i]}" "${more[@]}" --pid "${pids[$i]}" --seconds "$seconds" --json "$@" >"$work/line"; then
                 say "error: ${names[$i]} erred: $(cat "$work/line")"
                 tail -n 20 "$work/${names[$i]}.log" >&2
                 exit 1
@@ -144,6 +174,8 @@ measure() {
             echo "${names[$i]} $(cat "$work/line")" >>"$work/results"
         done
     done
+    echo
+    table
 }
 
 table() {
@@ -153,14 +185,15 @@ servers = {}
 for line in open(sys.argv[1]):
     name, numbers = line.split(" ", 1)
     servers.setdefault(name, []).append(json.loads(numbers))
-print("| server | requests/s | of ceiling | server CPU µs/request | of ceiling | p50 µs | p99 µs | p99.9 µs |")
+print("| server | requests/s | server CPU µs/request | of the first | Redis CPU µs/request | p50 µs | p99 µs | p99.9 µs |")
 print("|---|--:|--:|--:|--:|--:|--:|--:|")
-ceiling = None
+first = None
 for name, rounds in servers.items():
     of = lambda key: statistics.median(r[key] for r in rounds)
-    rate, cpu = of("requests_per_second"), of("server_cpu_us_per_request")
-    ceiling = ceiling or (rate, cpu)
-    print(f"| {name} | {rate:,.0f} | {rate / ceiling[0]:.2f} | {cpu:.1f} | {cpu / ceiling[1]:.2f} "
+    cpu = of("server_cpu_us_per_request")
+    first = first or cpu
+    store = f"{of('store_cpu_us_per_request'):.1f}" if rounds[0]["store_cpu_us_per_request"] is not None else ""
+    print(f"| {name} | {of('requests_per_second'):,.0f} | {cpu:.1f} | {cpu / first:.2f} | {store} "
           f"| {of('p50_us'):,.0f} | {of('p99_us'):,.0f} | {of('p999_us'):,.0f} |")
 PYTHON
 }
@@ -172,11 +205,23 @@ fi
 
 if [ "$part" != controller ]; then
     start_servers
-    measure
     echo
-    echo "Rate limit services: median of $rounds rounds of $seconds s, 2 connections, 64 requests in flight, 1000 keys"
+    echo "Rate limit services: medians of $rounds rounds of $seconds s each."
     echo
-    table
+    echo "10,000 keys, 4 connections, 256 requests in flight:"
+    measure . --keys 10000 --connections 4 --in-flight 256
+    echo
+    echo "One hot key, the same otherwise:"
+    measure redis --keys 1 --connections 4 --in-flight 256
+    echo
+    echo "One hot key that is leased:"
+    measure ratelimit-svc --key leased --keys 1 --connections 4 --in-flight 256
+    echo
+    echo "10,000 limits, a key each:"
+    measure ratelimit-svc --key each --keys 10000 --connections 4 --in-flight 256
+    echo
+    echo "16 requests in flight on one connection:"
+    measure . --keys 10000 --connections 1 --in-flight 16
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
     started=()

@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value};
 const MAX_NODES: usize = 2_000_000;
 /// Deepest nesting of a text.
 const MAX_DEPTH: usize = 128;
+const TOO_DEEP: &str = "nested deeper than 128 levels";
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -70,7 +71,11 @@ pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
         let (event, span) = event.map_err(|e| SyntaxError {
             line: e.marker().line(),
             column: e.marker().col() + 1,
-            message: e.info().to_owned(),
+            message: match e.info() {
+                // The parser's own bound, met before ours in a line of brackets.
+                "recursion limit exceeded" => TOO_DEEP.to_owned(),
+                other => other.to_owned(),
+            },
         })?;
         builder.take(event, span)?;
     }
@@ -115,10 +120,13 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span)?,
             Event::Alias(anchor) => {
-                let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                let (node, size) = self.anchors.get(&anchor).ok_or_else(|| {
                     refuse(span, "an alias stands before (or inside) what it names")
                 })?;
-                self.add(Node { line, ..node }, 0, size, span)?;
+                // Before it is copied.
+                bound(self.nodes + size, span)?;
+                let (node, size) = (Node { line, kind: node.kind.clone() }, *size);
+                self.add(node, 0, size, span)?;
             }
             Event::DocumentStart(_) => self.anchors.clear(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -134,7 +142,7 @@ impl Builder {
         span: Span,
     ) -> Result<(), SyntaxError> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(refuse(span, "nested deeper than 128 levels"));
+            return Err(refuse(span, TOO_DEEP));
         }
         self.open.push(Open { line, anchor, items });
         Ok(())
@@ -151,8 +159,9 @@ impl Builder {
         self.add(node, open.anchor, size, span)
     }
 
-    /// Puts a finished node where it belongs. `size` counts it for the bound; nodes inside a
-    /// collection have been counted one by one, so only an alias counts for more than 1.
+    /// Puts a finished node where it belongs. `size` counts it for the bound: nodes inside a
+    /// collection have been counted one by one, so more than 1 is for copies, of an alias and of
+    /// what has an anchor.
     fn add(
         &mut self,
         node: Node,
@@ -160,12 +169,10 @@ impl Builder {
         size: usize,
         span: Span,
     ) -> Result<(), SyntaxError> {
+        self.nodes += size;
+        bound(self.nodes, span)?;
         if anchor > 0 {
             self.anchors.insert(anchor, (node.clone(), size));
-        }
-        self.nodes += size;
-        if self.nodes > MAX_NODES {
-            return Err(refuse(span, "more than two million values (aliases counted expanded)"));
         }
         match self.open.last_mut() {
             None => {
@@ -182,6 +189,13 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+fn bound(nodes: usize, span: Span) -> Result<(), SyntaxError> {
+    if nodes <= MAX_NODES {
+        return Ok(());
+    }
+    Err(refuse(span, "more than two million values (aliases counted expanded)"))
 }
 
 fn refuse(span: Span, message: &str) -> SyntaxError {
@@ -378,7 +392,14 @@ mod tests {
             );
         }
         assert!(parse(&text).unwrap_err().message.contains("two million"));
-        assert!(parse(&"[".repeat(1000)).is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_in_the_same_words() {
+        let blocks = (0..200).fold(String::new(), |text, i| text + &" ".repeat(i) + "a:\n");
+        for text in ["[".repeat(1000), "{a: ".repeat(1000), blocks] {
+            assert_eq!(parse(&text).unwrap_err().message, TOO_DEEP);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use prost::Message as _;
 use prost_types::Any;
@@ -15,14 +16,17 @@ use proto::envoy::service::discovery::v3::{
 use proto::ratelimit::config::ratelimit::v3::{
     RateLimitConfig, RateLimitDescriptor, RateLimitPolicy, RateLimitUnit,
 };
-use service_kit::server::tls::{self, Clients, Tls};
+use service_kit::server::admin::Readiness;
+use service_kit::server::grpc::{self, Drain};
+use service_kit::server::shutdown::Shutdown;
+use service_kit::server::tls::{Clients, Tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::process::PATIENCE;
@@ -51,18 +55,16 @@ impl ControlPlane {
         let (sender, streams) = mpsc::channel(8);
         let service = AggregatedDiscoveryServiceServer::new(Ads { streams: sender, header });
         let listener = runtime.block_on(TcpListener::bind(addr)).unwrap();
-        let server = Server::builder().add_service(service);
-        match tls {
-            None => {
-                let incoming = TcpListenerStream::new(listener);
-                drop(runtime.spawn(server.serve_with_incoming(incoming)));
-            }
-            Some(folder) => {
-                let _guard = runtime.enter();
-                let tls = Tls::open(folder, Clients::Require).unwrap();
-                runtime.spawn(server.serve_with_incoming(tls::accept(listener, tls)));
-            }
-        }
+        let _guard = runtime.enter();
+        let tls = tls.map(|folder| Tls::open(folder, Clients::Require).unwrap());
+        let (shutdown, trigger) = Shutdown::manual();
+        let ready = Readiness::new(&[]);
+        let drain = Drain { delay: Duration::ZERO, timeout: Duration::ZERO };
+        runtime.spawn(async move {
+            // It ends with the runtime.
+            let _trigger = trigger;
+            grpc::serve(listener, tls, Routes::new(service), &[], ready, drain, shutdown).await;
+        });
         Self { streams, runtime: Some(runtime) }
     }
 

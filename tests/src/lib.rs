@@ -5,12 +5,14 @@
 
 pub mod backend;
 pub mod cases;
+pub mod clock;
 pub mod control_plane;
 pub mod dns;
 pub mod http;
 pub mod kubernetes;
 pub mod limiter;
 pub mod process;
+pub mod redis;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

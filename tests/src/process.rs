@@ -49,7 +49,7 @@ pub fn envoy() -> PathBuf {
     panic!("there is no Envoy; run `make tools`, or set ENVOY to its path");
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join(name)).find(|p| p.is_file())
 }
 
@@ -164,48 +164,4 @@ fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Mutex<String>>)
             log.push('\n');
         }
     });
-}
-
-/// A redis-server of its own, without files.
-#[derive(Debug)]
-pub struct Redis {
-    /// Where it listens.
-    pub port: u16,
-    _process: Process,
-}
-
-impl Redis {
-    /// Starts it.
-    ///
-    /// # Panics
-    /// When there is no redis-server on PATH.
-    pub fn start() -> Self {
-        let program = on_path("redis-server")
-            .expect("there is no redis-server; run `make tools`, or install it");
-        let port = crate::free_port();
-        let text = port.to_string();
-        let arguments =
-            ["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let mut process = Process::start(&program, &arguments, &[]);
-        process.wait("listening", |_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { port, _process: process }
-    }
-
-    /// A command's answer as text; none for nil.
-    pub fn ask(&self, words: &[&str]) -> Option<String> {
-        use std::io::Write as _;
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut lines = BufReader::new(stream).lines();
-        let head = lines.next().unwrap().unwrap();
-        match head.split_at(1) {
-            ("$", "-1") => None,
-            ("$", _) => Some(lines.next().unwrap().unwrap()),
-            (_, rest) => Some(rest.to_owned()),
-        }
-    }
 }

@@ -5,8 +5,6 @@
 
 #[path = "policy/authorization.rs"]
 mod authorization;
-#[path = "policy/clock.rs"]
-mod clock;
 #[path = "policy/limits.rs"]
 mod limits;
 #[path = "policy/token.rs"]

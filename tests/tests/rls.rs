@@ -1,5 +1,5 @@
-//! The cases of `cases/rls.yaml` through the real ratelimit-svc, each with its counters in Redis and
-//! in memory. The format is that of the file's head.
+//! The cases of `cases/rls.yaml` through the real ratelimit-svc, each with its counters in Redis,
+//! alone, with a Sentinel and as a cluster, and in memory. The format is that of the file's head.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,8 @@ fn main() {
     let mut all: Vec<(String, Box<dyn FnOnce() + Send>)> = Vec::new();
     for case in file["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
-        for store in [runner::Store::Redis, runner::Store::Memory] {
+        use runner::Store::{Cluster, Memory, Redis, Sentinel};
+        for store in [Redis, Sentinel, Cluster, Memory] {
             let (configs, case) = (file["configs"].clone(), case.clone());
             let name = format!("{name}/{}", store.name());
             all.push((name, Box::new(move || runner::run(&configs, &case, store))));

@@ -69,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let checks = Checks::new(configuration, key_sets, metrics, settings.timeout);
         let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
         let routes = Routes::new(service);
-        grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await?;
+        grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await;
         tracing::info!("stopped");
         Ok(())
     })

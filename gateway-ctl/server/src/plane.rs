@@ -194,12 +194,7 @@ impl Plane {
                     _ = configured.wait_for(|configured| *configured) => {}
                     () = shutdown.wait() => return,
                 }
-                if let Err(e) =
-                    grpc::serve(listener, tls, routes, &[], ready.clone(), DRAIN, shutdown).await
-                {
-                    tracing::error!("the xDS port stopped: {e}");
-                    ready.set("xds", Err(e.to_string()));
-                }
+                grpc::serve(listener, tls, routes, &[], ready, DRAIN, shutdown).await;
             })
         };
         tasks.push(serving);

@@ -1,5 +1,6 @@
 //! Counts to a response.
 
+mod encode;
 mod headers;
 mod metadata;
 mod resource;
@@ -7,15 +8,14 @@ mod resource;
 use std::time::Duration;
 
 use proto::envoy::config::core::v3::HeaderValue;
-use proto::envoy::service::ratelimit::v3::rate_limit_response::{
-    Code, DescriptorStatus, RateLimit,
-};
-use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use proto::envoy::service::ratelimit::v3::RateLimitResponse;
+use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use smallvec::SmallVec;
 
 use crate::algorithm::fixed_window::{is_over, seconds_to_reset};
 use crate::limit::Limit;
 use crate::plan::{Count, Counter, CounterKind, Matched, Plan, Planned};
+use crate::request::Request;
 use crate::resource::Action;
 
 /// Settings of an installation that a response depends on.
@@ -29,8 +29,20 @@ pub struct Options {
     pub limit_headers: Option<[String; 3]>,
     /// `RESPONSE_DYNAMIC_METADATA`
     pub dynamic_metadata: bool,
-    /// `RATELIMIT_HEADERS=draft03`: the `X-RateLimit-…` headers that Envoy would add.
-    pub draft03_headers: bool,
+    /// `RATELIMIT_HEADERS`
+    pub standard_headers: StandardHeaders,
+}
+
+/// Headers of a standard that tell clients of the tightest limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StandardHeaders {
+    /// None.
+    #[default]
+    Off,
+    /// `X-RateLimit-…`, as Envoy would add them.
+    Draft03,
+    /// `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers.
+    Ietf,
 }
 
 /// What came of a descriptor.
@@ -69,56 +81,55 @@ impl<'p> Decided<'p> {
         match self.planned {
             Planned::NoLimit => options.quota_mode,
             Planned::Unlimited => false,
-            Planned::Limited(m, _) => m.limit().quota || options.quota_mode,
+            Planned::Limited(m, _) => m.limit().is_quota || options.quota_mode,
         }
     }
 }
 
-/// The response, and what went wrong on the way to it.
+/// The answer to a request.
 #[derive(Debug)]
-pub struct Decision {
-    /// For Envoy.
-    pub response: RateLimitResponse,
+pub struct Decision<'p> {
+    /// Of the whole request.
+    pub code: Code,
+    decided: SmallVec<[Decided<'p>; 4]>,
+    /// Headers, metadata and body; its code and statuses are empty.
+    additions: RateLimitResponse,
     /// Templates that could not be executed; their headers are left out, their body is empty.
     pub failed_templates: u64,
     /// The request is over, and `SHADOW_MODE` lets it pass.
     pub shadowed: bool,
 }
 
-/// Makes the response of `counts`, one for each of the plan's counters; `now` is in seconds since
-/// the Unix epoch.
-pub fn decide(
-    request: &RateLimitRequest,
-    plan: &Plan<'_>,
+/// Decides by `counts`, one for each of the plan's counters; `now` is since the Unix epoch.
+pub fn decide<'p>(
+    request: &Request<'_>,
+    plan: &'p Plan<'_>,
     counts: &[Count],
     options: &Options,
-    now: u64,
-) -> Decision {
+    now: Duration,
+) -> Decision<'p> {
     let decided: SmallVec<[Decided<'_>; 4]> =
         plan.descriptors.iter().map(|planned| decide_one(planned, plan, counts, now)).collect();
     let is_over = is_request_over(&decided, options);
     let over = is_over && !options.shadow_mode;
-    let mut response = RateLimitResponse {
-        overall_code: if over { Code::OverLimit } else { Code::Ok }.into(),
-        statuses: decided.iter().map(status).collect(),
-        ..RateLimitResponse::default()
-    };
-    headers::add(&mut response, &decided, options);
+    let code = if over { Code::OverLimit } else { Code::Ok };
+    let mut additions = RateLimitResponse::default();
+    headers::add(&mut additions, &decided, options);
     if over && plan.has_objects {
-        add_retry_after(&mut response, &decided);
+        add_retry_after(&mut additions, &decided);
     }
-    let failed_templates = resource::add(&mut response, &decided, over);
+    let failed_templates = resource::add(&mut additions, &decided, code);
     if options.dynamic_metadata {
-        metadata::add(&mut response, request, &decided);
+        metadata::add(&mut additions, request, &decided);
     }
-    Decision { response, failed_templates, shadowed: is_over && !over }
+    Decision { code, decided, additions, failed_templates, shadowed: is_over && !over }
 }
 
 /// Where `RateLimit` objects have limits of the domain, every refusal says when to come back.
-fn add_retry_after(response: &mut RateLimitResponse, decided: &[Decided<'_>]) {
+fn add_retry_after(additions: &mut RateLimitResponse, decided: &[Decided<'_>]) {
     let refuses = |d: &&Decided<'_>| d.code == Code::OverLimit;
     if let Some(seconds) = decided.iter().filter(refuses).map(Decided::retry_seconds).max() {
-        set(&mut response.response_headers_to_add, "retry-after".to_owned(), seconds.to_string());
+        set(&mut additions.response_headers_to_add, "retry-after".to_owned(), seconds.to_string());
     }
 }
 
@@ -126,7 +137,7 @@ fn decide_one<'p>(
     planned: &'p Planned<'p>,
     plan: &Plan<'_>,
     counts: &[Count],
-    now: u64,
+    now: Duration,
 ) -> Decided<'p> {
     let ok = |remaining| Decided {
         planned,
@@ -154,21 +165,37 @@ fn decide_one<'p>(
 }
 
 /// Whether the counter is over, what remains, and the time to more.
-fn judge(counter: &Counter, count: Count, now: u64) -> (bool, u32, Duration) {
+fn judge(counter: &Counter, count: Count, now: Duration) -> (bool, u32, Duration) {
+    let seconds = now.as_secs();
+    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    let to_end = |window| Duration::from_secs(seconds_to_reset(seconds, window));
+    let fit = |number| u32::try_from(number).unwrap_or(u32::MAX);
     match (counter.kind, count) {
         (CounterKind::Window { limit, seconds }, Count::Window { after }) => {
             let exceeded = !counter.refund && is_over(after, limit);
-            let remaining = u32::try_from(limit.saturating_sub(after)).unwrap_or(u32::MAX);
-            (exceeded, remaining, Duration::from_secs(seconds_to_reset(now, seconds)))
+            (exceeded, fit(limit.saturating_sub(after)), to_end(seconds))
+        }
+        (CounterKind::Sliding(sliding), Count::Sliding { allowed, hits }) => {
+            let remaining = fit(sliding.remaining(hits, micros));
+            let reset =
+                if allowed { to_end(sliding.seconds) } else { sliding.to_next(hits, micros) };
+            (!allowed && !counter.refund, remaining, reset)
         }
         (CounterKind::Bucket { bucket, .. }, Count::Bucket { allowed, tokens }) => {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
             let remaining = tokens.floor().max(0.0) as u32;
             (!allowed && !counter.refund, remaining, bucket.to_next(tokens))
         }
-        (CounterKind::Window { seconds, .. }, Count::Over) => {
-            (true, 0, Duration::from_secs(seconds_to_reset(now, seconds)))
+        (kind, Count::Over) => (true, 0, to_end(kind.seconds())),
+        (kind, Count::Uncounted { allowed }) => {
+            let remaining = match kind {
+                CounterKind::Window { limit, .. } if allowed => fit(limit),
+                CounterKind::Sliding(sliding) if allowed => fit(sliding.limit),
+                _ => 0,
+            };
+            (!allowed && !counter.refund, remaining, to_end(kind.seconds()))
         }
+        // A store that answers with what was not asked is a fault; the limit counts as over.
         _ => (true, 0, Duration::ZERO),
     }
 }
@@ -179,22 +206,6 @@ fn is_request_over(decided: &[Decided<'_>], options: &Options) -> bool {
     let plain = decided.iter().any(|d| !d.is_quota(options) && over(d));
     let mut quotas = decided.iter().filter(|d| d.is_quota(options)).peekable();
     plain || (quotas.peek().is_some() && quotas.all(over))
-}
-
-fn status(decided: &Decided<'_>) -> DescriptorStatus {
-    DescriptorStatus {
-        code: decided.code.into(),
-        current_limit: decided.limit().map(|limit| RateLimit {
-            name: limit.name.to_string(),
-            requests_per_unit: limit.requests,
-            unit: limit.unit.number(),
-        }),
-        limit_remaining: decided.remaining,
-        duration_until_reset: decided
-            .limit()
-            .map(|_| prost_types::Duration { seconds: seconds_up(decided.reset), nanos: 0 }),
-        ..DescriptorStatus::default()
-    }
 }
 
 /// Whole seconds, rounded up: nobody may come back too early.

@@ -6,15 +6,20 @@
 
 pub mod algorithm;
 mod decide;
+mod key;
 mod limit;
 mod plan;
+mod quota;
 pub mod ratelimit_file;
+pub mod request;
 pub mod resource;
 pub mod spec;
 
-pub use decide::{Decision, Options, decide};
+pub use decide::{Decision, Options, StandardHeaders, decide};
 pub use limit::{Limit, LimitId, Unit};
 pub use plan::{
-    Count, Counter, CounterKind, Limits, Matched, Plan, PlanError, PlanOptions, Planned,
+    Charge, Count, Counter, CounterKind, Counts, Limits, Matched, Plan, PlanError, PlanOptions,
+    Planned,
 };
+pub use quota::{OnStoreError, Quota};
 pub use resource::check;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit as ResponseUnit;
 
+use crate::quota::Quota;
+
 /// Index of a limit among all of a configuration; names its metrics.
 pub type LimitId = usize;
 
@@ -90,16 +92,12 @@ pub struct Limit {
     pub id: LimitId,
     /// Sent as `current_limit.name`; may be empty.
     pub name: Arc<str>,
-    /// Requests in a unit.
-    pub requests: u32,
-    /// The unit.
-    pub unit: Unit,
-    /// More than the plain count of a window.
-    pub burst_factor: Option<u32>,
+    /// How much, and how it is counted.
+    pub quota: Quota,
     /// Counted and reported in metrics, but never over.
     pub shadow: bool,
     /// Counts for the request only together with all other quotas.
-    pub quota: bool,
+    pub is_quota: bool,
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! Which limits a request meets, and which counters they have.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
-    Entry, RateLimitOverride,
-};
-use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use smallvec::SmallVec;
 
+use crate::algorithm::Algorithm;
 use crate::algorithm::fixed_window::window_start;
+use crate::algorithm::sliding_window::{Hits, Sliding};
 use crate::algorithm::token_bucket::Bucket;
+use crate::key::KeyBuffer;
 use crate::limit::{Limit, Unit};
+use crate::quota::{OnStoreError, Quota};
 use crate::ratelimit_file::{Domains, Node, TreeLimit};
+use crate::request::{Descriptor, Entry, Override, Request};
 use crate::resource::{self, MatchRule, ResourceLimit, Resources};
 
 /// Most descriptors of a request.
@@ -41,8 +41,22 @@ pub struct PlanOptions {
     pub key_prefix: String,
     /// How patterns of `RateLimit` objects match.
     pub match_rule: MatchRule,
-    /// Do not charge the other counters of a request of which one is over.
-    pub stop_when_over: bool,
+    /// Which counters of a request are charged when one of them is over.
+    pub charge: Charge,
+    /// What happens while the store fails, for limits that do not say.
+    pub on_store_error: OnStoreError,
+}
+
+/// Which counters of a request are charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Charge {
+    /// Each one, whatever becomes of the others.
+    #[default]
+    Each,
+    /// When some would be over, only those: `STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT`.
+    OnlyOver,
+    /// All of them, or, when one is over, none.
+    AllOrNone,
 }
 
 /// Why a request has no plan.
@@ -115,6 +129,10 @@ pub struct Counter {
     pub refund: bool,
     /// How.
     pub kind: CounterKind,
+    /// What happens while the store fails.
+    pub on_store_error: OnStoreError,
+    /// Hits that may be taken ahead; see [`Quota::lease`].
+    pub lease: u32,
     /// The name for metrics when it depends on the request (`value_to_metric`,
     /// `detailed_metric`).
     pub metric: Option<Box<str>>,
@@ -130,21 +148,23 @@ pub enum CounterKind {
         /// Length in seconds.
         seconds: u64,
     },
+    /// Hits in the window before now.
+    Sliding(Sliding),
     /// Tokens.
     Bucket {
         /// Size and speed.
         bucket: Bucket,
-        /// The unit of the limit, in seconds.
-        unit_seconds: u64,
+        /// The window of the limit, in seconds.
+        seconds: u64,
     },
 }
 
 impl CounterKind {
-    /// The unit of the limit, in seconds.
-    pub fn unit_seconds(&self) -> u64 {
+    /// The window of the limit, in seconds.
+    pub fn seconds(&self) -> u64 {
         match self {
-            Self::Window { seconds, .. } => *seconds,
-            Self::Bucket { unit_seconds, .. } => *unit_seconds,
+            Self::Window { seconds, .. } | Self::Bucket { seconds, .. } => *seconds,
+            Self::Sliding(sliding) => sliding.seconds,
         }
     }
 }
@@ -159,6 +179,13 @@ pub enum Count {
         /// The sum.
         after: u64,
     },
+    /// Of a sliding window.
+    Sliding {
+        /// Whether the hits were counted.
+        allowed: bool,
+        /// What is kept.
+        hits: Hits,
+    },
     /// Of a bucket.
     Bucket {
         /// Whether the hits were taken.
@@ -166,7 +193,15 @@ pub enum Count {
         /// Tokens left.
         tokens: f64,
     },
+    /// The store did not count it; the limit says what then.
+    Uncounted {
+        /// Whether the hits pass.
+        allowed: bool,
+    },
 }
+
+/// The counts of a plan, in the order of its counters.
+pub type Counts = SmallVec<[Count; 4]>;
 
 /// What a request needs of the store.
 #[derive(Debug)]
@@ -175,18 +210,18 @@ pub struct Plan<'l> {
     pub descriptors: SmallVec<[Planned<'l>; 4]>,
     /// In the order of the request.
     pub counters: SmallVec<[Counter; 4]>,
-    /// See [`PlanOptions::stop_when_over`].
-    pub stop_when_over: bool,
+    /// See [`PlanOptions::charge`].
+    pub charge: Charge,
     /// Whether there are limits of the domain.
     pub domain_is_known: bool,
     /// Whether `RateLimit` objects have limits of the domain, so that a refusal is of their dialect.
     pub has_objects: bool,
-    keys: String,
+    keys: KeyBuffer,
 }
 
 impl Plan<'_> {
-    /// The key of a counter.
-    pub fn key(&self, counter: &Counter) -> &str {
+    /// The key of a counter; UTF-8.
+    pub fn key(&self, counter: &Counter) -> &[u8] {
         self.keys.get(counter.key.clone()).unwrap_or_default()
     }
 }
@@ -197,13 +232,18 @@ impl Limits {
         self.files.is_empty() && self.resources.is_empty()
     }
 
+    /// The names of all domains that have limits; one may come twice.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.files.names().chain(self.resources.names())
+    }
+
     /// Plans `request` at `now` (seconds since the Unix epoch).
     ///
     /// # Errors
     /// When the request itself is wrong.
     pub fn plan<'l>(
         &'l self,
-        request: &RateLimitRequest,
+        request: &Request<'_>,
         options: &PlanOptions,
         now: u64,
     ) -> Result<Plan<'l>, PlanError> {
@@ -216,25 +256,25 @@ impl Limits {
             _ => {}
         }
         let domain = Domain {
-            tree: self.files.get(&request.domain),
-            objects: self.resources.get(&request.domain),
+            tree: self.files.get(request.domain),
+            objects: self.resources.get(request.domain),
             match_rule: options.match_rule,
         };
         let mut plan = Plan {
             descriptors: SmallVec::new(),
             counters: SmallVec::new(),
-            stop_when_over: options.stop_when_over,
+            charge: options.charge,
             domain_is_known: domain.tree.is_some() || domain.objects.is_some(),
             has_objects: domain.objects.is_some(),
-            keys: String::new(),
+            keys: KeyBuffer::new(),
         };
         let mut found: SmallVec<[(Option<Found<'l>>, Range<usize>); 4]> = SmallVec::new();
         for descriptor in &request.descriptors {
             let start = plan.keys.len();
-            plan.keys.extend([options.key_prefix.as_str(), request.domain.as_str(), "_"]);
-            let next = domain.find(descriptor, &mut plan.keys)?;
+            plan.keys.push(&options.key_prefix).push(request.domain).push("_");
+            let next = domain.find(descriptor, request.entries(descriptor), &mut plan.keys)?;
             match &next {
-                Some(found) => push_suffix(&mut plan.keys, found.matched.limit(), now),
+                Some(found) => push_suffix(&mut plan.keys, &found.matched.limit().quota, now),
                 None => plan.keys.truncate(start),
             }
             if plan.keys.len() - start > MAX_KEY {
@@ -253,10 +293,16 @@ impl Limits {
                     Planned::NoLimit
                 }
                 Some(Found { matched, metric }) => {
-                    let hits = hits(descriptor, request.hits_addend);
-                    let refund = descriptor.is_negative_hits;
-                    let kind = kind(matched.limit());
-                    plan.counters.push(Counter { key, hits, refund, kind, metric });
+                    let quota = &matched.limit().quota;
+                    plan.counters.push(Counter {
+                        key,
+                        hits: hits(descriptor, request.hits_addend),
+                        refund: descriptor.is_negative_hits,
+                        kind: kind(quota),
+                        on_store_error: quota.on_store_error.unwrap_or(options.on_store_error),
+                        lease: quota.lease,
+                        metric,
+                    });
                     Planned::Limited(matched, plan.counters.len() - 1)
                 }
             };
@@ -281,24 +327,24 @@ struct Domain<'l> {
 }
 
 impl<'l> Domain<'l> {
-    /// The limit of a descriptor; its counter's entries are added to `key`.
+    /// The limit of a descriptor with `entries`; its counter's entries are added to `key`.
     fn find(
         &self,
-        descriptor: &RateLimitDescriptor,
-        key: &mut String,
+        descriptor: &Descriptor,
+        entries: &[Entry<'_>],
+        key: &mut KeyBuffer,
     ) -> Result<Option<Found<'l>>, PlanError> {
-        let entries = &descriptor.entries;
         if self.tree.is_none() && self.objects.is_none() {
             return Ok(None);
         }
         if let Some(own) = &descriptor.limit {
-            push_entries(key, entries);
+            key.push_entries(entries);
             let matched = Matched::Override(limit_of_override(own)?);
             return Ok(Some(Found { matched, metric: None }));
         }
         if let Some(limit) = self.objects.and_then(|o| o.find(entries, self.match_rule)) {
             // Entries after the pattern's end do not split the counter.
-            push_entries(key, entries.iter().take(limit.pattern.len()));
+            key.push_entries(entries.get(..limit.pattern.len()).unwrap_or(entries));
             return Ok(Some(Found { matched: Matched::Resource(limit), metric: None }));
         }
         let found = self.tree.and_then(|t| t.find(entries, key));
@@ -306,23 +352,18 @@ impl<'l> Domain<'l> {
     }
 }
 
-fn limit_of_override(own: &RateLimitOverride) -> Result<Limit, PlanError> {
+fn limit_of_override(own: &Override) -> Result<Limit, PlanError> {
+    // Shared, so that a request allocates nothing.
+    static NO_NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
     let unit = Unit::from_number(own.unit).ok_or(PlanError::OverrideUnit)?;
+    let multiplier = own.unit_multiplier.unwrap_or(1).max(1);
     Ok(Limit {
         id: usize::MAX,
-        name: Arc::from(""),
-        requests: own.requests_per_unit,
-        unit,
-        burst_factor: None,
+        name: NO_NAME.clone(),
+        quota: Quota { multiplier, ..Quota::plain(own.requests_per_unit, unit) },
         shadow: false,
-        quota: false,
+        is_quota: false,
     })
-}
-
-fn push_entries<'a>(key: &mut String, entries: impl IntoIterator<Item = &'a Entry>) {
-    for entry in entries {
-        key.extend([entry.key.as_str(), "_", entry.value.as_str(), "_"]);
-    }
 }
 
 /// The names of limits that others of the same request take the place of.
@@ -337,30 +378,37 @@ fn replaced<'a, 'l: 'a>(
         .collect()
 }
 
-/// What tells the counters of one descriptor apart: the window, or the bucket's shape.
-fn push_suffix(keys: &mut String, limit: &Limit, now: u64) {
-    use std::fmt::Write as _;
-    let seconds = limit.unit.seconds();
-    // Writing to a string cannot fail.
-    let _ = match limit.burst_factor {
-        None => write!(keys, "{}", window_start(now, seconds)),
-        Some(factor) => write!(keys, "bucket_{}_{seconds}_{factor}", limit.requests),
+/// What tells the counters of one descriptor apart: the window of the clock, or the algorithm and
+/// its shape.
+fn push_suffix(keys: &mut KeyBuffer, quota: &Quota, now: u64) {
+    let seconds = quota.seconds();
+    match quota.algorithm {
+        Algorithm::FixedWindow => keys.push_number(window_start(now, seconds)),
+        Algorithm::SlidingWindow => keys.push("sliding_").push_number(seconds),
+        Algorithm::TokenBucket { burst_factor } => keys
+            .push("bucket_")
+            .push_number(u64::from(quota.requests))
+            .push("_")
+            .push_number(seconds)
+            .push("_")
+            .push_number(u64::from(burst_factor)),
     };
 }
 
 /// A descriptor's own hits, which may be 0, go before the request's, of which 0 means 1.
-fn hits(descriptor: &RateLimitDescriptor, request_hits: u32) -> u64 {
+fn hits(descriptor: &Descriptor, request_hits: u32) -> u64 {
     let hits = descriptor.hits_addend.unwrap_or_else(|| u64::from(request_hits.max(1)));
     hits.min(MAX_HITS)
 }
 
-fn kind(limit: &Limit) -> CounterKind {
-    let seconds = limit.unit.seconds();
-    match limit.burst_factor {
-        None => CounterKind::Window { limit: u64::from(limit.requests), seconds },
-        Some(factor) => CounterKind::Bucket {
-            bucket: Bucket::new(limit.requests, seconds, factor),
-            unit_seconds: seconds,
+fn kind(quota: &Quota) -> CounterKind {
+    let (limit, seconds) = (u64::from(quota.requests), quota.seconds());
+    match quota.algorithm {
+        Algorithm::FixedWindow => CounterKind::Window { limit, seconds },
+        Algorithm::SlidingWindow => CounterKind::Sliding(Sliding { limit, seconds }),
+        Algorithm::TokenBucket { burst_factor } => CounterKind::Bucket {
+            bucket: Bucket::new(quota.requests, seconds, burst_factor),
+            seconds,
         },
     }
 }

@@ -20,7 +20,7 @@ use service_kit::Diagnostic;
 use crate::limit::LimitId;
 
 pub use file::File;
-pub use tree::{Found, Node, TreeLimit};
+pub use tree::{Found, LEVEL, Node, TreeLimit};
 
 /// All domains of a set of files.
 #[derive(Debug, Default)]
@@ -90,6 +90,11 @@ impl Domains {
         self.domains.get(domain)
     }
 
+    /// The names of all domains.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.domains.keys().map(String::as_str)
+    }
+
     /// Whether there is no domain.
     pub fn is_empty(&self) -> bool {
         self.domains.is_empty()
@@ -100,12 +105,12 @@ impl Domains {
         self.limits
     }
 
-    /// Every limit with its domain and its path, as `key_value.key`.
-    pub fn limits(&self) -> Vec<(&str, String, &TreeLimit)> {
+    /// Every limit with its domain and its path: `key_value` or `key` of each level.
+    pub fn limits(&self) -> Vec<(&str, Vec<&str>, &TreeLimit)> {
         let mut all = Vec::new();
         for (domain, root) in &self.domains {
             root.collect(&mut Vec::new(), &mut |path, limit| {
-                all.push((domain.as_str(), path.join("."), limit));
+                all.push((domain.as_str(), path.to_vec(), limit));
             });
         }
         all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));

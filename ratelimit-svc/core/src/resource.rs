@@ -122,6 +122,11 @@ impl Resources {
         self.domains.get(domain)
     }
 
+    /// The names of all domains.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.domains.keys().map(String::as_str)
+    }
+
     /// Whether there is no domain.
     pub fn is_empty(&self) -> bool {
         self.domains.is_empty()

@@ -42,11 +42,32 @@ pub struct Limit {
     #[serde(default)]
     #[schemars(regex(pattern = UNITS))]
     pub unit: String,
-    /// Unused requests of so many units may be made up for at once (a token bucket instead of a
-    /// window). Default: none.
+    /// How many units make a window: 10 with `minute` is `rate` requests in 10 minutes. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub unit_multiplier: Option<i64>,
+    /// `FixedWindow` counts anew with each window of the clock, `SlidingWindow` over the last window
+    /// wherever it began, `TokenBucket` by tokens that come at the rate; in any case. Default:
+    /// `TokenBucket` with a `burstFactor`, else `FixedWindow`.
+    #[serde(default)]
+    pub algorithm: Option<String>,
+    /// Unused requests of so many windows may be made up for at once (a token bucket instead of a
+    /// window). Default: none; 1 for a `TokenBucket`.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000000))]
     pub burst_factor: Option<i64>,
+    /// What becomes of a request while the counters cannot be had: `Error` leaves it to Envoy's
+    /// `failure_mode_deny`, `Allow`, `Deny`, `Local` counts in the memory of each replica; in any
+    /// case. Default: the installation's `ON_STORE_ERROR`, which is `Error`.
+    #[serde(default)]
+    pub on_store_error: Option<String>,
+    /// How many requests a replica may take from the counter ahead of need, so that a hot key is
+    /// asked for less often; fewer near the end of the limit. Never lets more than the limit pass;
+    /// what a replica took and does not use is lost for the others until the window ends. Only for
+    /// a `FixedWindow`. Default: 0, none.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000000))]
+    pub lease: Option<i64>,
     /// `Enforce`, or `LogOnly` to count without refusing, in any case. Default: `Enforce`.
     #[serde(default)]
     pub action: Option<String>,

@@ -1,6 +1,8 @@
 //! The command line, and what it and the environment come to.
 
+mod grpc;
 mod redis;
+mod stats;
 mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -8,7 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use ratelimit_core::resource::MatchRule;
-use ratelimit_core::{Options, PlanOptions};
+use ratelimit_core::{Charge, OnStoreError, Options, PlanOptions, StandardHeaders};
+use service_kit::Secret;
+use service_kit::server::grpc::Address;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 
@@ -16,6 +20,8 @@ use crate::check::Check;
 use crate::environment::Environment;
 use crate::scope::Scope;
 use crate::store::StoreSettings;
+pub(crate) use grpc::GrpcSettings;
+pub(crate) use stats::StatsSettings;
 pub(crate) use xds::ControlPlane;
 
 /// Envoy's rate limit service: a drop-in for envoyproxy/ratelimit that also reads RateLimit
@@ -39,9 +45,10 @@ pub struct Args {
     /// Where gateway-ctl streams RateLimit objects from.
     #[arg(long, value_name = "HOST:PORT")]
     pub xds: Option<String>,
-    /// Where Envoy's requests come in [default: $GRPC_HOST:$GRPC_PORT, 0.0.0.0:8081].
+    /// Where Envoy's requests come in, or unix:/PATH [default: $GRPC_UDS; $GRPC_HOST:$GRPC_PORT,
+    /// 0.0.0.0:8081].
     #[arg(long, value_name = "ADDR")]
-    pub grpc_addr: Option<SocketAddr>,
+    pub grpc_addr: Option<Address>,
     /// /json and /healthcheck; `off` for none [default: $HOST:$PORT, 0.0.0.0:8080].
     #[arg(long, value_name = "ADDR")]
     pub http_addr: Option<String>,
@@ -109,19 +116,18 @@ impl Files {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub doors: Doors,
-    pub grpc_addr: SocketAddr,
+    pub grpc: GrpcSettings,
     pub http_addr: HttpAddr,
     pub admin_addr: SocketAddr,
+    /// `ADMIN_TOKEN`: who has it may see and reset counters from anywhere.
+    pub admin_token: Option<Secret<String>>,
     pub store: StoreSettings,
     pub plan: PlanOptions,
     pub options: Options,
     pub merge_domains: bool,
     pub scope: Scope,
     pub near_ratio: f32,
-    /// Count the hits of single limits.
-    pub limit_metrics: bool,
-    /// Labels of all metrics.
-    pub extra_tags: Vec<(String, String)>,
+    pub stats: StatsSettings,
     /// The health that callers see needs a configuration with a domain.
     pub health_needs_configuration: bool,
     pub log_level: String,
@@ -157,25 +163,32 @@ impl Args {
         };
         Ok(Settings {
             doors: self.doors(env)?,
-            grpc_addr: self
-                .grpc_addr
-                .map_or_else(|| addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"), Ok)?,
+            grpc: grpc::grpc(
+                env,
+                self.grpc_addr.as_ref(),
+                || addr("GRPC_HOST", "0.0.0.0", "GRPC_PORT", "8081"),
+                self.tls_dir.is_some(),
+            )?,
             http_addr,
             admin_addr: self
                 .admin_addr
                 .map_or_else(|| addr("DEBUG_HOST", "127.0.0.1", "DEBUG_PORT", "6070"), Ok)?,
+            admin_token: env
+                .get("ADMIN_TOKEN")
+                .filter(|t| !t.is_empty())
+                .map(|t| Secret::new(t.to_owned())),
             store: redis::store(env, self.redis_url.as_deref())?,
             plan: PlanOptions {
                 key_prefix: env.text("CACHE_KEY_PREFIX", ""),
                 match_rule,
-                stop_when_over: env.flag("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false)?,
+                charge: charge(env)?,
+                on_store_error: on_store_error(env)?,
             },
             options: options(env, quota_mode)?,
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
             scope: Scope::read(env)?,
             near_ratio: near_ratio(env)?,
-            limit_metrics: !env.flag("DISABLE_STATS", false)?,
-            extra_tags: env.pairs("EXTRA_TAGS")?,
+            stats: stats::stats(env, self.xds.is_none())?,
             health_needs_configuration: env
                 .flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
             log_level: log_level(env),
@@ -186,7 +199,7 @@ impl Args {
             },
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
-            remarks: env.remarks(self.xds.is_none())?,
+            remarks: env.remarks(),
         })
     }
 
@@ -237,6 +250,26 @@ fn log_level(env: &Environment) -> String {
     }
 }
 
+/// Which counters are charged when one of a request is over.
+fn charge(env: &Environment) -> anyhow::Result<Charge> {
+    const STOP: &str = "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT";
+    let stop = env.flag(STOP, false)?;
+    match (env.text("CHARGE_DESCRIPTORS", "each").as_str(), stop) {
+        ("each", false) => Ok(Charge::Each),
+        ("each", true) => Ok(Charge::OnlyOver),
+        ("all-or-none", false) => Ok(Charge::AllOrNone),
+        ("all-or-none", true) => bail!("CHARGE_DESCRIPTORS=all-or-none: leave {STOP} out"),
+        (other, _) => bail!("CHARGE_DESCRIPTORS={other}: use each or all-or-none"),
+    }
+}
+
+/// What happens while the store fails, for limits that do not say.
+fn on_store_error(env: &Environment) -> anyhow::Result<OnStoreError> {
+    let text = env.text("ON_STORE_ERROR", "error");
+    OnStoreError::parse(&text)
+        .ok_or_else(|| anyhow!("ON_STORE_ERROR={text}: use error, allow, deny or local"))
+}
+
 fn options(env: &Environment, quota_mode: bool) -> anyhow::Result<Options> {
     let names = || {
         [
@@ -250,10 +283,11 @@ fn options(env: &Environment, quota_mode: bool) -> anyhow::Result<Options> {
         quota_mode,
         limit_headers: env.flag("LIMIT_RESPONSE_HEADERS_ENABLED", false)?.then(names),
         dynamic_metadata: env.flag("RESPONSE_DYNAMIC_METADATA", false)?,
-        draft03_headers: match env.text("RATELIMIT_HEADERS", "off").as_str() {
-            "off" => false,
-            "draft03" => true,
-            other => bail!("RATELIMIT_HEADERS={other}: use off or draft03"),
+        standard_headers: match env.text("RATELIMIT_HEADERS", "off").as_str() {
+            "off" => StandardHeaders::Off,
+            "draft03" => StandardHeaders::Draft03,
+            "ietf" => StandardHeaders::Ietf,
+            other => bail!("RATELIMIT_HEADERS={other}: use off, draft03 or ietf"),
         },
     })
 }
@@ -283,12 +317,15 @@ mod tests {
         let variables =
             [("GRPC_PORT", "1"), ("PORT", "2"), ("DEBUG_PORT", "3"), ("GRPC_HOST", "::1")];
         let s = settings(&["--config", "x"], &variables).unwrap();
-        assert_eq!(s.grpc_addr.to_string(), "[::1]:1");
+        assert_eq!(s.grpc.address.to_string(), "[::1]:1");
         assert_eq!(s.http_addr, HttpAddr::At(([0, 0, 0, 0], 2).into()));
         assert_eq!(s.admin_addr.to_string(), "127.0.0.1:3");
         let flags = ["--config", "x", "--grpc-addr", "127.0.0.1:9", "--http-addr", "off"];
         let s = settings(&flags, &variables).unwrap();
-        assert_eq!((s.grpc_addr.port(), s.http_addr), (9, HttpAddr::Off));
+        assert_eq!(
+            (s.grpc.address.to_string(), s.http_addr),
+            ("127.0.0.1:9".to_owned(), HttpAddr::Off)
+        );
     }
 
     #[test]
@@ -309,6 +346,9 @@ mod tests {
             ("REDIS_TIMEOUT", "soon"),
             ("RATELIMIT_MATCH", "some"),
             ("RATELIMIT_HEADERS", "on"),
+            ("ON_STORE_ERROR", "panic"),
+            ("CHARGE_DESCRIPTORS", "some"),
+            ("REDIS_TYPE", "RING"),
             ("LOG_FORMAT", "xml"),
             ("EXTRA_TAGS", "a"),
             ("REDIS_POOL_SIZE", "0"),

@@ -140,19 +140,21 @@ impl Configuration {
             let limit = &tree.limit;
             let (unit, requests) = match tree.unlimited {
                 true => ("UNKNOWN".to_owned(), 0),
-                false => (format!("{:?}", limit.unit).to_uppercase(), limit.requests),
+                false => (format!("{:?}", limit.quota.unit).to_uppercase(), limit.quota.requests),
             };
             format!(
-                "{domain}.{path}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
-                limit.shadow, limit.quota
+                "{domain}.{}: unit={unit} requests_per_unit={requests}, shadow_mode: {}, quota_mode: {}",
+                path.join("."),
+                limit.shadow,
+                limit.is_quota
             )
         });
         let objects = snapshot.limits.resources.limits().into_iter().map(|(domain, l)| {
             format!(
                 "{domain}.{}: unit={} requests_per_unit={}, action: {}",
                 l.limit.name,
-                format!("{:?}", l.limit.unit).to_uppercase(),
-                l.limit.requests,
+                format!("{:?}", l.limit.quota.unit).to_uppercase(),
+                l.limit.quota.requests,
                 l.action.name()
             )
         });
@@ -304,6 +306,7 @@ impl Loader {
         let texts = match door.texts() {
             Ok(texts) => texts,
             Err(e) => {
+                self.metrics.files.failed();
                 door.is_read = false;
                 self.files_found = vec![problem(&door.path, &e.to_string())];
                 return self.refuse();
@@ -312,6 +315,7 @@ impl Loader {
         if door.is_read && door.files.are(&texts) {
             return;
         }
+        self.metrics.files.read(texts.len());
         door.is_read = true;
         let said = door.files.take(texts, self.merge_domains);
         tracing::debug!("{} files are new or different", said.parsed);

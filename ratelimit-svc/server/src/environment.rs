@@ -88,24 +88,13 @@ impl Environment {
         Ok(())
     }
 
-    /// What is accepted, but does less than its name says. `alone` is whether the configuration
-    /// does not come from gateway-ctl, which has no wish for statsd.
-    ///
-    /// # Errors
-    /// When a switch is neither true nor false.
-    pub(crate) fn remarks(&self, alone: bool) -> anyhow::Result<Vec<String>> {
-        let mut remarks: Vec<String> = REMARKS
+    /// What is accepted, but does less than its name says.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        REMARKS
             .iter()
             .filter(|(name, harmless, _)| self.get(name).is_some_and(|v| !is_harmless(v, harmless)))
             .map(|(name, _, what)| format!("{name}: {what}"))
-            .collect();
-        if alone && self.flag("USE_STATSD", true)? {
-            remarks.push(
-                "USE_STATSD: statsd is not sent yet; metrics are on the admin port at /metrics (USE_STATSD=false ends this line)"
-                    .to_owned(),
-            );
-        }
-        Ok(remarks)
+            .collect()
     }
 
     fn is_on(&self, switch: &str, default: bool) -> bool {
@@ -115,13 +104,8 @@ impl Environment {
 
 /// Variables that mean nothing while a switch is off, and what it is by default.
 fn needed_switch(name: &str) -> Option<(&'static str, bool)> {
-    const SWITCHES: [(&str, &str, bool); 5] = [
-        ("STATSD_", "USE_STATSD", true),
-        ("GRPC_SERVER_TLS_", "GRPC_SERVER_USE_TLS", false),
-        ("GRPC_CLIENT_TLS_", "GRPC_SERVER_USE_TLS", false),
-        ("REDIS_PERSECOND_", "REDIS_PERSECOND", false),
-        ("TRACING_", "TRACING_ENABLED", false),
-    ];
+    const SWITCHES: [(&str, &str, bool); 2] =
+        [("REDIS_PERSECOND_", "REDIS_PERSECOND", false), ("TRACING_", "TRACING_ENABLED", false)];
     let found =
         SWITCHES.iter().find(|(prefix, switch, _)| name.starts_with(prefix) && name != *switch);
     found.map(|(_, switch, default)| (*switch, *default))
@@ -134,39 +118,17 @@ fn is_harmless(value: &str, harmless: &[&str]) -> bool {
     })
 }
 
-const CLEAR_TEXT: &str = "connect in clear text on a network you trust, and leave it out";
-const ONE_SERVER: &str = "only single servers; name one in the URL, and leave it out";
-const NO_STATSD: &str =
-    "metrics are on the admin port at /metrics; leave it out, or set USE_STATSD=false";
-
 /// Name, values that ask for nothing, what to do. Settings of what is switched off (memcached,
 /// tracing, TLS) mean nothing here as they mean nothing there, so
 /// that only the switches stand here.
 const UNSUPPORTED: &[(&str, &[&str], &str)] = &[
     ("BACKEND_TYPE", &["redis", "memory"], "counters are kept in redis or memory; leave it out"),
-    ("REDIS_TYPE", &["SINGLE"], ONE_SERVER),
-    ("REDIS_SENTINEL_AUTH", &[], ONE_SERVER),
-    ("REDIS_TLS", &["false"], CLEAR_TEXT),
-    ("REDIS_TLS_ENABLED", &["false"], CLEAR_TEXT),
     ("REDIS_POOL_ON_EMPTY_BEHAVIOR", &["WAIT"], "requests share connections; leave it out"),
-    ("REDIS_PERSECOND_TYPE", &["SINGLE"], ONE_SERVER),
-    ("REDIS_PERSECOND_SENTINEL_AUTH", &[], ONE_SERVER),
-    ("REDIS_PERSECOND_TLS", &["false"], CLEAR_TEXT),
     (
         "REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR",
         &["WAIT"],
         "requests share connections; leave it out",
     ),
-    ("GRPC_UDS", &[], "only TCP; use GRPC_HOST and GRPC_PORT, and leave it out"),
-    (
-        "GRPC_SERVER_USE_TLS",
-        &["false"],
-        "only clear text; let a mesh or sidecar encrypt, and leave it out",
-    ),
-    ("STATSD_HOST", &["localhost"], NO_STATSD),
-    ("STATSD_PORT", &["8125"], NO_STATSD),
-    ("STATSD_PROTOCOL", &["tcp"], NO_STATSD),
-    ("USE_DOG_STATSD", &["false"], "metrics are on the admin port at /metrics; leave it out"),
     ("TRACING_ENABLED", &["false"], "there are no traces; leave it out"),
 ];
 
@@ -177,11 +139,6 @@ const NO_SURGE: &str = "connections are shared, there is no surge; it has no eff
 
 /// Name, values that ask for nothing, what is different.
 const REMARKS: &[(&str, &[&str], &str)] = &[
-    (
-        "USE_PROMETHEUS",
-        &["false"],
-        "metrics are on the admin port at /metrics, under names of their own; PROMETHEUS_… has no effect",
-    ),
     ("REDIS_PIPELINE_WINDOW", &["0", "0s"], SHARED_WRITES),
     ("REDIS_PIPELINE_LIMIT", &["0"], SHARED_WRITES),
     ("REDIS_PERSECOND_PIPELINE_WINDOW", &["0", "0s"], SHARED_WRITES),
@@ -198,16 +155,6 @@ const REMARKS: &[(&str, &[&str], &str)] = &[
         &["true"],
         "files whose names begin with a dot are read, but for those of a mounted ConfigMap (..data)",
     ),
-    (
-        "GRPC_MAX_CONNECTION_AGE",
-        &["24h", "24h0m0s"],
-        "connections do not age yet; it has no effect",
-    ),
-    (
-        "GRPC_MAX_CONNECTION_AGE_GRACE",
-        &["1h", "1h0m0s"],
-        "connections do not age yet; it has no effect",
-    ),
 ];
 
 #[cfg(test)]
@@ -220,32 +167,25 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
-        let error = refusal(&[("REDIS_TYPE", "CLUSTER")]).unwrap();
-        assert!(error.starts_with("REDIS_TYPE=CLUSTER is not supported yet: "), "{error}");
-        let harmless = [("REDIS_TYPE", "single"), ("REDIS_TLS", "f")];
-        assert_eq!(refusal(&harmless), None);
-        assert!(!refusal(&[("REDIS_SENTINEL_AUTH", "hush")]).unwrap().contains("hush"));
+        let error = refusal(&[("BACKEND_TYPE", "memcache")]).unwrap();
+        assert!(error.starts_with("BACKEND_TYPE=memcache is not supported yet: "), "{error}");
+        assert_eq!(refusal(&[("BACKEND_TYPE", "REDIS")]), None);
     }
 
     #[test]
     fn settings_of_what_is_off_mean_nothing() {
-        assert!(refusal(&[("STATSD_HOST", "s")]).unwrap().contains("USE_STATSD=false"));
-        assert_eq!(refusal(&[("STATSD_HOST", "s"), ("USE_STATSD", "0")]), None);
-        assert_eq!(refusal(&[("REDIS_PERSECOND_TLS", "true")]), None);
-        assert!(refusal(&[("REDIS_PERSECOND_TLS", "true"), ("REDIS_PERSECOND", "true")]).is_some());
+        let pool = ("REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR", "ERROR");
+        assert_eq!(refusal(&[pool]), None);
+        assert!(refusal(&[pool, ("REDIS_PERSECOND", "true")]).is_some());
         assert!(refusal(&[("TRACING_ENABLED", "true")]).is_some());
     }
 
     #[test]
     fn what_does_less_than_its_name_is_remarked_on() {
-        let remarks = |variables: &[(&str, &str)], alone| {
-            Environment::of(variables).remarks(alone).unwrap().len()
-        };
-        assert_eq!(remarks(&[], true), 1);
-        assert_eq!(remarks(&[], false), 0);
-        assert_eq!(remarks(&[("USE_STATSD", "0")], true), 0);
-        assert_eq!(remarks(&[("USE_STATSD", "0"), ("REDIS_PIPELINE_WINDOW", "1ms")], true), 1);
-        assert_eq!(remarks(&[("RUNTIME_IGNOREDOTFILES", "T"), ("USE_STATSD", "0")], true), 0);
+        let remarks = |variables: &[(&str, &str)]| Environment::of(variables).remarks().len();
+        assert_eq!(remarks(&[]), 0);
+        assert_eq!(remarks(&[("REDIS_PIPELINE_WINDOW", "1ms")]), 1);
+        assert_eq!(remarks(&[("RUNTIME_IGNOREDOTFILES", "T")]), 0);
     }
 
     #[test]

@@ -18,20 +18,26 @@ pub(crate) struct Health {
     /// `/readyz` of the admin port: everything that is needed to answer.
     pub ready: Readiness,
     /// gRPC health and `/healthcheck`, by the rules of envoyproxy/ratelimit: whether a
-    /// configuration counts is a setting.
+    /// configuration counts is a setting. The store does not where every limit says, by
+    /// `ON_STORE_ERROR`, what happens without it: whoever sends callers away from a service that
+    /// could answer them would undo that.
     pub callers: Readiness,
     needs_configuration: bool,
+    needs_store: bool,
 }
 
 impl Health {
-    /// `needs_configuration` is `HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED`.
-    pub(crate) fn new(needs_configuration: bool) -> Self {
-        let callers: &[&str] =
-            if needs_configuration { &["configuration", "store"] } else { &["store"] };
+    /// `needs_configuration` is `HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED`, `needs_store` whether
+    /// callers get errors without a store.
+    pub(crate) fn new(needs_configuration: bool, needs_store: bool) -> Self {
+        let both = [("configuration", needs_configuration), ("store", needs_store)];
+        let callers: Vec<&'static str> =
+            both.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect();
         Self {
             ready: Readiness::new(&["configuration", "store"]),
-            callers: Readiness::new(callers),
+            callers: Readiness::new(&callers),
             needs_configuration,
+            needs_store,
         }
     }
 
@@ -50,7 +56,9 @@ impl Health {
 
     /// Says how a store is.
     pub(crate) fn set_store(&self, component: &'static str, state: Result<(), String>) {
-        self.callers.set(component, state.clone());
+        if self.needs_store {
+            self.callers.set(component, state.clone());
+        }
         self.ready.set(component, state);
     }
 
@@ -70,15 +78,23 @@ mod tests {
 
     #[test]
     fn callers_ask_for_a_configuration_only_when_told_to() {
-        let plain = Health::new(false);
+        let plain = Health::new(false, true);
         plain.set_store("store", Ok(()));
         plain.set_configuration(Err("broken".to_owned()));
         assert!(plain.callers.is_ready() && !plain.ready.is_ready());
-        let strict = Health::new(true);
+        let strict = Health::new(true, true);
         strict.set_store("store", Ok(()));
         strict.set_configuration(Ok(Loaded::Empty));
         assert!(!strict.callers.is_ready() && strict.ready.is_ready());
         strict.set_configuration(Ok(Loaded::WithDomains));
         assert!(strict.callers.is_ready());
+    }
+
+    #[test]
+    fn callers_may_come_without_a_store_where_limits_say_what_happens() {
+        let health = Health::new(false, false);
+        health.set_configuration(Ok(Loaded::WithDomains));
+        health.set_store("store", Err("gone".to_owned()));
+        assert!(health.callers.is_ready() && !health.ready.is_ready());
     }
 }

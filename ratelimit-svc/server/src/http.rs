@@ -14,13 +14,16 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::reflect::POOL;
+use ratelimit_core::Decision;
+use ratelimit_core::request::Request;
 use service_kit::server::admin::Readiness;
 use service_kit::server::shutdown::Shutdown;
 
 use crate::service::RateLimits;
 
-/// Longest body, in bytes.
-const MAX_BODY: usize = 1 << 20;
+/// Longest body, in bytes: several times that of the largest request worth asking, as what is read of
+/// it takes up to seventy times its length.
+const MAX_BODY: usize = 256 << 10;
 
 #[derive(Clone)]
 struct Shared {
@@ -64,7 +67,9 @@ async fn healthcheck(State(shared): State<Shared>) -> Response {
 async fn json(State(shared): State<Shared>, body: Bytes) -> Response {
     let bad = || (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
     let Some(request) = read(&body) else { return bad() };
-    let Ok(response) = shared.limits.answer(request).await else { return bad() };
+    let request = Request::from(&request);
+    let message = |decision: &Decision<'_>| decision.message();
+    let Ok(response) = shared.limits.answer(&request, message).await else { return bad() };
     let status = match Code::try_from(response.overall_code) {
         Ok(Code::Ok) => StatusCode::OK,
         Ok(Code::OverLimit) => StatusCode::TOO_MANY_REQUESTS,
@@ -81,7 +86,7 @@ fn descriptor(name: &str) -> Option<MessageDescriptor> {
 }
 
 /// Protobuf's JSON; an unknown field is a fault.
-fn read(body: &[u8]) -> Option<RateLimitRequest> {
+pub(crate) fn read(body: &[u8]) -> Option<RateLimitRequest> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let message =
         DynamicMessage::deserialize(descriptor("RateLimitRequest")?, &mut deserializer).ok()?;

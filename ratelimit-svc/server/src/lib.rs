@@ -2,8 +2,10 @@
 //! metrics are here; what a limit means is not.
 
 mod args;
+mod call;
 mod check;
 mod configuration;
+mod counters;
 mod environment;
 mod health;
 mod http;
@@ -22,24 +24,24 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use ratelimit_core::OnStoreError;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
-use service_kit::server::grpc::{self, Drain};
+use service_kit::server::grpc::{Drain, Listener, Server};
 use service_kit::server::shutdown::Shutdown;
-use service_kit::server::{telemetry, tls};
+use service_kit::server::telemetry;
+use service_kit::server::tls::{self, Tls};
 use tonic::service::Routes;
 
 use args::{HttpAddr, Settings};
 use configuration::Configuration;
 use health::Health;
-use metrics::Metrics;
+pub use metrics::{LocalCacheStats, PoolStats, StoreStats};
+use metrics::{Metrics, Outputs};
 use service::RateLimits;
 use store::Store;
 
 /// Names of the service for health checks; `ratelimit` is envoyproxy/ratelimit's.
 const SERVICES: &[&str] = &["ratelimit", "envoy.service.ratelimit.v3.RateLimitService"];
-/// Longest request, in bytes.
-const MAX_MESSAGE: usize = 4 << 20;
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
 
@@ -48,6 +50,11 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /metrics   OpenMetrics
 /config    the configuration in force, what is wrong with newer ones, where counters are
 /rlconfig  the limits in force, a line each
+/stats     the statistics under envoyproxy/ratelimit's names, a line each
+/counters?domain=NAME[&prefix=TEXT][&limit=N]
+           counters of a domain; for callers on this machine, or with ADMIN_TOKEN
+/counters/reset (POST)
+           {\"key\": KEY}, or a request as for /json: its counters begin anew
 ";
 
 /// Runs the service until a signal ends it, or the command that is named instead.
@@ -72,27 +79,35 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut registry = Registry::with_labels(
-        settings.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
+        settings.stats.extra_tags.iter().map(|(k, v)| (k.clone().into(), v.clone().into())),
     );
-    let metrics = Metrics::register(&mut registry, settings.limit_metrics);
-    let health = Health::new(settings.health_needs_configuration);
+    let stats = &settings.stats;
+    let metrics = Metrics::register(&mut registry, stats.limits, stats.naming);
+    let _outputs = Outputs::start(stats.output.clone(), metrics.clone())?;
+    let needs_store = settings.plan.on_store_error == OnStoreError::Error;
+    let health = Health::new(settings.health_needs_configuration, needs_store);
     health.follow(shutdown.clone());
     let tls = tls::from_flags(settings.tls_dir.as_deref(), settings.tls_clients, &mut registry)
         .map_err(anyhow::Error::msg)?;
     let (configuration, first) =
         Configuration::open(settings, tls.clone(), &metrics, &health, &shutdown)?;
-    let store = Store::open(&settings.store, &health, &shutdown)?;
-    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics));
-    let _admin = serve_admin(settings, registry, health.ready, configuration)?;
+    let store = Store::open(&settings.store, &metrics.store, &health, &shutdown);
+    let limits = Arc::new(RateLimits::new(settings, configuration.clone(), store, metrics.clone()));
+    let server = Server::new(Routes::default())
+        .unary(call::PATH, limits.clone())
+        .health_services(SERVICES)
+        .limits(settings.grpc.limits.clone());
+    server.register(&mut registry);
+    let port_tls = own_tls(settings, &mut registry)?.or(tls);
+    let counters = counters::routes(limits.clone(), settings.admin_token.clone());
+    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration, counters)?;
     tokio::select! {
         () = first.heard() => {}
         () = shutdown.wait() => return Ok(()),
     }
-    let listener = grpc::bind(settings.grpc_addr).await.with_context(|| {
-        format!(
-            "the gRPC port {} cannot be used; choose another by --grpc-addr",
-            settings.grpc_addr
-        )
+    let address = &settings.grpc.address;
+    let listener = Listener::bind(address).await.with_context(|| {
+        format!("the gRPC port {address} cannot be used; choose another by --grpc-addr")
     })?;
     if let HttpAddr::At(addr) = settings.http_addr {
         let callers = health.callers.clone();
@@ -100,24 +115,34 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
             format!("the HTTP port {addr} cannot be used; choose another by --http-addr, or off")
         })?;
     }
-    tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-    let service = RateLimitServiceServer::from_arc(limits).max_decoding_message_size(MAX_MESSAGE);
-    let routes = Routes::new(service);
-    grpc::serve(listener, tls, routes, SERVICES, health.callers, DRAIN, shutdown).await?;
+    tracing::info!("listening for gRPC on {}", listener.address()?);
+    server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The certificate of the gRPC port, if it has one of its own.
+fn own_tls(settings: &Settings, registry: &mut Registry) -> anyhow::Result<Option<Tls>> {
+    let Some(source) = settings.grpc.tls.clone() else { return Ok(None) };
+    let tls = Tls::open_files(source).map_err(anyhow::Error::msg)?;
+    tls.register(registry);
+    Ok(Some(tls))
 }
 
 fn serve_admin(
     settings: &Settings,
     registry: Registry,
+    metrics: Metrics,
     ready: Readiness,
     configuration: Configuration,
+    counters: Router,
 ) -> anyhow::Result<AdminServer> {
     let lines = configuration.clone();
     let extra = Router::new()
         .route("/", get(|| async { ADMIN_PAGES }))
-        .route("/rlconfig", get(|| async move { lines.limit_lines() }));
+        .route("/stats", get(|| async move { metrics.lines() }))
+        .route("/rlconfig", get(|| async move { lines.limit_lines() }))
+        .merge(counters);
     let store = settings.store.describe();
     let config = Box::new(move || {
         let mut report = configuration.report();

@@ -1,17 +1,15 @@
 //! `envoy.service.ratelimit.v3.RateLimitService`: plan, count, decide.
 
-use std::panic::AssertUnwindSafe;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
-use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use ratelimit_core::request::{DecodeError, Request};
 use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::store::Store;
 
 /// Answers requests.
@@ -42,59 +40,85 @@ impl RateLimits {
         }
     }
 
-    /// The answer to a request, from whichever door.
-    pub(crate) async fn answer(
+    /// Decides on a request, from whichever door; `answer` makes of it what the door needs.
+    pub(crate) async fn answer<T>(
         &self,
-        request: RateLimitRequest,
-    ) -> Result<RateLimitResponse, Status> {
+        request: &Request<'_>,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, Status> {
+        let asked = self.metrics.asked();
+        let answered =
+            |decision: &Decision<'_>| (decision.code == Code::OverLimit, answer(decision));
+        let (outcome, answer) = match self.decide(request, answered).await {
+            Ok((true, answer)) => (Outcome::OverLimit, Ok(answer)),
+            Ok((false, answer)) => (Outcome::Ok, Ok(answer)),
+            Err((outcome, status)) => (outcome, Err(status)),
+        };
+        asked.ended(outcome);
+        answer
+    }
+
+    async fn decide<T>(
+        &self,
+        request: &Request<'_>,
+        answer: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, (Outcome, Status)> {
         let snapshot = self.configuration.load_full();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = now.as_secs();
         if !snapshot.loaded {
-            self.metrics.refused.inc();
-            return Err(Status::unknown("no rate limit configuration loaded"));
+            let status = Status::unknown("no rate limit configuration loaded");
+            return Err((Outcome::Refused, status));
         }
-        let planned = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            snapshot.limits.plan(&request, &self.plan, seconds)
-        }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
-        let plan = planned.map_err(|e| {
-            self.metrics.refused.inc();
-            match e {
+        let plan = snapshot.limits.plan(request, &self.plan, now.as_secs()).map_err(|e| {
+            let status = match e {
                 PlanError::EmptyDomain | PlanError::NoDescriptors => Status::unknown(e.to_string()),
                 _ => Status::invalid_argument(e.to_string()),
-            }
+            };
+            (Outcome::Refused, status)
         })?;
         if !plan.domain_is_known {
             self.metrics.domain_not_found.inc();
         }
-        let counts = self.store.run(&plan, now).await.map_err(|e| {
-            self.metrics.store_failed.inc();
-            Status::unknown(e.to_string())
-        })?;
-        self.metrics.limits.count(&snapshot.metrics, &plan, &counts, self.near_ratio);
-        let decision = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            decide(&request, &plan, &counts, &self.options, seconds)
-        }))
-        .map_err(|_| Status::internal("the rate limit service failed"))?;
-        self.count(&decision);
-        Ok(decision.response)
-    }
-
-    fn count(&self, decision: &Decision) {
-        let over = decision.response.overall_code == i32::from(Code::OverLimit);
-        if over { &self.metrics.over_limit } else { &self.metrics.ok }.inc();
+        let counts = self
+            .store
+            .run(&plan, now)
+            .await
+            .map_err(|e| (Outcome::StoreFailed, Status::unknown(e.to_string())))?;
+        self.metrics.limits.count(&snapshot.metrics, request, &plan, &counts, self.near_ratio);
+        let decision = decide(request, &plan, &counts, &self.options, now);
         self.metrics.global_shadow_mode.inc_by(u64::from(decision.shadowed));
         self.metrics.failed_templates.inc_by(decision.failed_templates);
+        Ok(answer(&decision))
     }
-}
 
-#[tonic::async_trait]
-impl RateLimitService for RateLimits {
-    async fn should_rate_limit(
-        &self,
-        call: Request<RateLimitRequest>,
-    ) -> Result<Response<RateLimitResponse>, Status> {
-        self.answer(call.into_inner()).await.map(Response::new)
+    /// Where the counts are.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The beginning of the keys of a domain's counters, and `rest`.
+    pub(crate) fn key_of(&self, domain: &str, rest: &str) -> String {
+        format!("{}{domain}_{rest}", self.plan.key_prefix)
+    }
+
+    /// Whether `key` is of a counter of a domain that has limits.
+    pub(crate) fn owns(&self, key: &str) -> bool {
+        let snapshot = self.configuration.load();
+        snapshot.limits.domains().any(|domain| key.starts_with(&self.key_of(domain, "")))
+    }
+
+    /// The keys of the counters that `request` meets now.
+    pub(crate) fn keys(&self, request: &Request<'_>) -> Result<Vec<String>, PlanError> {
+        let snapshot = self.configuration.load();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let plan = snapshot.limits.plan(request, &self.plan, now.as_secs())?;
+        let key = |c| String::from_utf8_lossy(plan.key(c)).into_owned();
+        Ok(plan.counters.iter().map(key).collect())
+    }
+
+    /// A request that is none.
+    pub(crate) fn refuse(&self, error: DecodeError) -> Status {
+        self.metrics.asked().ended(Outcome::Refused);
+        Status::invalid_argument(error.to_string())
     }
 }

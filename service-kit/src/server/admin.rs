@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::shutdown::{Shutdown, Trigger};
+use crate::Secret;
 
 /// Whether each named component works. A component starts as not ready.
 #[derive(Clone, Debug)]
@@ -102,7 +104,10 @@ pub fn serve(addr: SocketAddr, admin: Admin) -> io::Result<AdminServer> {
         runtime.block_on(async move {
             let served = match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => tokio::select! {
-                    served = axum::serve(listener, router) => served,
+                    served = axum::serve(
+                        listener,
+                        router.into_make_service_with_connect_info::<SocketAddr>(),
+                    ) => served,
                     () = shutdown.wait() => Ok(()),
                 },
                 Err(e) => Err(e),
@@ -113,6 +118,39 @@ pub fn serve(addr: SocketAddr, admin: Admin) -> io::Result<AdminServer> {
         });
     })?;
     Ok(AdminServer { addr, trigger, thread: Some(thread) })
+}
+
+/// Lets only those to `routes` who have the token, as in `Authorization: Bearer TOKEN`; without a
+/// token, only those who call from this machine.
+pub fn guard(routes: Router, token: Option<Secret<String>>) -> Router {
+    let token = Arc::new(token);
+    routes.layer(middleware::from_fn(move |request, next| admit(token.clone(), request, next)))
+}
+
+async fn admit(token: Arc<Option<Secret<String>>>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let admitted = match token.as_ref() {
+        Some(token) => {
+            let shown = request.headers().get(header::AUTHORIZATION);
+            let shown = shown.and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+            shown.is_some_and(|shown| is_equal(shown, token.expose()))
+        }
+        None => caller.is_some_and(|ConnectInfo(addr)| addr.ip().is_loopback()),
+    };
+    if admitted {
+        return next.run(request).await;
+    }
+    let words = match token.is_some() {
+        true => "this needs the admin token, as Authorization: Bearer TOKEN\n",
+        false => "this is for callers on this machine; set ADMIN_TOKEN to call from elsewhere\n",
+    };
+    (StatusCode::FORBIDDEN, words).into_response()
+}
+
+/// In a time that does not tell how much of it is equal.
+fn is_equal(shown: &str, token: &str) -> bool {
+    use subtle::ConstantTimeEq as _;
+    shown.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
 fn router(admin: Admin) -> Router {
@@ -226,6 +264,28 @@ mod tests {
         let server = start(Admin { extra, ..admin(&Readiness::new(&[])) });
         assert!(get(server.addr, "/").ends_with("mine"));
         assert!(get(server.addr, "/more").ends_with("more"));
+        assert!(get(server.addr, "/healthz").starts_with("HTTP/1.1 200"));
+    }
+
+    #[test]
+    fn guarded_routes_are_for_this_machine_or_the_token() {
+        let guarded = |token: Option<&str>| {
+            let token = token.map(|t| Secret::new(t.to_owned()));
+            let extra = guard(Router::new().route("/act", get_text("done")), token);
+            start(Admin { extra, ..admin(&Readiness::new(&[])) })
+        };
+        let server = guarded(None);
+        assert!(get(server.addr, "/act").ends_with("done"));
+        let server = guarded(Some("open"));
+        assert!(get(server.addr, "/act").starts_with("HTTP/1.1 403"));
+        for (token, status) in [("open", "200"), ("opem", "403"), ("", "403")] {
+            let mut stream = std::net::TcpStream::connect(server.addr).unwrap();
+            write!(stream, "GET /act HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+        }
+        // What is not guarded stays open.
         assert!(get(server.addr, "/healthz").starts_with("HTTP/1.1 200"));
     }
 

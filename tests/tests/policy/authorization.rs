@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use e2e::cases;
+use e2e::clock::Clock;
 use e2e::process::{Process, program};
 use e2e::{TempDir, free_addr};
 use proto::envoy::config::core::v3::HeaderValueOption;
@@ -13,7 +14,6 @@ use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckRespo
 use serde_json::{Value, json};
 use tonic::transport::Endpoint;
 
-use crate::clock::Clock;
 use crate::token;
 
 /// The clock of cases that do not set it.

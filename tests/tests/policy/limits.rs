@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use e2e::cases;
+use e2e::clock::Clock;
 use e2e::process::{Process, program};
 use e2e::{TempDir, free_addr};
 use proto::envoy::config::core::v3::HeaderValue;
@@ -13,8 +14,6 @@ use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitSe
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use serde_json::{Value, json};
 use tonic::transport::Endpoint;
-
-use crate::clock::Clock;
 
 /// The start of a day, hour and minute.
 const START: u64 = 1_893_456_000;

@@ -39,6 +39,7 @@ fn descriptor(spec: &Value) -> RateLimitDescriptor {
         RateLimitOverride {
             requests_per_unit: number.parse().unwrap(),
             unit: Unit::from_str_name(&unit.to_uppercase()).unwrap().into(),
+            unit_multiplier: None,
         }
     });
     RateLimitDescriptor {

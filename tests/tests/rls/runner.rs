@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use e2e::cases;
 use e2e::http;
-use e2e::process::{Process, Redis, program};
+use e2e::process::{Process, program};
+use e2e::redis::{Cluster, Redis, Sentinel};
 use e2e::{TempDir, free_addr};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
@@ -21,6 +22,8 @@ use crate::format;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Store {
     Redis,
+    Sentinel,
+    Cluster,
     Memory,
 }
 
@@ -28,7 +31,49 @@ impl Store {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Redis => "redis",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
             Self::Memory => "memory",
+        }
+    }
+}
+
+/// A store that runs.
+enum Running {
+    Redis(Redis),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
+    Memory,
+}
+
+impl Running {
+    fn start(store: Store) -> Self {
+        match store {
+            Store::Redis => Self::Redis(Redis::start()),
+            Store::Sentinel => Self::Sentinel(Sentinel::start()),
+            Store::Cluster => Self::Cluster(Cluster::start()),
+            Store::Memory => Self::Memory,
+        }
+    }
+
+    /// `REDIS_TYPE` and `REDIS_URL`.
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let (kind, url) = match self {
+            Self::Redis(redis) => ("SINGLE", format!("redis://127.0.0.1:{}", redis.port)),
+            Self::Sentinel(sentinel) => ("SENTINEL", sentinel.url()),
+            Self::Cluster(cluster) => ("CLUSTER", cluster.url()),
+            Self::Memory => return Vec::new(),
+        };
+        vec![("REDIS_TYPE", kind.to_owned()), ("REDIS_URL", url)]
+    }
+
+    /// A command's answer as text.
+    fn ask(&self, words: &[&str]) -> Option<String> {
+        match self {
+            Self::Redis(redis) => redis.ask(words),
+            Self::Sentinel(sentinel) => sentinel.master.ask(words),
+            Self::Cluster(cluster) => cluster.ask(words),
+            Self::Memory => None,
         }
     }
 }
@@ -41,7 +86,7 @@ struct Case<'a> {
     folder: TempDir,
     files: Vec<String>,
     generation: u64,
-    redis: Option<Redis>,
+    store: Running,
     server: Process,
     http: SocketAddr,
     client: RateLimitServiceClient<Channel>,
@@ -52,11 +97,11 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
     let folder = TempDir::new("rls");
     let mut files = Vec::new();
     write(&folder, &mut files, &texts_of(configs, &case["config"]), 1);
-    let redis = (store == Store::Redis).then(Redis::start);
+    let store = Running::start(store);
     let (grpc, http, admin) = (free_addr(), free_addr(), free_addr());
     let (grpc_text, http_text, admin_text) =
         (grpc.to_string(), http.to_string(), admin.to_string());
-    let mut arguments = vec![
+    let arguments = vec![
         "--config",
         folder.path().to_str().unwrap(),
         "--grpc-addr",
@@ -66,10 +111,7 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
         "--admin-addr",
         &admin_text,
     ];
-    let url = redis.as_ref().map(|r| format!("redis://127.0.0.1:{}", r.port));
-    if let Some(url) = &url {
-        arguments.extend(["--redis-url", url]);
-    }
+    let variables = store.variables();
     let own: Vec<(String, String)> = case["env"]
         .as_object()
         .into_iter()
@@ -78,6 +120,7 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
         .collect();
     // A busy machine must not look like a Redis that hangs.
     let mut environment = vec![("REDIS_TIMEOUT", "5s")];
+    environment.extend(variables.iter().map(|(k, v)| (*k, v.as_str())));
     environment.extend(own.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let mut server = Process::start(&program("ratelimit-svc"), &arguments, &environment);
     server.wait_ready(admin);
@@ -90,7 +133,7 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
         folder,
         files,
         generation: 1,
-        redis,
+        store,
         server,
         http,
         client: RateLimitServiceClient::new(channel),
@@ -260,7 +303,10 @@ impl Case<'_> {
 
     /// Only with Redis; in memory the key is nobody's business.
     fn redis(&self, spec: &Value) -> Result<(), String> {
-        let Some(redis) = &self.redis else { return Ok(()) };
+        if matches!(self.store, Running::Memory) {
+            return Ok(());
+        }
+        let redis = &self.store;
         if let Some(key) = spec["absent"].as_str() {
             return match redis.ask(&["GET", &format::key(key)]) {
                 None => Ok(()),

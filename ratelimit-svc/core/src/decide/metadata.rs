@@ -5,23 +5,26 @@ use std::collections::BTreeMap;
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
-use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use serde_json::{Map, Value as Json};
 
 use super::Decided;
 use crate::limit::Unit;
 use crate::plan::Matched;
+use crate::request::{Descriptor, Request};
 
 pub(super) fn add(
     response: &mut RateLimitResponse,
-    request: &RateLimitRequest,
+    request: &Request<'_>,
     decided: &[Decided<'_>],
 ) {
     let mut fields = BTreeMap::new();
-    fields.insert("domain".to_owned(), text(&request.domain));
-    fields.insert("descriptors".to_owned(), list(request.descriptors.iter().map(descriptor)));
+    fields.insert("domain".to_owned(), text(request.domain));
+    fields.insert(
+        "descriptors".to_owned(),
+        list(request.descriptors.iter().map(|d| descriptor(request, d))),
+    );
     if request.hits_addend != 0 {
         fields.insert("hitsAddend".to_owned(), number(f64::from(request.hits_addend)));
     }
@@ -53,9 +56,10 @@ fn merge(into: &mut Map<String, Json>, from: &Map<String, Json>) {
     }
 }
 
-fn descriptor(descriptor: &RateLimitDescriptor) -> Value {
+fn descriptor(request: &Request<'_>, descriptor: &Descriptor) -> Value {
     let mut fields = BTreeMap::new();
-    let entries = descriptor.entries.iter().map(|e| text(&format!("{}={}", e.key, e.value)));
+    let entries =
+        request.entries(descriptor).iter().map(|e| text(&format!("{}={}", e.key, e.value)));
     fields.insert("entries".to_owned(), list(entries));
     if let Some(own) = &descriptor.limit {
         let unit = Unit::from_number(own.unit)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gotemplate::Value;
 use proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use smallvec::SmallVec;
 
 use super::metadata::{number, text};
 use super::{Decided, set};
@@ -13,8 +14,8 @@ use crate::plan::Matched;
 use crate::resource::{Action, ResourceLimit};
 
 /// Gives how many templates failed.
-pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], over: bool) -> u64 {
-    let selected: Vec<(&Decided<'_>, &ResourceLimit)> = decided
+pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], code: Code) -> u64 {
+    let selected: SmallVec<[(&Decided<'_>, &ResourceLimit); 4]> = decided
         .iter()
         .filter_map(|d| match d.matched()? {
             Matched::Resource(limit) => Some((d, *limit)),
@@ -33,7 +34,13 @@ pub(super) fn add(response: &mut RateLimitResponse, decided: &[Decided<'_>], ove
     }
     let refusing = decided.iter().filter(|d| d.code == Code::OverLimit);
     let retry_after = refusing.map(Decided::retry_seconds).max().unwrap_or(0);
-    render(response, &selected, reported.filter(|_| over), retry_after)
+    let refused_by = reported.filter(|_| code == Code::OverLimit);
+    let answer = RateLimitResponse {
+        overall_code: code.into(),
+        statuses: decided.iter().map(Decided::status).collect(),
+        ..RateLimitResponse::default()
+    };
+    render(response, &answer, &selected, refused_by, retry_after)
 }
 
 /// The exceeded limit that is told of: an enforced one before every other, then the one that takes
@@ -59,13 +66,14 @@ fn report(response: &mut RateLimitResponse, decided: &Decided<'_>, limit: &Resou
 
 fn render(
     response: &mut RateLimitResponse,
+    answer: &RateLimitResponse,
     selected: &[(&Decided<'_>, &ResourceLimit)],
     refused_by: Option<(&Decided<'_>, &ResourceLimit)>,
     retry_after: i64,
 ) -> u64 {
     let mut failed = 0;
     let mut fields = vec![
-        ("RateLimitResponse", response_value(response)),
+        ("RateLimitResponse", response_value(answer)),
         ("RetryAfter", Value::Duration(retry_after.saturating_mul(1_000_000_000))),
     ];
     let data = Value::map(fields.iter().cloned());

@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use prost::Message as _;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use serde_json::json;
 use service_kit::Object;
 
@@ -18,7 +20,7 @@ struct Service {
     limits: Limits,
     plan: PlanOptions,
     options: Options,
-    counts: HashMap<String, u64>,
+    counts: HashMap<Vec<u8>, u64>,
 }
 
 impl Service {
@@ -62,6 +64,7 @@ impl Service {
                 .collect(),
             hits_addend: 0,
         };
+        let request = Request::from(&request);
         let plan = self.limits.plan(&request, &self.plan, now).unwrap();
         let counts: Vec<Count> = plan
             .counters
@@ -72,7 +75,13 @@ impl Service {
                 Count::Window { after: *count }
             })
             .collect();
-        decide(&request, &plan, &counts, &self.options, now).response
+        let now = Duration::from_secs(now);
+        let decision = decide(&request, &plan, &counts, &self.options, now);
+        let (mut bytes, message) = (Vec::new(), decision.message());
+        decision.encode(&mut bytes);
+        assert_eq!(bytes.len(), decision.encoded_len());
+        assert_eq!(RateLimitResponse::decode(bytes.as_slice()).unwrap(), message);
+        message
     }
 
     fn codes(&mut self, descriptors: &str) -> (bool, Vec<i32>) {
@@ -184,7 +193,11 @@ fn every_refusal_of_a_domain_with_objects_says_when_to_come_back() {
             {"name": "x-none", "value": "{{ doNotSet }}"}]},
     ]));
     let entry = |key: &str| vec![Entry { key: key.to_owned(), value: "1".to_owned() }];
-    let own = RateLimitOverride { requests_per_unit: 1, unit: Unit::Hour.number() };
+    let own = RateLimitOverride {
+        requests_per_unit: 1,
+        unit: Unit::Hour.number(),
+        unit_multiplier: None,
+    };
     let request = RateLimitRequest {
         domain: "d".to_owned(),
         descriptors: vec![
@@ -197,12 +210,14 @@ fn every_refusal_of_a_domain_with_objects_says_when_to_come_back() {
         ],
         hits_addend: 0,
     };
+    let request = Request::from(&request);
     let plan = s.limits.plan(&request, &s.plan, 3_000).unwrap();
     let counts = [Count::Window { after: 1 }, Count::Window { after: 2 }];
-    let decision = decide(&request, &plan, &counts, &s.options, 3_000);
-    let headers = &decision.response.response_headers_to_add;
+    let decision = decide(&request, &plan, &counts, &s.options, Duration::from_secs(3_000));
+    let response = decision.message();
+    let headers = &response.response_headers_to_add;
     assert_eq!((headers[0].key.as_str(), headers[0].value.as_str()), ("retry-after", "600"));
-    assert!(decision.response.request_headers_to_add.is_empty());
+    assert!(response.request_headers_to_add.is_empty());
     assert_eq!(decision.failed_templates, 1);
 }
 
@@ -218,10 +233,62 @@ fn a_refund_is_never_over() {
         }],
         hits_addend: 3,
     };
+    let request = Request::from(&request);
     let plan = s.limits.plan(&request, &s.plan, 0).unwrap();
     assert!(plan.counters[0].refund && plan.counters[0].hits == 3);
-    let response = decide(&request, &plan, &[Count::Window { after: 7 }], &s.options, 0).response;
-    assert_eq!(response.overall_code, OK);
+    let decision =
+        decide(&request, &plan, &[Count::Window { after: 7 }], &s.options, Duration::ZERO);
+    assert_eq!(decision.code, Code::Ok);
+}
+
+#[test]
+fn clients_are_told_by_standard_headers() {
+    let mut s = Service::of_file(
+        "domain: d\ndescriptors:\n- {key: a, rate_limit: {name: per-user, unit: minute, requests_per_unit: 10}}\n- {key: b, rate_limit: {unit: minute, unit_multiplier: 10, requests_per_unit: 3}}\n",
+    );
+    let mut headers = |standard_headers| -> Vec<(String, String)> {
+        s.options.standard_headers = standard_headers;
+        let response = s.ask("a=1 | b=1", 90);
+        response.response_headers_to_add.into_iter().map(|h| (h.key, h.value)).collect()
+    };
+    let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let draft = [
+        ("x-ratelimit-limit", "3, 10;w=60;name=\"per-user\", 3;w=600"),
+        ("x-ratelimit-remaining", "2"),
+        ("x-ratelimit-reset", "510"),
+    ];
+    assert_eq!(headers(StandardHeaders::Draft03), own(&draft));
+    let ietf = [
+        ("ratelimit-policy", "\"per-user\";q=10;w=60, \"limit-2\";q=3;w=600"),
+        ("ratelimit", "\"limit-2\";r=1;t=510"),
+    ];
+    assert_eq!(headers(StandardHeaders::Ietf), own(&ietf));
+    assert_eq!(headers(StandardHeaders::Off), []);
+}
+
+#[test]
+fn what_the_store_did_not_count_is_decided_by_the_limit() {
+    let s = Service::of_file(
+        "domain: d\ndescriptors: [{key: a, rate_limit: {unit: minute, requests_per_unit: 4}}]\n",
+    );
+    let message = RateLimitRequest {
+        domain: "d".to_owned(),
+        descriptors: vec![RateLimitDescriptor {
+            entries: vec![Entry { key: "a".to_owned(), value: "1".to_owned() }],
+            ..RateLimitDescriptor::default()
+        }],
+        hits_addend: 0,
+    };
+    let request = Request::from(&message);
+    let plan = s.limits.plan(&request, &s.plan, 0).unwrap();
+    for (allowed, code, remaining) in [(true, Code::Ok, 4), (false, Code::OverLimit, 0)] {
+        let counts = [Count::Uncounted { allowed }];
+        let decision = decide(&request, &plan, &counts, &s.options, Duration::ZERO);
+        let status = decision.message().statuses.remove(0);
+        assert_eq!((decision.code, status.limit_remaining), (code, remaining));
+    }
 }
 
 proptest! {

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
     Entry, RateLimitOverride,
 };
+use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 
 use super::*;
 
@@ -33,8 +35,9 @@ fn request(entries: &[(&str, &str)]) -> RateLimitRequest {
 
 fn key(entries: &[(&str, &str)]) -> Option<String> {
     let limits = limits();
-    let plan = limits.plan(&request(entries), &PlanOptions::default(), 3_700).unwrap();
-    plan.counters.first().map(|c| plan.key(c).to_owned())
+    let request = request(entries);
+    let plan = limits.plan(&Request::from(&request), &PlanOptions::default(), 3_700).unwrap();
+    plan.counters.first().map(|c| String::from_utf8(plan.key(c).to_owned()).unwrap())
 }
 
 #[test]
@@ -49,10 +52,10 @@ fn keys_are_those_of_envoyproxy_ratelimit() {
 fn a_request_that_is_wrong_says_why() {
     let limits = limits();
     let plan = |request: &RateLimitRequest| {
-        limits.plan(request, &PlanOptions::default(), 0).map(|_| ()).unwrap_err()
+        limits.plan(&Request::from(request), &PlanOptions::default(), 0).map(|_| ()).unwrap_err()
     };
     let mut wrong = request(&[("a", "1")]);
-    wrong.descriptors[0].limit = Some(RateLimitOverride { requests_per_unit: 1, unit: 0 });
+    wrong.descriptors[0].limit = Some(RateLimitOverride::default());
     assert_eq!(plan(&wrong), PlanError::OverrideUnit);
     wrong.descriptors[0].limit = None;
     wrong.descriptors[0].entries[0].value = "x".repeat(MAX_KEY);
@@ -72,7 +75,7 @@ fn hits_are_the_descriptors_own_or_the_requests_and_bounded() {
         let mut request = request(&[("a", "1")]);
         request.hits_addend = of_request;
         request.descriptors[0].hits_addend = own;
-        limits.plan(&request, &PlanOptions::default(), 0).unwrap().counters[0].hits
+        limits.plan(&Request::from(&request), &PlanOptions::default(), 0).unwrap().counters[0].hits
     };
     assert_eq!([hits(None, 0), hits(None, 5), hits(Some(0), 5), hits(Some(2), 5)], [1, 5, 0, 2]);
     assert_eq!(hits(Some(u64::MAX), 0), MAX_HITS);
@@ -83,7 +86,7 @@ fn without_limits_of_the_domain_nothing_is_wrong() {
     let limits = limits();
     let mut request = request(&[("a", "1")]);
     request.domain = "other".into();
-    let plan = limits.plan(&request, &PlanOptions::default(), 0).unwrap();
+    let plan = limits.plan(&Request::from(&request), &PlanOptions::default(), 0).unwrap();
     assert!(!plan.domain_is_known && plan.counters.is_empty());
     assert_eq!(plan.descriptors.len(), 1);
 }
@@ -95,9 +98,24 @@ proptest! {
     ) {
         let entries: Vec<_> = entries.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let (limits, request) = (limits(), request(&entries));
-        let plan = limits.plan(&request, &PlanOptions::default(), now).unwrap();
-        let again = limits.plan(&request, &PlanOptions::default(), now).unwrap();
+        let plan = limits.plan(&Request::from(&request), &PlanOptions::default(), now).unwrap();
+        let again = limits.plan(&Request::from(&request), &PlanOptions::default(), now).unwrap();
         prop_assert_eq!(plan.descriptors.len(), 1);
-        prop_assert_eq!(&plan.keys, &again.keys);
+        prop_assert_eq!(&*plan.keys, &*again.keys);
     }
+}
+
+#[test]
+fn a_descriptors_own_window_may_have_several_units() {
+    let limits = limits();
+    let mut request = request(&[("a", "1")]);
+    request.descriptors[0].limit = Some(RateLimitOverride {
+        requests_per_unit: 1,
+        unit: Unit::Minute.number(),
+        unit_multiplier: Some(10),
+    });
+    let request = Request::from(&request);
+    let plan = limits.plan(&request, &PlanOptions::default(), 3_700).unwrap();
+    assert_eq!(plan.key(&plan.counters[0]), b"d_a_1_3600");
+    assert_eq!(plan.counters[0].kind.seconds(), 600);
 }

@@ -22,8 +22,19 @@ pub(super) const DESCRIPTOR: &[&str] = &[
     "metadata",
 ];
 /// Keys of `rate_limit`.
-pub(super) const RATE_LIMIT: &[&str] =
-    &["unit", "requests_per_unit", "unlimited", "name", "replaces"];
+pub(super) const RATE_LIMIT: &[&str] = &[
+    "unit",
+    "requests_per_unit",
+    "unlimited",
+    "name",
+    "replaces",
+    // What envoyproxy/ratelimit does not have.
+    "unit_multiplier",
+    "algorithm",
+    "burst_factor",
+    "on_store_error",
+    "lease",
+];
 /// Keys of an entry of `replaces`.
 pub(super) const REPLACES: &[&str] = &["name"];
 

@@ -10,6 +10,7 @@ use super::problem::problem;
 use super::scalar::{self, Scalar};
 use super::tree::{Node, TreeLimit};
 use crate::limit::{Limit, Unit};
+use crate::quota::{Fault, Part, Quota, Written};
 
 /// Deepest nesting of descriptors.
 const MAX_DEPTH: usize = 64;
@@ -182,7 +183,7 @@ impl Reader<'_> {
     }
 
     fn limit(&mut self, descriptor: &Yaml, by_value: bool) -> Result<Option<TreeLimit>, String> {
-        let (shadow, quota) =
+        let (shadow, is_quota) =
             (bool_of(descriptor.get("shadow_mode"))?, bool_of(descriptor.get("quota_mode"))?);
         let detailed = bool_of(descriptor.get("detailed_metric"))?;
         let metadata = match descriptor.get("metadata").map(scalar::to_json).transpose()? {
@@ -220,11 +221,40 @@ impl Reader<'_> {
         }
         let id = self.next_id;
         self.next_id += 1;
-        let limit =
-            Limit { id, name: name.into(), requests, unit, burst_factor: None, shadow, quota };
+        let quota = extended(rate_limit, requests, unit)?;
+        let limit = Limit { id, name: name.into(), quota, shadow, is_quota };
         let by_value = by_value || detailed;
         Ok(Some(TreeLimit { limit, unlimited, replaces, metadata, detailed, by_value }))
     }
+}
+
+/// With what envoyproxy/ratelimit does not have.
+fn extended(rate_limit: &Yaml, requests: u32, unit: Unit) -> Result<Quota, String> {
+    let number = |key| match rate_limit.get(key) {
+        None => Ok(None),
+        some => number_of(some).map(|n| Some(i64::from(n))),
+    };
+    let name = |key| text_of(rate_limit.get(key)).map(|name| Some(name).filter(|n| !n.is_empty()));
+    let written = Written {
+        unit_multiplier: number("unit_multiplier")?,
+        algorithm: name("algorithm")?,
+        burst_factor: number("burst_factor")?,
+        on_store_error: name("on_store_error")?,
+        lease: number("lease")?,
+    };
+    written.read(requests, unit).map_err(|faults| {
+        let word = |fault: &Fault| {
+            let key = match fault.part {
+                Part::UnitMultiplier => "unit_multiplier",
+                Part::Algorithm => "algorithm",
+                Part::BurstFactor => "burst_factor",
+                Part::OnStoreError => "on_store_error",
+                Part::Lease => "lease",
+            };
+            format!("{key}: {} ({})", fault.words, fault.hint)
+        };
+        faults.iter().map(word).collect::<Vec<_>>().join("; ")
+    })
 }
 
 #[cfg(test)]

@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use serde_json::{Map, Value};
 
 use super::wildcard;
+use crate::key::KeyBuffer;
 use crate::limit::{Limit, LimitId};
+use crate::request::Entry;
+
+/// Between the levels of [`Found::metric`]: no dot, since keys and values have dots of their own.
+pub const LEVEL: char = '\u{1f}';
 
 /// A descriptor of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +50,8 @@ pub struct TreeLimit {
 pub struct Found<'t> {
     /// The limit.
     pub limit: &'t TreeLimit,
-    /// The name for metrics when it depends on the request: `key_value.key`.
+    /// The name for metrics when it depends on the request: `key_value` of each level, with
+    /// [`LEVEL`] between them.
     pub metric: Option<Box<str>>,
 }
 
@@ -62,53 +67,60 @@ struct Step<'t> {
 impl Node {
     /// Walks `entries` down; `key` gets `key_value_` of each, which is the counter's name. None
     /// when the walk does not end at a limit.
-    pub fn find<'t>(&'t self, entries: &[Entry], key: &mut String) -> Option<Found<'t>> {
-        let mut node = self;
-        let mut name = String::new();
-        for entry in entries {
-            let step = node.step(entry, &mut name)?;
-            let value = step.shared.unwrap_or(&entry.value);
-            key.extend([entry.key.as_str(), "_", value, "_"]);
-            node = step.child;
-        }
+    pub fn find<'t>(&'t self, entries: &[Entry<'_>], key: &mut KeyBuffer) -> Option<Found<'t>> {
         if entries.is_empty() {
             return None;
+        }
+        let mut node = self;
+        for entry in entries {
+            let start = key.len();
+            let step = node.step(entry, key)?;
+            if let Some(shared) = step.shared {
+                key.truncate(start);
+                key.push(entry.key).push("_").push(shared);
+            }
+            key.push("_");
+            node = step.child;
         }
         let limit = node.limit.as_ref()?;
         let metric = limit.by_value.then(|| self.metric(entries, limit.detailed));
         Some(Found { limit, metric })
     }
 
-    /// The child for `key_value` (written to `name`): itself, or the first wildcard that matches
-    /// it, or the one for any value of the key.
-    fn step<'t>(&'t self, entry: &Entry, name: &mut String) -> Option<Step<'t>> {
-        name.clear();
-        name.extend([entry.key.as_str(), "_", entry.value.as_str()]);
+    /// The child for `key_value`, which is added to `key`: itself, or the first wildcard that
+    /// matches it, or the one for any value of the key.
+    fn step<'t>(&'t self, entry: &Entry<'_>, key: &mut KeyBuffer) -> Option<Step<'t>> {
+        let start = key.len();
+        key.push(entry.key).push("_").push(entry.value);
+        // Of two texts, so it is one.
+        let name = key.get(start..).and_then(|name| std::str::from_utf8(name).ok())?;
         let known = |name: &str| self.children.get_key_value(name);
         if let Some((name, child)) = known(name) {
             return Some(Step { name, child, shared: None });
         }
         if let Some(pattern) = self.wildcards.iter().find(|p| wildcard::matches(p, name)) {
             let (name, child) = known(pattern)?;
-            let value = name.strip_prefix(&entry.key).and_then(|p| p.strip_prefix('_'));
+            let value = name.strip_prefix(entry.key).and_then(|p| p.strip_prefix('_'));
             let shared = child.share_threshold.then(|| value.unwrap_or(name));
             return Some(Step { name, child, shared });
         }
-        known(&entry.key).map(|(name, child)| Step { name, child, shared: None })
+        known(entry.key).map(|(name, child)| Step { name, child, shared: None })
     }
 
     /// The path of `entries` with the request's values where metrics are to have them.
-    fn metric(&self, entries: &[Entry], detailed: bool) -> Box<str> {
-        let (mut node, mut name, mut path) = (self, String::new(), String::new());
+    fn metric(&self, entries: &[Entry<'_>], detailed: bool) -> Box<str> {
+        let (mut node, mut name, mut path) = (self, KeyBuffer::new(), String::new());
         for entry in entries {
+            name.truncate(0);
             let Some(step) = node.step(entry, &mut name) else { break };
             if !path.is_empty() {
-                path.push('.');
+                path.push(LEVEL);
             }
-            let value = step.shared.unwrap_or(&entry.value);
+            let value = step.shared.unwrap_or(entry.value);
             match detailed || step.child.value_to_metric {
-                true if value.is_empty() => path.push_str(&entry.key),
-                true => path.extend([entry.key.as_str(), "_", value]),
+                // The original writes `key_` here, and `key` there.
+                true if value.is_empty() && !detailed => path.push_str(entry.key),
+                true => path.extend([entry.key, "_", value]),
                 false => path.push_str(step.name),
             }
             node = step.child;

@@ -7,6 +7,7 @@ use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Severity};
 use super::template::Templates;
 use super::{Action, Pair, ResourceLimit};
 use crate::limit::{Limit, LimitId, Unit};
+use crate::quota::{Part, Quota, Written};
 use crate::spec;
 
 /// Most limits of an object.
@@ -24,9 +25,7 @@ pub struct CompiledObject {
 #[derive(Debug)]
 pub(super) struct LimitParts {
     name: Arc<str>,
-    requests: u32,
-    unit: Unit,
-    burst_factor: Option<u32>,
+    quota: Quota,
     action: Action,
     pattern: Vec<Vec<(String, Option<String>)>>,
     templates: Templates,
@@ -43,11 +42,9 @@ impl LimitParts {
             limit: Limit {
                 id,
                 name: self.name.clone(),
-                requests: self.requests,
-                unit: self.unit,
-                burst_factor: self.burst_factor,
+                quota: self.quota,
                 shadow: false,
-                quota: false,
+                is_quota: false,
             },
             action: self.action,
             pattern: self.pattern.iter().map(|item| item.iter().map(pair).collect()).collect(),
@@ -107,13 +104,6 @@ fn compile_limit(
             .error(format!("{path}.unit"), format!("`{}` is not a unit", spec.unit))
             .hint("use second, minute, hour, day, week, month or year");
     }
-    let burst_factor = spec.burst_factor.filter(|f| *f != 0);
-    let factor = burst_factor.map(|f| u32::try_from(f).ok().filter(|f| *f <= 1_000_000));
-    if factor == Some(None) {
-        found
-            .error(format!("{path}.burstFactor"), "not a burst factor")
-            .hint("use a whole number from 1 to 1000000");
-    }
     let action = match spec.action.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "enforce") => Some(Action::Enforce),
         Some("logonly") => Some(Action::LogOnly),
@@ -130,14 +120,43 @@ fn compile_limit(
     let name = spec.name.clone().filter(|n| !n.is_empty()).unwrap_or(default_name);
     Some(LimitParts {
         name: name.into(),
-        requests: requests?,
-        unit: unit?,
-        burst_factor: factor.flatten(),
+        quota: quota(spec, requests?, unit?, &path, found)?,
         action: action?,
         pattern: pattern?,
         templates,
         place: (object.namespace.clone(), object.name.clone(), i),
     })
+}
+
+fn quota(
+    spec: &spec::Limit,
+    requests: u32,
+    unit: Unit,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> Option<Quota> {
+    let written = Written {
+        unit_multiplier: spec.unit_multiplier,
+        algorithm: spec.algorithm.as_deref(),
+        burst_factor: spec.burst_factor,
+        on_store_error: spec.on_store_error.as_deref(),
+        lease: spec.lease,
+    };
+    let faults = match written.read(requests, unit) {
+        Ok(quota) => return Some(quota),
+        Err(faults) => faults,
+    };
+    for fault in faults {
+        let field = match fault.part {
+            Part::UnitMultiplier => "unitMultiplier",
+            Part::Algorithm => "algorithm",
+            Part::BurstFactor => "burstFactor",
+            Part::OnStoreError => "onStoreError",
+            Part::Lease => "lease",
+        };
+        found.error(format!("{path}.{field}"), fault.words).hint(fault.hint);
+    }
+    None
 }
 
 type Pattern = Vec<Vec<(String, Option<String>)>>;

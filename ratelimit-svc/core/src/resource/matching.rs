@@ -3,9 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-
 use super::{Domain, ResourceLimit};
+use crate::request::Entry;
 
 /// How much of a descriptor a pattern must cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +20,10 @@ impl Domain {
     /// The limit for a descriptor: of those that match, the one with the longest pattern, then
     /// with an exact value where the other has a wildcard, then the strictest, then an enforced
     /// one, then by place.
-    pub fn find(&self, entries: &[Entry], rule: MatchRule) -> Option<&Arc<ResourceLimit>> {
+    pub fn find(&self, entries: &[Entry<'_>], rule: MatchRule) -> Option<&Arc<ResourceLimit>> {
         let first = entries.first()?;
-        let candidates = self.by_key.get(&first.key)?;
-        let exact = candidates.exact.get(&first.value).into_iter().flatten();
+        let candidates = self.by_key.get(first.key)?;
+        let exact = candidates.exact.get(first.value).into_iter().flatten();
         exact
             .chain(&candidates.any)
             .filter(|limit| matches(limit, entries, rule))
@@ -32,12 +31,12 @@ impl Domain {
     }
 }
 
-fn matches(limit: &ResourceLimit, entries: &[Entry], rule: MatchRule) -> bool {
+fn matches(limit: &ResourceLimit, entries: &[Entry<'_>], rule: MatchRule) -> bool {
     let long_enough = match rule {
         MatchRule::Prefix => limit.pattern.len() <= entries.len(),
         MatchRule::Exact => limit.pattern.len() == entries.len(),
     };
-    let fits = |(pairs, entry): (&Vec<super::Pair>, &Entry)| {
+    let fits = |(pairs, entry): (&Vec<super::Pair>, &Entry<'_>)| {
         pairs
             .iter()
             .any(|p| p.key == entry.key && p.value.as_ref().is_none_or(|v| *v == entry.value))
@@ -46,21 +45,24 @@ fn matches(limit: &ResourceLimit, entries: &[Entry], rule: MatchRule) -> bool {
 }
 
 /// Less is the one that counts.
-fn order(a: &ResourceLimit, b: &ResourceLimit, entries: &[Entry]) -> Ordering {
-    let wildcards = |limit: &ResourceLimit| -> Vec<bool> {
-        let wildcard = |(pairs, entry): (&Vec<super::Pair>, &Entry)| {
-            pairs.iter().any(|p| p.key == entry.key && p.value.is_none())
+fn order(a: &ResourceLimit, b: &ResourceLimit, entries: &[Entry<'_>]) -> Ordering {
+    let wildcards = |limit: &'_ ResourceLimit, at: usize| -> bool {
+        let (Some(pairs), Some(entry)) = (limit.pattern.get(at), entries.get(at)) else {
+            return false;
         };
-        limit.pattern.iter().zip(entries).map(wildcard).collect()
+        pairs.iter().any(|p| p.key == entry.key && p.value.is_none())
+    };
+    let exact_first = || {
+        (0..entries.len()).map(|i| wildcards(a, i)).cmp((0..entries.len()).map(|i| wildcards(b, i)))
     };
     // Rates are compared by their share of a second, without division.
     let pace = |this: &ResourceLimit, other: &ResourceLimit| {
-        u64::from(this.limit.requests) * other.limit.unit.seconds()
+        u128::from(this.limit.quota.requests) * u128::from(other.limit.quota.seconds())
     };
     b.pattern
         .len()
         .cmp(&a.pattern.len())
-        .then_with(|| wildcards(a).cmp(&wildcards(b)))
+        .then_with(exact_first)
         .then_with(|| pace(a, b).cmp(&pace(b, a)))
         .then_with(|| a.action.cmp(&b.action))
         .then_with(|| a.place.cmp(&b.place))

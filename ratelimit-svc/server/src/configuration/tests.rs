@@ -7,6 +7,7 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::args::Args;
 use crate::environment::Environment;
+use crate::metrics::Naming;
 
 /// A folder, and what is read of it.
 struct Folder {
@@ -24,8 +25,8 @@ impl Folder {
         std::fs::create_dir_all(&path).unwrap();
         let args = Args::parse_from(["ratelimit-svc", "--config", "unused"]);
         let settings = args.settings(&Environment::of(variables)).unwrap();
-        let metrics = Metrics::register(&mut Registry::default(), true);
-        let health = Health::new(false);
+        let metrics = Metrics::register(&mut Registry::default(), true, Naming::default());
+        let health = Health::new(false, true);
         health.set_store("store", Ok(()));
         let to = Configuration(Live::new(Snapshot::default()));
         let loader = Loader::new(&settings, &metrics, &health, to);

@@ -1,81 +1,109 @@
-//! Hits of single limits, by the rules of envoyproxy/ratelimit.
+//! Hits of single limits, by the rules of envoyproxy/ratelimit. Handles are made when limits are
+//! loaded, and a request only adds. Names that depend on a request (`value_to_metric`,
+//! `detailed_metric`, limits that a request brings itself, domains that nobody knows) are looked up
+//! in a table that is bounded and forgets what is idle.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod table;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use ratelimit_core::{Count, Counter as Counted, CounterKind, Plan, Planned};
+use ratelimit_core::ratelimit_file::LEVEL;
+use ratelimit_core::request::{Descriptor, Request};
+use ratelimit_core::{Count, Counter as Counted, CounterKind, Matched, Plan, Planned};
 
-/// Most series that are named after values of requests. Those that do not fit are counted under
-/// the limit's own name.
-const MAX_BY_VALUE: usize = 10_000;
-/// What limits that requests bring themselves are counted under.
+use super::Value;
+use super::name::Naming;
+use table::Table;
+
+/// Longest name that depends on a request, in bytes.
+const MAX_NAME: usize = 1_024;
+/// What limits that requests bring themselves are counted under when the table is full.
 const OVERRIDE: &str = "(request)";
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    domain: Arc<str>,
-    limit: Arc<str>,
-}
-
-/// Name and help of each counter of a limit, in the order of [`LimitMetrics`]' fields.
-const COUNTERS: [(&str, &str); 7] = [
-    ("ratelimit_total_hits", "Hits that met a limit"),
-    ("ratelimit_over_limit", "Hits over a limit"),
-    ("ratelimit_near_limit", "Hits within a limit, near its end"),
-    ("ratelimit_within_limit", "Hits within a limit"),
-    ("ratelimit_over_limit_with_local_cache", "Hits over a limit that the local cache knew of"),
-    ("ratelimit_shadow_mode", "Hits over a limit in shadow mode"),
-    ("ratelimit_negative_hits", "Hits that were given back"),
+/// Name, help and envoyproxy/ratelimit's name of each counter of a limit.
+const COUNTERS: [(&str, &str, &str); 7] = [
+    ("ratelimit_total_hits", "Hits that met a limit", "total_hits"),
+    ("ratelimit_over_limit", "Hits over a limit", "over_limit"),
+    ("ratelimit_near_limit", "Hits within a limit, near its end", "near_limit"),
+    ("ratelimit_within_limit", "Hits within a limit", "within_limit"),
+    (
+        "ratelimit_over_limit_with_local_cache",
+        "Hits over a limit that the local cache knew of",
+        "over_limit_with_local_cache",
+    ),
+    ("ratelimit_shadow_mode", "Hits over a limit in shadow mode", "shadow_mode"),
+    ("ratelimit_negative_hits", "Hits that were given back", "total_negative_hits"),
 ];
 
-/// The counters of one limit.
+/// Places in [`COUNTERS`].
+const TOTAL: usize = 0;
+const OVER: usize = 1;
+const NEAR: usize = 2;
+const WITHIN: usize = 3;
+const OVER_BY_CACHE: usize = 4;
+const SHADOW: usize = 5;
+const NEGATIVE: usize = 6;
+
+/// The counters of one limit; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LimitMetrics {
+pub(crate) struct LimitMetrics(Arc<Series>);
+
+#[derive(Debug, Default)]
+struct Series {
     domain: Arc<str>,
-    total: Counter,
-    over: Counter,
-    near: Counter,
-    within: Counter,
-    over_by_cache: Counter,
-    shadow: Counter,
-    negative: Counter,
+    /// For people: levels are divided by dots.
+    limit: Arc<str>,
+    /// envoyproxy/ratelimit's name, without that of the counter.
+    name: Box<str>,
+    counters: [AtomicU64; COUNTERS.len()],
 }
 
-/// The counters of all limits.
+/// The counters of all limits; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    families: [Family<Labels, Counter>; COUNTERS.len()],
-    series: Mutex<Series>,
+    table: Table,
+    /// Of limits that requests bring, when the table is full.
     overrides: LimitMetrics,
+    /// Hits that were not counted under their own name.
+    overflow: Counter,
     enabled: bool,
 }
 
-#[derive(Debug, Default)]
-struct Series {
-    /// Of the limits in force.
-    of_limits: HashSet<Labels>,
-    /// Named after values of requests.
-    by_value: HashMap<Labels, LimitMetrics>,
-}
-
 impl Limits {
-    pub(super) fn register(registry: &mut Registry, enabled: bool) -> Self {
-        let families: [Family<Labels, Counter>; COUNTERS.len()] = Default::default();
+    /// With `enabled` false nothing is counted (`DISABLE_STATS`).
+    pub(super) fn register(registry: &mut Registry, enabled: bool, naming: Naming) -> Self {
+        let overrides = Series {
+            limit: OVERRIDE.into(),
+            name: "ratelimit.service.rate_limit._request".into(),
+            ..Series::default()
+        };
+        let overflow = Counter::default();
+        let this = Self(Arc::new(Inner {
+            table: Table::new(naming),
+            overrides: LimitMetrics(Arc::new(overrides)),
+            overflow: overflow.clone(),
+            enabled,
+        }));
         if enabled {
-            for ((name, help), family) in COUNTERS.into_iter().zip(&families) {
-                registry.register(name, help, family.clone());
-            }
+            registry.register(
+                "ratelimit_metrics_overflow",
+                "Counts under the name of a limit because there were too many names of values",
+                overflow,
+            );
+            registry.register_collector(Box::new(this.clone()));
         }
-        let overrides = Labels { domain: Arc::default(), limit: OVERRIDE.into() };
-        let overrides = if enabled { of(&families, &overrides) } else { LimitMetrics::default() };
-        Self(Arc::new(Inner { families, series: Mutex::default(), overrides, enabled }))
+        this
     }
 
     /// The counters of all limits, by id. Those of limits that are gone are forgotten; the others
@@ -85,35 +113,24 @@ impl Limits {
         if !self.0.enabled {
             return all;
         }
-        let mut series = self.series();
-        let mut now = HashSet::new();
-        let mut put = |id: usize, domain: &str, limit: &str| {
+        let levels = LEVEL.to_string();
+        let files = limits.files.limits();
+        let files = files.iter().map(|(domain, path, t)| (t.limit.id, *domain, path.join(&levels)));
+        let objects = limits.resources.limits();
+        let objects = objects.iter().map(|(d, l)| (l.limit.id, *d, l.limit.name.to_string()));
+        self.0.table.load(files.chain(objects), |id, metrics| {
             if let Some(slot) = all.get_mut(id) {
-                let labels = Labels { domain: domain.into(), limit: limit.into() };
-                *slot = of(&self.0.families, &labels);
-                now.insert(labels);
+                *slot = metrics;
             }
-        };
-        for (domain, path, tree) in limits.files.limits() {
-            put(tree.limit.id, domain, &path);
-        }
-        for (domain, limit) in limits.resources.limits() {
-            put(limit.limit.id, domain, &limit.limit.name);
-        }
-        let by_value = std::mem::take(&mut series.by_value);
-        for gone in series.of_limits.difference(&now).chain(by_value.keys()) {
-            if !now.contains(gone) {
-                self.forget(gone);
-            }
-        }
-        series.of_limits = now;
+        });
         all
     }
 
-    /// Adds what a request did to the counters of its limits.
+    /// Adds what a request did to the counters of its limits. `near_ratio` is `NEAR_LIMIT_RATIO`.
     pub(crate) fn count(
         &self,
         limits: &[LimitMetrics],
+        request: &Request<'_>,
         plan: &Plan<'_>,
         counts: &[Count],
         near_ratio: f32,
@@ -121,106 +138,189 @@ impl Limits {
         if !self.0.enabled {
             return;
         }
-        for planned in &plan.descriptors {
+        if !plan.domain_is_known {
+            let descriptors = plan.descriptors.len() as u64;
+            if !self.0.table.domain_not_found(request.domain, descriptors) {
+                self.0.overflow.inc_by(descriptors);
+            }
+            return;
+        }
+        for (planned, descriptor) in plan.descriptors.iter().zip(&request.descriptors) {
             let Planned::Limited(matched, index) = planned else { continue };
             let (Some(counter), Some(count)) = (plan.counters.get(*index), counts.get(*index))
             else {
                 continue;
             };
             let limit = matched.limit();
+            let add = |to: &LimitMetrics| to.0.add(counter, *count, limit.shadow, near_ratio);
             let own = limits.get(limit.id).unwrap_or(&self.0.overrides);
-            match &counter.metric {
-                None => own.add(counter, *count, limit.shadow, near_ratio),
-                Some(name) => {
-                    self.by_value(own, name).add(counter, *count, limit.shadow, near_ratio);
+            match (matched, &counter.metric) {
+                (Matched::Override(_), _) => {
+                    let own = &self.0.overrides;
+                    add(&self.by_value(own, request.domain, &path(request, descriptor)));
                 }
+                (_, None) => add(own),
+                (_, Some(path)) => add(&self.by_value(own, &own.0.domain, path)),
             }
         }
     }
 
-    /// The counters named `name` in the domain of `own`; `own` when there are too many names.
-    fn by_value(&self, own: &LimitMetrics, name: &str) -> LimitMetrics {
-        let labels = Labels { domain: own.domain.clone(), limit: name.into() };
-        let mut series = self.series();
-        if let Some(known) = series.by_value.get(&labels) {
-            return known.clone();
-        }
-        if series.by_value.len() >= MAX_BY_VALUE {
-            return own.clone();
-        }
-        let metrics = of(&self.0.families, &labels);
-        series.by_value.insert(labels, metrics.clone());
-        metrics
+    /// The counters named after a request; `own` when there are too many, or the name is too long.
+    fn by_value(&self, own: &LimitMetrics, domain: &str, path: &str) -> LimitMetrics {
+        let fits = domain.len().saturating_add(path.len()) <= MAX_NAME;
+        fits.then(|| self.0.table.by_value(domain, path)).flatten().unwrap_or_else(|| {
+            self.0.overflow.inc();
+            own.clone()
+        })
     }
 
-    fn forget(&self, labels: &Labels) {
-        for family in &self.0.families {
-            family.remove(labels);
-        }
+    /// Forgets names of requests that were idle for an hour, as of `now`.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.0.table.sweep(now);
     }
 
-    fn series(&self) -> MutexGuard<'_, Series> {
-        self.0.series.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every counter under envoyproxy/ratelimit's name.
+    pub(super) fn visit(&self, each: &mut dyn FnMut(&str, Value)) {
+        if !self.0.enabled {
+            return;
+        }
+        let (all, domains) = self.0.table.all();
+        let mut name = String::new();
+        for LimitMetrics(series) in all.iter().chain([&self.0.overrides]) {
+            for ((_, _, counter), value) in COUNTERS.iter().zip(&series.counters) {
+                name.clear();
+                name.extend([&*series.name, ".", counter]);
+                each(&name, Value::Counter(value.load(Relaxed)));
+            }
+        }
+        for (name, count) in domains {
+            each(&name, Value::Counter(count));
+        }
     }
 }
 
-fn of(families: &[Family<Labels, Counter>; COUNTERS.len()], labels: &Labels) -> LimitMetrics {
-    let [total, over, near, within, over_by_cache, shadow, negative] =
-        families.each_ref().map(|family| family.get_or_create(labels).clone());
-    let domain = labels.domain.clone();
-    LimitMetrics { domain, total, over, near, within, over_by_cache, shadow, negative }
+/// As the original names a limit that a descriptor brings.
+fn path(request: &Request<'_>, descriptor: &Descriptor) -> String {
+    let mut path = String::new();
+    for entry in request.entries(descriptor) {
+        if !path.is_empty() {
+            path.push(LEVEL);
+        }
+        path.push_str(entry.key);
+        if !entry.value.is_empty() {
+            path.extend(["_", entry.value]);
+        }
+        if path.len() > MAX_NAME {
+            break;
+        }
+    }
+    path
 }
 
-impl LimitMetrics {
+impl Collector for Limits {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut all = self.0.table.in_force();
+        all.push(self.0.overrides.clone());
+        for (place, (name, help, _)) in COUNTERS.iter().enumerate() {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            // Different paths may look the same to people.
+            for same in all.chunk_by(|a, b| a.0.labels() == b.0.labels()) {
+                let value = same.iter().filter_map(|m| m.0.counters.get(place));
+                let value: u64 = value.map(|c| c.load(Relaxed)).fold(0, u64::wrapping_add);
+                let Some(first) = same.first() else { continue };
+                family
+                    .encode_family(&first.0.labels())?
+                    .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Series {
+    fn labels(&self) -> [(&str, &str); 2] {
+        [("domain", &self.domain), ("limit", &self.limit)]
+    }
+
+    fn inc(&self, place: usize, hits: u64) {
+        if let Some(counter) = self.counters.get(place).filter(|_| hits > 0) {
+            counter.fetch_add(hits, Relaxed);
+        }
+    }
+
+    /// A number that grows with each hit.
+    fn activity(&self) -> u64 {
+        [TOTAL, NEGATIVE]
+            .iter()
+            .filter_map(|place| self.counters.get(*place))
+            .fold(0, |sum, c| sum.wrapping_add(c.load(Relaxed)))
+    }
+
     fn add(&self, counter: &Counted, count: Count, shadow: bool, near_ratio: f32) {
         let hits = counter.hits;
         if counter.refund {
-            self.negative.inc_by(hits);
+            self.inc(NEGATIVE, hits);
             return;
         }
-        self.total.inc_by(hits);
+        self.inc(TOTAL, hits);
         let over = match (counter.kind, count) {
             (CounterKind::Window { limit, .. }, Count::Window { after }) => {
                 self.add_to_window(limit, after, hits, near_ratio)
             }
             (_, Count::Over) => {
-                self.over.inc_by(hits);
-                self.over_by_cache.inc_by(hits);
-                true
+                self.inc(OVER, hits);
+                self.inc(OVER_BY_CACHE, hits);
+                hits
             }
-            (_, Count::Bucket { allowed: false, .. }) => {
-                self.over.inc_by(hits);
-                true
+            (
+                _,
+                Count::Bucket { allowed: false, .. }
+                | Count::Sliding { allowed: false, .. }
+                | Count::Uncounted { allowed: false },
+            ) => {
+                self.inc(OVER, hits);
+                hits
+            }
+            (CounterKind::Bucket { bucket, .. }, Count::Bucket { tokens, .. }) => {
+                self.inc(WITHIN, hits);
+                let used = bucket.capacity - tokens;
+                self.inc(NEAR, hits.min(beyond(used, bucket.capacity * f64::from(near_ratio))));
+                0
             }
             _ => {
-                self.within.inc_by(hits);
-                false
+                self.inc(WITHIN, hits);
+                0
             }
         };
-        if over && shadow {
-            self.shadow.inc_by(hits);
+        if shadow {
+            self.inc(SHADOW, over);
         }
     }
 
-    /// Gives whether the window is over.
-    fn add_to_window(&self, limit: u64, after: u64, hits: u64, near_ratio: f32) -> bool {
+    /// Gives how many of the hits were over.
+    fn add_to_window(&self, limit: u64, after: u64, hits: u64, near_ratio: f32) -> u64 {
         let before = after.saturating_sub(hits);
         let near = near_threshold(limit, near_ratio);
         if after <= limit {
-            self.within.inc_by(hits);
+            self.inc(WITHIN, hits);
             if after > near {
-                self.near.inc_by(if before >= near { hits } else { after - near });
+                self.inc(NEAR, if before >= near { hits } else { after - near });
             }
-            return false;
+            return 0;
         }
-        if before >= limit {
-            self.over.inc_by(hits);
-        } else {
-            self.over.inc_by(after - limit);
-            self.near.inc_by(limit.saturating_sub(near.max(before)));
+        let over = if before >= limit { hits } else { after - limit };
+        self.inc(OVER, over);
+        if before < limit {
+            self.inc(NEAR, limit.saturating_sub(near.max(before)));
         }
-        true
+        over
     }
+}
+
+/// How many whole tokens of a bucket are used beyond `near`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` stays within u64
+fn beyond(used: f64, near: f64) -> u64 {
+    (used - near).max(0.0).ceil() as u64
 }
 
 /// As the original: in single precision, rounded down.

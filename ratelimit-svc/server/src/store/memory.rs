@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use ratelimit_core::algorithm::sliding_window::Hits;
 use ratelimit_core::algorithm::token_bucket::Level;
 use ratelimit_core::{Count, Counter, CounterKind, Plan};
 use service_kit::server::shutdown::Shutdown;
 
-use super::StoreError;
+use super::{Found, Results, StoreError, Stored, Want};
 
 /// Most counters of all shards together.
 const CAPACITY: usize = 1_000_000;
@@ -30,7 +31,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Shard {
-    slots: HashMap<Box<str>, Slot, RandomState>,
+    slots: HashMap<Box<[u8]>, Slot, RandomState>,
     /// The second in which it was looked through for counters whose time is over.
     swept: u64,
     /// Where the next sample begins, so that it is not always the same.
@@ -49,6 +50,7 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 enum SlotValue {
     Hits(u64),
+    Sliding(Hits),
     Level(Level),
 }
 
@@ -85,61 +87,49 @@ impl Memory {
         memory
     }
 
-    /// See [`super::Store::run`].
+    /// Counts what is wanted; results are in the order of `wants`.
+    pub(super) fn count(&self, plan: &Plan<'_>, wants: &[Want], now: Duration) -> Results {
+        let count = |want: &Want| {
+            let counter = plan.counters.get(want.index).ok_or(StoreError::Unanswered)?;
+            self.add(plan.key(counter), counter, want.hits, want.refund, now)
+        };
+        wants.iter().map(count).collect()
+    }
+
+    /// The hits of windows, without counting.
+    pub(super) fn peek(&self, plan: &Plan<'_>, indices: &[usize]) -> Results {
+        let peek = |index: &usize| {
+            let counter = plan.counters.get(*index).ok_or(StoreError::Unanswered)?;
+            let key = plan.key(counter);
+            let after = match self.shard(key).slots.get(key).map(|slot| slot.value) {
+                Some(SlotValue::Hits(hits)) => hits,
+                _ => 0,
+            };
+            Ok(Count::Window { after })
+        };
+        indices.iter().map(peek).collect()
+    }
+
+    /// Counts `hits` of one counter or, with `refund`, takes them off.
     ///
     /// # Errors
     /// When the memory is full of counters that are over their limits.
-    pub fn run(&self, plan: &Plan<'_>, now: Duration) -> Result<Vec<Count>, StoreError> {
-        let over: Vec<bool> = match plan.stop_when_over {
-            true => plan.counters.iter().map(|c| self.would_be_over(plan, c)).collect(),
-            false => Vec::new(),
-        };
-        let any_over = over.contains(&true);
-        let mut counts = Vec::with_capacity(plan.counters.len());
-        for (i, counter) in plan.counters.iter().enumerate() {
-            // Only those that would be over are charged, when there are such.
-            let charged = !any_over || counter.refund || over.get(i) == Some(&true);
-            let hits = if charged { counter.hits } else { 0 };
-            counts.push(self.add(plan.key(counter), counter, hits, now)?);
-        }
-        Ok(counts)
-    }
-
-    fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
-        use std::hash::BuildHasher as _;
-        // The high bits: the map inside the shard uses the low ones.
-        let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
-        lock(&self.shards[index])
-    }
-
-    fn would_be_over(&self, plan: &Plan<'_>, counter: &Counter) -> bool {
-        let CounterKind::Window { limit, .. } = counter.kind else { return false };
-        if counter.refund {
-            return false;
-        }
-        let key = plan.key(counter);
-        let hits = match self.shard(key).slots.get(key).map(|slot| slot.value) {
-            Some(SlotValue::Hits(hits)) => hits,
-            _ => 0,
-        };
-        hits.saturating_add(counter.hits) > limit
-    }
-
-    fn add(
+    pub(super) fn add(
         &self,
-        key: &str,
+        key: &[u8],
         counter: &Counter,
         hits: u64,
+        refund: bool,
         now: Duration,
     ) -> Result<Count, StoreError> {
         let seconds = now.as_secs();
         let mut shard = self.shard(key);
         let known = shard.slots.get(key).copied().filter(|slot| slot.expires > seconds);
-        let (slot, count) = next(known, counter, hits, now);
+        let (slot, count) = next(known, counter, hits, refund, now);
         match shard.slots.get_mut(key) {
             Some(place) => *place = slot,
             // Nothing was counted that could be given back.
-            None if counter.refund => {}
+            None if refund => {}
             None => {
                 if shard.slots.len() >= self.capacity && !shard.make_room(seconds) {
                     return Err(StoreError::Full);
@@ -149,6 +139,41 @@ impl Memory {
         }
         Ok(count)
     }
+
+    /// Counters whose keys begin with `prefix`, at most `most`.
+    pub(super) fn list(&self, prefix: &[u8], most: usize, now: Duration) -> Vec<Found> {
+        let now = now.as_secs();
+        let mut found = Vec::new();
+        for shard in self.shards.iter() {
+            let shard = lock(shard);
+            let fits = |key: &[u8], slot: &Slot| key.starts_with(prefix) && slot.expires > now;
+            let room = most.saturating_sub(found.len());
+            found.extend(shard.slots.iter().filter(|(key, slot)| fits(key, slot)).take(room).map(
+                |(key, slot)| Found {
+                    key: String::from_utf8_lossy(key).into_owned(),
+                    stored: match slot.value {
+                        SlotValue::Hits(hits) => Stored::Hits(hits),
+                        SlotValue::Sliding(hits) => Stored::Hits(hits.current),
+                        SlotValue::Level(level) => Stored::Tokens(level.tokens),
+                    },
+                    seconds: Some(slot.expires.saturating_sub(now)),
+                },
+            ));
+        }
+        found
+    }
+
+    /// Forgets a counter; gives whether there was one.
+    pub(super) fn forget(&self, key: &[u8]) -> bool {
+        self.shard(key).slots.remove(key).is_some()
+    }
+
+    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
+        use std::hash::BuildHasher as _;
+        // The high bits: the map inside the shard uses the low ones.
+        let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
+        lock(&self.shards[index])
+    }
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
@@ -157,30 +182,47 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 /// A counter after `hits` more.
-fn next(known: Option<Slot>, counter: &Counter, hits: u64, now: Duration) -> (Slot, Count) {
+fn next(
+    known: Option<Slot>,
+    counter: &Counter,
+    hits: u64,
+    refund: bool,
+    now: Duration,
+) -> (Slot, Count) {
     let seconds = now.as_secs();
+    let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
     match counter.kind {
         CounterKind::Window { limit, seconds: window } => {
             let before = match known.map(|slot| slot.value) {
                 Some(SlotValue::Hits(hits)) => hits,
                 _ => 0,
             };
-            let after = if counter.refund {
-                before.saturating_sub(hits)
-            } else {
-                before.saturating_add(hits)
-            };
+            let after =
+                if refund { before.saturating_sub(hits) } else { before.saturating_add(hits) };
             let expires = seconds - seconds % window + window;
             let slot = Slot { value: SlotValue::Hits(after), expires, over: after > limit };
             (slot, Count::Window { after })
+        }
+        CounterKind::Sliding(sliding) => {
+            let kept = match known.map(|slot| slot.value) {
+                Some(SlotValue::Sliding(hits)) => Some(hits),
+                _ => None,
+            };
+            let (kept, allowed) = match refund {
+                true => (sliding.give(kept, micros, hits), true),
+                false => sliding.take(kept, micros, hits),
+            };
+            // The window counts in the next one, too.
+            let expires = (kept.window + 2).saturating_mul(sliding.seconds);
+            let slot = Slot { value: SlotValue::Sliding(kept), expires, over: !allowed };
+            (slot, Count::Sliding { allowed, hits: kept })
         }
         CounterKind::Bucket { bucket, .. } => {
             let level = match known.map(|slot| slot.value) {
                 Some(SlotValue::Level(level)) => Some(level),
                 _ => None,
             };
-            let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-            let (level, taken) = match counter.refund {
+            let (level, taken) = match refund {
                 true => bucket.give(level, micros, hits),
                 false => bucket.take(level, micros, hits),
             };
@@ -211,7 +253,7 @@ impl Shard {
 }
 
 /// The counter that ends soonest, of those that may go.
-fn first_to_go<'a>(slots: impl Iterator<Item = (&'a Box<str>, &'a Slot)>) -> Option<Box<str>> {
+fn first_to_go<'a>(slots: impl Iterator<Item = (&'a Box<[u8]>, &'a Slot)>) -> Option<Box<[u8]>> {
     let open = slots.filter(|(_, slot)| !slot.over);
     open.min_by_key(|(_, slot)| slot.expires).map(|(key, _)| key.clone())
 }

@@ -1,147 +1,421 @@
 //! Counters in Redis (or Valkey), under envoyproxy/ratelimit's keys.
 
+mod batch;
+mod cluster;
+mod dial;
+mod inspect;
+mod lease;
+mod link;
 mod local_cache;
-mod pool;
 mod script;
+mod seen;
+mod settings;
+mod tls;
 
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use futures::future::join_all;
+use ratelimit_core::algorithm::fixed_window::window_start;
 use ratelimit_core::{Count, Counter, CounterKind, Plan};
 use service_kit::server::shutdown::Shutdown;
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::watch;
 
-use super::{RedisSettings, StoreError};
+use super::{Results, StoreError, Want, Wants};
 use crate::health::Health;
+use crate::metrics::{PoolStats, StoreStats};
+use batch::{Operation, Reply, Task};
+use cluster::Cluster;
+use dial::{Dial, Target};
+use lease::{Leases, Taken};
+use link::{Habits, Link, Replies, State};
 use local_cache::LocalCache;
-use pool::Pool;
+
+pub use dial::{Address, Credentials, Sentinels};
+pub use settings::{RedisServer, RedisSettings, Topology};
+pub use tls::{Tls, Trust};
+
+/// How often a task may be sent on to another server of a cluster.
+const MAX_HOPS: usize = 4;
+/// How often leases of windows that are over are forgotten.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// The store.
 #[derive(Debug)]
 pub struct Redis {
-    main: Pool,
-    /// For counters of a second.
-    per_second: Option<Pool>,
+    main: Servers,
+    /// For limits whose unit is a second.
+    per_second: Option<Servers>,
     cache: Option<LocalCache>,
+    leases: Arc<Leases>,
 }
 
-/// A counter of a plan, by its index, and the hits to add now.
-#[derive(Clone, Copy, Debug)]
-struct Task {
+/// Where keys are.
+#[derive(Debug)]
+enum Servers {
+    /// One server; a key is always asked for over the same of its connections.
+    One {
+        links: Vec<Link>,
+        hasher: RandomState,
+        dial: Dial,
+    },
+    Cluster(Cluster),
+}
+
+/// A task that is to be sent: for the counter of that index, to that server.
+struct Errand {
     index: usize,
-    hits: u64,
+    task: Task,
+    link: Link,
 }
 
 impl Redis {
-    /// Prepares connections; they are made at the first use. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// When a URL is none.
-    pub fn open(settings: &RedisSettings) -> anyhow::Result<Self> {
-        let pool = |server| Pool::open(server, settings.jitter_seconds);
-        Ok(Self {
-            main: pool(&settings.main)?,
-            per_second: settings.per_second.as_ref().map(pool).transpose()?,
-            cache: Some(settings.local_cache_bytes).filter(|b| *b > 0).map(LocalCache::new),
-        })
-    }
-
-    /// Keeps health true: asks the servers now and then.
-    pub(super) fn watch(&self, every: Duration, health: &Health, shutdown: &Shutdown) {
-        self.main.watch("store", every, health, shutdown);
-        if let Some(pool) = &self.per_second {
-            pool.watch("store for seconds", every, health, shutdown);
-        }
-    }
-
-    /// See [`super::Store::run`].
-    ///
-    /// # Errors
-    /// When a server does not answer in time or with what was asked.
-    pub async fn run(&self, plan: &Plan<'_>, now: Duration) -> Result<Vec<Count>, StoreError> {
-        // What the local cache knows to be over is not asked for.
-        let known: Vec<bool> =
-            plan.counters.iter().map(|c| self.is_known_over(plan.key(c), c, now)).collect();
-        let tasks = self.tasks(plan, &known).await?;
-        let (seconds, others): (Vec<Task>, Vec<Task>) =
-            tasks.into_iter().partition(|task| self.is_per_second(plan, task.index));
-        let done = match &self.per_second {
-            Some(pool) => {
-                let (mut a, b) = tokio::try_join!(
-                    self.main.count(plan, &others, now),
-                    pool.count(plan, &seconds, now)
-                )?;
-                a.extend(b);
-                a
-            }
-            None => self.main.count(plan, &others, now).await?,
+    /// Begins to connect; a server that is down is no error. Needs a tokio runtime.
+    pub fn open(settings: &RedisSettings, stats: &StoreStats) -> Self {
+        let servers = |server: &RedisServer, stats: &PoolStats| {
+            stats.in_use();
+            let habits = Habits {
+                timeout: server.timeout,
+                ping: settings.ping_interval,
+                jitter_seconds: settings.jitter_seconds,
+                stats: stats.clone(),
+            };
+            Servers::open(server, &habits)
         };
-        let mut counts = vec![Count::Over; plan.counters.len()];
-        for (index, count) in done {
-            if let (Some(place), Some(counter)) = (counts.get_mut(index), plan.counters.get(index))
-            {
-                *place = count;
-                self.remember(plan.key(counter), counter, count, now);
+        let leases = Arc::new(Leases::default());
+        tokio::spawn(sweep(Arc::downgrade(&leases)));
+        Self {
+            main: servers(&settings.main, &stats.pool),
+            per_second: settings.per_second.as_ref().map(|s| servers(s, &stats.per_second_pool)),
+            cache: Some(settings.local_cache_bytes)
+                .filter(|b| *b > 0)
+                .map(|bytes| LocalCache::new(bytes, stats.local_cache.clone())),
+            leases,
+        }
+    }
+
+    /// Keeps health true for as long as the process runs.
+    pub(super) fn watch(&self, health: &Health, shutdown: &Shutdown) {
+        tell(self.main.state(), "store", health, shutdown);
+        if let Some(servers) = &self.per_second {
+            tell(servers.state(), "store for seconds", health, shutdown);
+        }
+    }
+
+    /// Whether a counter is known here to be over.
+    pub(super) fn is_known_over(&self, plan: &Plan<'_>, counter: &Counter, now: Duration) -> bool {
+        let (Some(cache), CounterKind::Window { limit, .. }) = (&self.cache, counter.kind) else {
+            return false;
+        };
+        !counter.refund && cache.is_over(plan.key(counter), limit, now.as_secs())
+    }
+
+    /// Counts what is wanted; results are in the order of `wants`.
+    pub(super) async fn count(&self, plan: &Plan<'_>, wants: &[Want], now: Duration) -> Results {
+        let mut results: Results = smallvec![Err(StoreError::Unanswered); wants.len()];
+        let mut errands: SmallVec<[Errand; 2]> = SmallVec::new();
+        let mut ahead: SmallVec<[u64; 4]> = smallvec![0; wants.len()];
+        for (at, want) in wants.iter().enumerate() {
+            let Some(counter) = plan.counters.get(want.index) else { continue };
+            let (result, errand) = self.prepare(plan, counter, *want, now, &mut ahead[at]);
+            if let Some(result) = result {
+                results[at] = result;
+            }
+            errands.extend(errand.map(|(task, link)| Errand { index: at, task, link }));
+        }
+        self.send(errands, plan, wants, &mut results).await;
+        for ((want, result), ahead) in wants.iter().zip(&mut results).zip(ahead) {
+            if let Some(counter) = plan.counters.get(want.index) {
+                self.settle(plan, counter, *want, ahead, result, now);
             }
         }
-        Ok(counts)
+        results
     }
 
-    fn is_per_second(&self, plan: &Plan<'_>, index: usize) -> bool {
-        self.per_second.is_some()
-            && plan.counters.get(index).is_some_and(|c| c.kind.unit_seconds() == 1)
+    /// The hits of windows, without counting; none where it cannot be had.
+    pub(super) async fn peek(&self, plan: &Plan<'_>, indices: &[usize]) -> Results {
+        let mut results: Results = smallvec![Err(StoreError::Unanswered); indices.len()];
+        let mut errands: SmallVec<[Errand; 2]> = SmallVec::new();
+        let wants: Wants =
+            indices.iter().map(|index| Want { index: *index, hits: 0, refund: false }).collect();
+        for (at, want) in wants.iter().enumerate() {
+            let Some(counter) = plan.counters.get(want.index) else { continue };
+            let key = plan.key(counter);
+            match self.servers(counter).link(key) {
+                Ok(link) => {
+                    let task = Task { key: key.into(), operation: Operation::Peek, asking: false };
+                    errands.push(Errand { index: at, task, link });
+                }
+                Err(e) => results[at] = Err(e),
+            }
+        }
+        self.send(errands, plan, &wants, &mut results).await;
+        results
     }
 
-    fn is_known_over(&self, key: &str, counter: &Counter, now: Duration) -> bool {
-        let is_window = matches!(counter.kind, CounterKind::Window { .. });
-        let cache = self.cache.as_ref().filter(|_| is_window && !counter.refund);
-        cache.is_some_and(|cache| cache.contains(key, now.as_secs()))
+    /// What is known here, or what to ask for and whom.
+    #[allow(clippy::type_complexity)]
+    fn prepare(
+        &self,
+        plan: &Plan<'_>,
+        counter: &Counter,
+        want: Want,
+        now: Duration,
+        ahead: &mut u64,
+    ) -> (Option<Result<Count, StoreError>>, Option<(Task, Link)>) {
+        let key = plan.key(counter);
+        if !want.refund && self.is_known_over(plan, counter, now) {
+            return (Some(Ok(Count::Over)), None);
+        }
+        let mut hits = want.hits;
+        if let Some((limit, until)) = leased(counter, want, now) {
+            match self.leases.take(key, hits, limit, counter.lease, until) {
+                Taken::Here { after } => return (Some(Ok(Count::Window { after })), None),
+                Taken::Ask { ahead: more } => {
+                    *ahead = more;
+                    hits = hits.saturating_add(more);
+                }
+            }
+        }
+        match self.servers(counter).link(key) {
+            Ok(link) => {
+                let operation = Operation::of(counter, hits, want.refund, now);
+                let task = Task { key: key.into(), operation, asking: false };
+                (None, Some((task, link)))
+            }
+            Err(e) => (Some(Err(e)), None),
+        }
     }
 
-    fn remember(&self, key: &str, counter: &Counter, count: Count, now: Duration) {
-        let (Some(cache), CounterKind::Window { limit, seconds }, Count::Window { after }) =
-            (&self.cache, counter.kind, count)
+    /// Sends errands, each server's together, and on to other servers where a cluster says so.
+    async fn send(
+        &self,
+        mut errands: SmallVec<[Errand; 2]>,
+        plan: &Plan<'_>,
+        wants: &[Want],
+        results: &mut Results,
+    ) {
+        for hop in 0..MAX_HOPS {
+            let done = match errands.len() {
+                0 => return,
+                1 => {
+                    let errand = errands.remove(0);
+                    let replies = errand.link.ask(smallvec![errand.task.clone()]).await;
+                    smallvec![(smallvec![errand], replies)]
+                }
+                _ => send_grouped(std::mem::take(&mut errands)).await,
+            };
+            for (sent, replies) in done {
+                let sent: SmallVec<[Errand; 2]> = sent;
+                let replies = match replies {
+                    Ok(replies) => replies,
+                    Err(e) => {
+                        for errand in sent {
+                            self.doubt(plan, wants, errand.index);
+                            results[errand.index] = Err(e.clone());
+                        }
+                        continue;
+                    }
+                };
+                for (mut errand, reply) in sent.into_iter().zip(replies) {
+                    let shown = errand.link.shown();
+                    results[errand.index] = match reply {
+                        Reply::Count(count) => Ok(count),
+                        Reply::Forgotten => Err(refused(shown, "it keeps no scripts")),
+                        Reply::Refused(why) => Err(refused(shown, &why)),
+                        Reply::Moved { to, ask } => {
+                            let why = format!("its slot moved to {to} and on, {MAX_HOPS} times");
+                            let refusal = refused(shown, &why);
+                            let next = plan
+                                .counters
+                                .get(wants[errand.index].index)
+                                .and_then(|counter| self.servers(counter).named(&to));
+                            if let Some(link) = next.filter(|_| hop + 1 < MAX_HOPS) {
+                                errand.link = link;
+                                errand.task.asking = ask;
+                                errands.push(errand);
+                                continue;
+                            }
+                            Err(refusal)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn servers(&self, counter: &Counter) -> &Servers {
+        match &self.per_second {
+            Some(servers) if counter.kind.seconds() == 1 => servers,
+            _ => &self.main,
+        }
+    }
+
+    fn doubt(&self, plan: &Plan<'_>, wants: &[Want], at: usize) {
+        let counter = wants.get(at).and_then(|want| plan.counters.get(want.index));
+        if let Some(Servers::Cluster(cluster)) = counter.map(|c| self.servers(c)) {
+            cluster.doubt();
+        }
+    }
+
+    /// Takes out what was asked for ahead, and remembers what is over.
+    fn settle(
+        &self,
+        plan: &Plan<'_>,
+        counter: &Counter,
+        want: Want,
+        ahead: u64,
+        result: &mut Result<Count, StoreError>,
+        now: Duration,
+    ) {
+        let key = plan.key(counter);
+        if let Some((limit, _)) = leased(counter, want, now) {
+            match result {
+                Ok(Count::Window { after }) if ahead > 0 => {
+                    self.leases.settle(key, ahead, *after, limit);
+                    *after = after.saturating_sub(ahead);
+                }
+                Err(_) => self.leases.give_up(key),
+                _ => {}
+            }
+        }
+        let (Some(cache), CounterKind::Window { limit, seconds }) = (&self.cache, counter.kind)
         else {
             return;
         };
         let now = now.as_secs();
-        if counter.refund {
-            cache.remove(key);
-        } else if after > limit {
-            cache.insert(key, now.saturating_add(seconds), now);
+        match result {
+            Ok(_) if want.refund => cache.remove(key),
+            Ok(Count::Window { after }) if *after > limit => {
+                let end = window_start(now, seconds).saturating_add(seconds);
+                cache.insert(key, *after, end, now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Limit and end of the window, where hits may be taken ahead.
+fn leased(counter: &Counter, want: Want, now: Duration) -> Option<(u64, u64)> {
+    let CounterKind::Window { limit, seconds } = counter.kind else { return None };
+    let end = window_start(now.as_secs(), seconds).saturating_add(seconds);
+    (counter.lease > 0 && !want.refund).then_some((limit, end))
+}
+
+type Sent = SmallVec<[(SmallVec<[Errand; 2]>, Result<Replies, StoreError>); 1]>;
+
+async fn send_grouped(errands: SmallVec<[Errand; 2]>) -> Sent {
+    let mut groups: Vec<(Link, SmallVec<[Errand; 2]>)> = Vec::new();
+    for errand in errands {
+        match groups.iter_mut().find(|(link, _)| link.is(&errand.link)) {
+            Some((_, group)) => group.push(errand),
+            None => groups.push((errand.link.clone(), smallvec![errand])),
+        }
+    }
+    let asked = groups.into_iter().map(|(link, group)| async move {
+        let tasks = group.iter().map(|errand| errand.task.clone()).collect();
+        let replies = link.ask(tasks).await;
+        (group, replies)
+    });
+    join_all(asked).await.into()
+}
+
+fn refused(shown: &str, why: &str) -> StoreError {
+    StoreError::Redis { url: shown.into(), reason: why.into() }
+}
+
+impl Servers {
+    fn open(server: &RedisServer, habits: &Habits) -> Self {
+        let dial = |target| Dial {
+            target,
+            credentials: server.credentials.clone(),
+            database: server.database,
+            tls: server.tls.clone(),
+        };
+        let one = |target: Target| Self::One {
+            links: (0..server.connections.max(1))
+                .map(|_| Link::open(dial(target.clone()), habits.clone()))
+                .collect(),
+            hasher: RandomState::default(),
+            dial: dial(target),
+        };
+        match &server.topology {
+            Topology::Single(address) => one(Target::Address(address.clone())),
+            Topology::Sentinel(sentinels) => one(Target::Sentinels(Arc::new(sentinels.clone()))),
+            Topology::Cluster(seeds) => {
+                // Where it goes is each server's own.
+                let first = seeds.first().cloned().unwrap_or(Address::Tcp(String::new(), 0));
+                Self::Cluster(Cluster::open(
+                    dial(Target::Address(first)),
+                    habits.clone(),
+                    seeds.clone(),
+                ))
+            }
         }
     }
 
-    /// What to ask for. With `stop_when_over`, only counters that would be over get their hits when
-    /// there are such.
-    async fn tasks(&self, plan: &Plan<'_>, known: &[bool]) -> Result<Vec<Task>, StoreError> {
-        let charged = |over: &dyn Fn(usize) -> bool| -> Vec<Task> {
-            let open =
-                plan.counters.iter().enumerate().filter(|(i, _)| known.get(*i) != Some(&true));
-            open.map(|(index, c)| Task {
-                index,
-                hits: if c.refund || over(index) { c.hits } else { 0 },
-            })
-            .collect()
-        };
-        if !plan.stop_when_over {
-            return Ok(charged(&|_| true));
+    fn link(&self, key: &[u8]) -> Result<Link, StoreError> {
+        match self {
+            Self::One { links, hasher, .. } => {
+                let at = match links.len() {
+                    0 | 1 => 0,
+                    n => usize::try_from(hasher.hash_one(key)).unwrap_or_default() % n,
+                };
+                links.get(at).cloned().ok_or(StoreError::Unanswered)
+            }
+            Self::Cluster(cluster) => {
+                cluster.link(key).ok_or_else(|| refused("Cluster", "no server has the slot"))
+            }
         }
-        if known.contains(&true) {
-            return Ok(charged(&|_| false));
+    }
+
+    /// The server that another one named.
+    fn named(&self, address: &str) -> Option<Link> {
+        match self {
+            Self::One { .. } => None,
+            Self::Cluster(cluster) => cluster.named(address),
         }
-        let windows = |per_second: bool| -> Vec<usize> {
-            let is_window = |i: &usize| {
-                plan.counters
-                    .get(*i)
-                    .is_some_and(|c| !c.refund && matches!(c.kind, CounterKind::Window { .. }))
-                    && self.is_per_second(plan, *i) == per_second
-            };
-            (0..plan.counters.len()).filter(is_window).collect()
-        };
-        let mut over = self.main.would_be_over(plan, &windows(false)).await?;
-        if let Some(pool) = &self.per_second {
-            over.extend(pool.would_be_over(plan, &windows(true)).await?);
+    }
+
+    fn state(&self) -> Vec<watch::Receiver<State>> {
+        match self {
+            Self::One { links, .. } => links.iter().map(Link::state).collect(),
+            Self::Cluster(cluster) => vec![cluster.state()],
         }
-        let none = over.is_empty();
-        Ok(charged(&|index| none || over.contains(&index)))
+    }
+}
+
+/// Keeps a component of health true: it is well when the first connection that is not has none.
+fn tell(
+    mut states: Vec<watch::Receiver<State>>,
+    component: &'static str,
+    health: &Health,
+    shutdown: &Shutdown,
+) {
+    let (health, shutdown) = (health.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        loop {
+            let worst = states.iter_mut().find_map(|s| s.borrow_and_update().clone().err());
+            let state = worst.map_or(Ok(()), |why| Err(format!("Redis: {why}")));
+            health.set_store(component, state);
+            let changes = states.iter_mut().map(|s| Box::pin(s.changed()));
+            tokio::select! {
+                _ = futures::future::select_all(changes) => {}
+                () = shutdown.wait() => return,
+            }
+        }
+    });
+}
+
+/// Forgets leases of windows that are over, for as long as there is somebody to have them.
+async fn sweep(leases: std::sync::Weak<Leases>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(leases) = leases.upgrade() else { return };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        leases.sweep(now.unwrap_or_default().as_secs());
     }
 }

@@ -1,6 +1,6 @@
-//! What the folder says, checked.
+//! What the files say, checked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,10 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::named::Named;
 
 /// What is asked of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,36 @@ pub enum Clients {
     Require,
     /// If they have one, it must be of the CA.
     Optional,
+}
+
+/// Where a certificate, its key and whom it trusts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The setting that errors name, as in `--tls-dir`.
+    pub setting: &'static str,
+    /// File of the certificate and those that link it to its authority.
+    pub chain: PathBuf,
+    /// File of its key.
+    pub key: PathBuf,
+    /// File of the authorities of the other side; without one, clients are not asked who they are.
+    pub ca: Option<PathBuf>,
+    /// What is asked of clients, if there are authorities.
+    pub clients: Clients,
+    /// A DNS name that clients' certificates must have.
+    pub client_name: Option<String>,
+}
+
+impl Source {
+    pub(super) fn folder(folder: &Path, clients: Clients) -> Self {
+        Self {
+            setting: "--tls-dir",
+            chain: folder.join("tls.crt"),
+            key: folder.join("tls.key"),
+            ca: Some(folder.join("ca.crt")),
+            clients,
+            client_name: None,
+        }
+    }
 }
 
 /// A certificate, its key, and whom it trusts.
@@ -43,43 +76,36 @@ impl std::str::FromStr for Clients {
 }
 
 impl Identity {
-    /// Reads `tls.crt`, `tls.key` and `ca.crt`.
+    /// Reads the files.
     ///
     /// # Errors
     /// Which file, and why; never what is in it.
-    pub(super) fn read(folder: &Path, clients: Clients) -> Result<Self, String> {
-        let file = |name: &str| {
-            let path = folder.join(name);
-            let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok::<_, String>((path.display().to_string(), bytes))
-        };
-        let (chain_path, chain_text) = file("tls.crt")?;
-        let (key_path, key_text) = file("tls.key")?;
-        let (ca_path, ca_text) = file("ca.crt")?;
+    pub(super) fn read(source: &Source) -> Result<Self, String> {
+        let (chain_path, chain_text) = file(&source.chain)?;
+        let (key_path, key_text) = file(&source.key)?;
+        let (ca_path, ca_text) = source.ca.as_deref().map(file).transpose()?.unwrap_or_default();
         let chain = certificates(&chain_path, &chain_text)?;
         let key = PrivateKeyDer::from_pem_slice(&key_text)
             .map_err(|_| format!("{key_path}: no private key in PEM"))?;
         let mut roots = RootCertStore::empty();
-        for root in certificates(&ca_path, &ca_text)? {
-            roots.add(root).map_err(|e| format!("{ca_path}: {e}"))?;
+        if source.ca.is_some() {
+            for root in certificates(&ca_path, &ca_text)? {
+                roots.add(root).map_err(|e| format!("{ca_path}: {e}"))?;
+            }
         }
         let expires = expiry(&chain_path, &chain)?;
         let roots = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let misfit = |e: rustls::Error| format!("{key_path} does not fit {chain_path}: {e}");
 
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
-        let verifier = match clients {
-            Clients::Require => verifier,
-            Clients::Optional => verifier.allow_unauthenticated(),
-        };
-        let verifier = verifier.build().map_err(|e| format!("{ca_path}: {e}"))?;
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
+        let server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(misfit)?;
+            .map_err(|e| e.to_string())?;
+        let server = match source.ca {
+            Some(_) => server.with_client_cert_verifier(verifier(source, &ca_path, &roots)?),
+            None => server.with_no_client_auth(),
+        };
+        let mut server = server.with_single_cert(chain.clone(), key.clone_key()).map_err(misfit)?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
 
         let mut client = ClientConfig::builder_with_provider(provider)
@@ -92,6 +118,31 @@ impl Identity {
         let text = [chain_text, ca_text].concat();
         Ok(Self { server: Arc::new(server), client: Arc::new(client), expires, text })
     }
+}
+
+/// Path, for errors, and content.
+fn file(path: &Path) -> Result<(String, Vec<u8>), String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((path.display().to_string(), bytes))
+}
+
+/// Who may call.
+fn verifier(
+    source: &Source,
+    ca_path: &str,
+    roots: &Arc<RootCertStore>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider);
+    let verifier = match source.clients {
+        Clients::Require => verifier,
+        Clients::Optional => verifier.allow_unauthenticated(),
+    };
+    let verifier = verifier.build().map_err(|e| format!("{ca_path}: {e}"))?;
+    Ok(match &source.client_name {
+        Some(name) => Arc::new(Named::new(verifier, name)?),
+        None => verifier,
+    })
 }
 
 pub(super) fn certificates(

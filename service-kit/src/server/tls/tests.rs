@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
-struct Ca(Issuer<'static, KeyPair>, String);
+/// An authority, and its certificate.
+pub(in crate::server) struct Ca(Issuer<'static, KeyPair>, String);
 
-fn ca() -> Ca {
+pub(in crate::server) fn ca() -> Ca {
     let key = KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::default();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -22,18 +24,27 @@ fn ca() -> Ca {
 
 impl Ca {
     /// A folder with an identity for `localhost`.
-    fn folder(&self) -> PathBuf {
+    pub(in crate::server) fn folder(&self) -> PathBuf {
+        self.folder_for("localhost")
+    }
+
+    /// A folder with an identity for `name`.
+    pub(in crate::server) fn folder_for(&self, name: &str) -> PathBuf {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("tls-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(unique);
         std::fs::create_dir_all(&folder).unwrap();
-        self.write(&folder, 4000);
+        self.write_for(name, &folder, 4000);
         folder
     }
 
     fn write(&self, folder: &Path, not_after: i32) {
+        self.write_for("localhost", folder, not_after);
+    }
+
+    pub(in crate::server) fn write_for(&self, name: &str, folder: &Path, not_after: i32) {
         let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
         parameters.not_after = rcgen::date_time_ymd(not_after, 1, 1);
         let certificate = parameters.signed_by(&key, &self.0).unwrap();
         std::fs::write(folder.join("ca.crt"), &self.1).unwrap();
@@ -70,11 +81,11 @@ async fn ask(port: u16, config: Arc<rustls::ClientConfig>) -> std::io::Result<Ve
     Ok(shown.first().map(|c| c.to_vec()).unwrap_or_default())
 }
 
-fn client(folder: &Path) -> Arc<rustls::ClientConfig> {
-    Identity::read(folder, Clients::Require).unwrap().client.clone()
+pub(in crate::server) fn client(folder: &Path) -> Arc<rustls::ClientConfig> {
+    Identity::read(&Source::folder(folder, Clients::Require)).unwrap().client.clone()
 }
 
-fn nameless(folder: &Path) -> Arc<rustls::ClientConfig> {
+pub(in crate::server) fn nameless(folder: &Path) -> Arc<rustls::ClientConfig> {
     use rustls::pki_types::{CertificateDer, pem::PemObject as _};
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("ca.crt")).unwrap()).unwrap();

@@ -155,10 +155,10 @@ fn a_message_says_what_a_file_says() {
     let file = File::from_message(&config(vec![top, descriptor("u", Some(unlimited))])).unwrap();
     let domains = Domains::of([("n", &file)], false).unwrap();
     let limits = domains.limits();
-    assert_eq!((limits.len(), limits[0].0, limits[0].1.as_str()), (2, "d", "a.b_yes"));
+    assert_eq!((limits.len(), limits[0].0, limits[0].1.join(".")), (2, "d", "a.b_yes".to_owned()));
     let week = limits[0].2;
-    assert_eq!((week.limit.requests, week.limit.unit), (7, Unit::Week));
-    assert!(week.limit.shadow && week.limit.quota && &*week.limit.name == "w");
+    assert_eq!((week.limit.quota.requests, week.limit.quota.unit), (7, Unit::Week));
+    assert!(week.limit.shadow && week.limit.is_quota && &*week.limit.name == "w");
     assert_eq!(week.replaces, ["other".into()]);
     let metadata = serde_json::Value::Object(week.metadata.clone().unwrap());
     assert_eq!(metadata, json!({"n": 1.5, "t": "yes", "b": true, "z": null}));

@@ -1,6 +1,8 @@
+use crate::OnStoreError;
+use crate::algorithm::Algorithm;
 use std::collections::BTreeMap;
 
-use super::super::Domains;
+use super::super::{Domains, LEVEL};
 use crate::limit::Unit;
 
 fn read(text: &str) -> Result<Domains, String> {
@@ -89,7 +91,7 @@ fn merge_keys_bring_what_is_not_there() {
     let limits: Vec<_> = domains
         .limits()
         .iter()
-        .map(|(_, p, t)| (p.clone(), t.limit.requests, t.limit.unit))
+        .map(|(_, p, t)| (p.join("."), t.limit.quota.requests, t.limit.quota.unit))
         .collect();
     assert_eq!(
         limits,
@@ -112,7 +114,8 @@ fn metadata_is_read_as_yaml_1_1() {
 
 #[test]
 fn metrics_name_the_values_that_are_asked_for() {
-    use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+    use crate::key::KeyBuffer;
+    use crate::request::Entry;
     let domains = read(
         "domain: d
 descriptors:
@@ -125,15 +128,36 @@ descriptors:
     )
     .unwrap();
     let metric = |entries: &[(&str, &str)]| {
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|(k, v)| Entry { key: (*k).to_owned(), value: (*v).to_owned() })
-            .collect();
-        let found = domains.get("d").unwrap().find(&entries, &mut String::new()).unwrap();
-        found.metric.map(String::from)
+        let entries: Vec<_> = entries.iter().map(|(key, value)| Entry { key, value }).collect();
+        let found = domains.get("d").unwrap().find(&entries, &mut KeyBuffer::new()).unwrap();
+        found.metric.map(|name| name.replace(LEVEL, "."))
     };
     assert_eq!(metric(&[("k", "1"), ("in", "x"), ("p", "2")]).as_deref(), Some("k.in_x.p"));
     assert_eq!(metric(&[("s", "f1")]).as_deref(), Some("s_f*"));
-    assert_eq!(metric(&[("t", "1"), ("u", "")]).as_deref(), Some("t_1.u"));
+    assert_eq!(metric(&[("t", "1"), ("u", "")]).as_deref(), Some("t_1.u_"));
     assert_eq!(metric(&[("plain", "1")]), None);
+}
+
+#[test]
+fn limits_may_say_more_than_the_original_lets_them() {
+    let domains = read(
+        "domain: d
+descriptors:
+- key: k
+  rate_limit: {unit: minute, requests_per_unit: 5, unit_multiplier: 10, algorithm: sliding_window, on_store_error: local}
+- {key: b, rate_limit: {unit: second, requests_per_unit: 5, burst_factor: 3}}
+- {key: l, rate_limit: {unit: second, requests_per_unit: 5, lease: 2}}
+",
+    )
+    .unwrap();
+    let quotas: Vec<_> = domains.limits().iter().map(|(_, _, t)| t.limit.quota).collect();
+    assert_eq!(quotas[0].algorithm, Algorithm::TokenBucket { burst_factor: 3 });
+    assert_eq!((quotas[1].seconds(), quotas[1].algorithm), (600, Algorithm::SlidingWindow));
+    assert_eq!(quotas[1].on_store_error, Some(OnStoreError::Local));
+    assert_eq!(quotas[2].lease, 2);
+    let error =
+        read("domain: d\ndescriptors: [{key: k, rate_limit: {unit: day, algorithm: leaky}}]\n");
+    let words =
+        "algorithm: `leaky` is not an algorithm (use FixedWindow, SlidingWindow or TokenBucket)";
+    assert!(error.unwrap_err().ends_with(words));
 }

@@ -1,12 +1,17 @@
 use std::collections::BTreeMap;
 
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
+    Entry, RateLimitOverride,
+};
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use ratelimit_core::PlanOptions;
 use ratelimit_core::ratelimit_file::Domains;
 use ratelimit_core::resource::Resources;
 
+use std::time::Duration;
+
+use super::table::{IDLE, MAX_BY_VALUE};
 use super::*;
 
 fn limits(text: &str) -> ratelimit_core::Limits {
@@ -33,15 +38,29 @@ struct Service {
 impl Service {
     fn new(text: &str) -> Self {
         let mut registry = Registry::default();
-        let metrics = Limits::register(&mut registry, true);
+        let metrics = Limits::register(&mut registry, true, Naming::default());
         let limits = limits(text);
         let handles = metrics.of_limits(&limits);
         Self { registry, metrics, limits, handles }
     }
 
     fn count(&self, request: &RateLimitRequest, count: Count) {
-        let plan = self.limits.plan(request, &PlanOptions::default(), 0).unwrap();
-        self.metrics.count(&self.handles, &plan, &[count], 0.8);
+        let asked = Request::from(request);
+        let plan = self.limits.plan(&asked, &PlanOptions::default(), 0).unwrap();
+        self.metrics.count(&self.handles, &asked, &plan, &[count], 0.8);
+    }
+
+    /// Statistics of envoyproxy/ratelimit that are not zero.
+    fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.metrics.visit(&mut |name, value| {
+            if value.number() > 0 {
+                let name = name.strip_prefix("ratelimit.service.rate_limit.").unwrap();
+                names.push(format!("{name}: {}", value.number()));
+            }
+        });
+        names.sort();
+        names
     }
 
     /// Lines that are not zero, as in `total_hits{k} 3`.
@@ -95,6 +114,114 @@ fn values_are_named_only_where_asked_for_and_bounded() {
     assert!(lines.contains(&"total_hits{v_7} 1".to_owned()));
     assert!(lines.contains(&"total_hits{v} 5".to_owned()));
     assert_eq!(lines.iter().filter(|l| l.starts_with("total_hits")).count(), MAX_BY_VALUE + 1);
+    assert!(lines.iter().any(|l| l.starts_with("metrics_overflow") && l.ends_with(" 5")));
+}
+
+#[test]
+fn a_limit_in_shadow_mode_counts_only_what_is_over() {
+    let s = Service::new(FILE);
+    s.count(&request("s", "1", 3), Count::Window { after: 3 });
+    assert!(s.names().contains(&"d.s.shadow_mode: 2".to_owned()), "{:?}", s.names());
+    s.count(&request("s", "1", 3), Count::Over);
+    assert!(s.names().contains(&"d.s.shadow_mode: 5".to_owned()), "{:?}", s.names());
+}
+
+#[test]
+fn hits_that_are_given_back_count_apart() {
+    let s = Service::new(FILE);
+    let mut refund = request("k", "1", 2);
+    refund.descriptors[0].is_negative_hits = true;
+    s.count(&refund, Count::Window { after: 1 });
+    assert_eq!(s.names(), ["d.k.total_negative_hits: 2"]);
+}
+
+#[test]
+fn a_bucket_counts_as_a_window_does() {
+    let bucket =
+        ratelimit_core::algorithm::token_bucket::Bucket { capacity: 10.0, per_second: 1.0 };
+    let kind = CounterKind::Bucket { bucket, seconds: 60 };
+    let s = Service::new(FILE);
+    let message = request("k", "1", 3);
+    let asked = Request::from(&message);
+    let mut plan = s.limits.plan(&asked, &PlanOptions::default(), 0).unwrap();
+    plan.counters[0].kind = kind;
+    for (allowed, tokens) in [(true, 7.0), (true, 1.0), (false, 1.0)] {
+        let count = [Count::Bucket { allowed, tokens }];
+        s.metrics.count(&s.handles, &asked, &plan, &count, 0.8);
+    }
+    assert_eq!(
+        s.names(),
+        ["d.k.near_limit: 1", "d.k.over_limit: 3", "d.k.total_hits: 9", "d.k.within_limit: 6"]
+    );
+}
+
+#[test]
+fn a_limit_of_the_request_is_named_by_its_values() {
+    let s = Service::new(FILE);
+    let mut own = request("z", "9", 1);
+    own.descriptors[0].entries.push(Entry { key: "e".to_owned(), value: String::new() });
+    own.descriptors[0].limit =
+        Some(RateLimitOverride { requests_per_unit: 2, unit: 1, unit_multiplier: None });
+    s.count(&own, Count::Window { after: 1 });
+    assert_eq!(s.names(), ["d.z_9.e.total_hits: 1", "d.z_9.e.within_limit: 1"]);
+    own.descriptors[0].entries[0].value = "x".repeat(MAX_NAME);
+    s.count(&own, Count::Window { after: 1 });
+    assert!(s.names().contains(&"_request.total_hits: 1".to_owned()), "{:?}", s.names());
+}
+
+#[test]
+fn a_domain_without_limits_counts_descriptors() {
+    let s = Service::new(FILE);
+    let mut unknown = request("k", "1", 1);
+    unknown.domain = "no.pe".to_owned();
+    unknown.descriptors.push(unknown.descriptors[0].clone());
+    s.count(&unknown, Count::Window { after: 1 });
+    assert_eq!(s.names(), ["no.pe.domain_not_found: 2"]);
+}
+
+#[test]
+fn names_of_requests_are_forgotten_when_idle() {
+    let s = Service::new(FILE);
+    let hit = |value| s.count(&request("v", value, 1), Count::Window { after: 1 });
+    let start = Instant::now();
+    hit("busy");
+    hit("idle");
+    s.count(&request("k", "1", 1), Count::Window { after: 1 });
+    s.metrics.sweep(start);
+    hit("busy");
+    s.metrics.sweep(start + IDLE - Duration::from_secs(1));
+    assert!(s.names().contains(&"d.v_idle.total_hits: 1".to_owned()));
+    s.metrics.sweep(start + IDLE);
+    let names = s.names();
+    assert!(!names.iter().any(|n| n.contains("v_idle")), "{names:?}");
+    assert!(names.contains(&"d.v_busy.total_hits: 2".to_owned()));
+    assert!(names.contains(&"d.k.total_hits: 1".to_owned()), "limits in force stay");
+}
+
+#[test]
+fn what_a_limit_counted_last_can_still_be_sent_when_it_is_gone() {
+    let mut s = Service::new(FILE);
+    s.count(&request("k", "1", 1), Count::Window { after: 1 });
+    s.handles = s.metrics.of_limits(&limits("domain: d\n"));
+    assert!(s.names().contains(&"d.k.total_hits: 1".to_owned()));
+    s.handles = s.metrics.of_limits(&s.limits);
+    s.count(&request("k", "1", 1), Count::Window { after: 2 });
+    assert!(s.names().contains(&"d.k.total_hits: 2".to_owned()), "it goes on when it is back");
+}
+
+#[test]
+fn series_that_look_the_same_are_one() {
+    let file = "domain: d
+descriptors:
+- {key: a.b, rate_limit: {unit: minute, requests_per_unit: 9}}
+- {key: a, descriptors: [{key: b, rate_limit: {unit: minute, requests_per_unit: 9}}]}
+";
+    let s = Service::new(file);
+    s.count(&request("a.b", "1", 2), Count::Window { after: 2 });
+    let mut deep = request("a", "1", 1);
+    deep.descriptors[0].entries.push(Entry { key: "b".to_owned(), value: "1".to_owned() });
+    s.count(&deep, Count::Window { after: 1 });
+    assert_eq!(s.lines(), ["total_hits{a.b} 3", "within_limit{a.b} 3"]);
 }
 
 #[test]

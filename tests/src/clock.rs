@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use e2e::TempDir;
+use crate::TempDir;
 
 /// A moment that is set, shared with a process by a file.
-pub(crate) struct Clock {
+#[derive(Debug)]
+pub struct Clock {
     folder: TempDir,
     library: PathBuf,
 }
@@ -15,7 +16,7 @@ impl Clock {
     ///
     /// # Panics
     /// When libfaketime is not installed.
-    pub(crate) fn at(seconds: u64) -> Self {
+    pub fn at(seconds: u64) -> Self {
         let found = std::fs::read_dir("/usr/lib").unwrap().flatten().find_map(|folder| {
             Some(folder.path().join("faketime/libfaketime.so.1")).filter(|path| path.exists())
         });
@@ -26,12 +27,12 @@ impl Clock {
     }
 
     /// Moves it.
-    pub(crate) fn set(&self, seconds: u64) {
+    pub fn set(&self, seconds: u64) {
         self.folder.write("now", &date(seconds));
     }
 
     /// What a process needs to see it.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("LD_PRELOAD", self.library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.folder.path().join("now").display().to_string()),

@@ -1,0 +1,160 @@
+//! Counters as people ask for them: over a connection of its own, for a walk through a server's keys
+//! would hold up requests.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Value};
+use tokio::time::timeout;
+
+use super::dial::Dial;
+use super::{Redis, Servers, refused};
+use crate::store::{Found, StoreError, Stored};
+
+/// Longest walk through a server's keys.
+const WALK: Duration = Duration::from_secs(5);
+/// Keys that a server looks at in one step.
+const STEP: usize = 1_000;
+
+impl Redis {
+    /// Counters whose keys begin with `prefix`, at most `most` of each server.
+    pub(in crate::store) async fn list(
+        &self,
+        prefix: &[u8],
+        most: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = self.main.list(prefix, most).await?;
+        if let Some(servers) = &self.per_second {
+            found.extend(servers.list(prefix, most).await?);
+        }
+        Ok(found)
+    }
+
+    /// Forgets a counter, wherever it is; gives whether there was one.
+    pub(in crate::store) async fn forget(&self, key: &[u8]) -> Result<bool, StoreError> {
+        if let Some(cache) = &self.cache {
+            cache.remove(key);
+        }
+        self.leases.forget(key);
+        let mut known = self.main.forget(key).await?;
+        if let Some(servers) = &self.per_second {
+            known |= servers.forget(key).await?;
+        }
+        Ok(known)
+    }
+}
+
+impl Servers {
+    async fn list(&self, prefix: &[u8], most: usize) -> Result<Vec<Found>, StoreError> {
+        let each = self.dials().into_iter().map(|dial| async move {
+            let work = timeout(WALK, walk(&dial, prefix, most));
+            let found = work.await.unwrap_or_else(|_| Err(format!("not done within {WALK:?}")));
+            found.map_err(|why| refused(&dial.shown(), &why))
+        });
+        Ok(try_join_all(each).await?.concat())
+    }
+
+    async fn forget(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let dial = match self {
+            Self::One { dial, .. } => dial.clone(),
+            Self::Cluster(cluster) => match cluster.address(key) {
+                Some(address) => cluster.dial(address),
+                None => return Err(refused("Cluster", "no server has the slot")),
+            },
+        };
+        let work = async {
+            let mut connection = open(&dial).await?;
+            let deleted: RedisResult<u64> =
+                redis::cmd("DEL").arg(key).query_async(&mut connection).await;
+            deleted.map(|n| n > 0).map_err(|e| e.to_string())
+        };
+        let done = timeout(WALK, work).await;
+        let done = done.unwrap_or_else(|_| Err(format!("not done within {WALK:?}")));
+        done.map_err(|why| refused(&dial.shown(), &why))
+    }
+
+    /// A way to each server that has keys.
+    fn dials(&self) -> Vec<Dial> {
+        match self {
+            Self::One { dial, .. } => vec![dial.clone()],
+            Self::Cluster(cluster) => {
+                cluster.addresses().into_iter().map(|a| cluster.dial(a)).collect()
+            }
+        }
+    }
+}
+
+async fn open(dial: &Dial) -> Result<MultiplexedConnection, String> {
+    dial.connect(Duration::from_secs(1), redis::pipe().cmd("PING").ignore()).await
+}
+
+async fn walk(dial: &Dial, prefix: &[u8], most: usize) -> Result<Vec<Found>, String> {
+    let mut connection = open(dial).await?;
+    let (mut keys, mut cursor): (Vec<Vec<u8>>, u64) = (Vec::new(), 0);
+    loop {
+        let mut step = redis::cmd("SCAN");
+        step.arg(cursor).arg("MATCH").arg(glob(prefix)).arg("COUNT").arg(STEP);
+        let (next, some): (u64, Vec<Vec<u8>>) =
+            step.query_async(&mut connection).await.map_err(|e| e.to_string())?;
+        keys.extend(some);
+        cursor = next;
+        if cursor == 0 || keys.len() >= most {
+            break;
+        }
+    }
+    // A walk may come by a key twice.
+    keys.sort();
+    keys.dedup();
+    keys.truncate(most);
+    read(&mut connection, keys).await.map_err(|e| e.to_string())
+}
+
+/// What is kept of each key, and for how long.
+async fn read(
+    connection: &mut MultiplexedConnection,
+    keys: Vec<Vec<u8>>,
+) -> RedisResult<Vec<Found>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pipe = redis::pipe();
+    for key in &keys {
+        // Of a key that is no text the first is an error, of one that is no hash the second.
+        pipe.cmd("GET").arg(key).cmd("HGETALL").arg(key).cmd("TTL").arg(key);
+    }
+    let values: Vec<RedisResult<Value>> = pipe.ignore_errors().query_async(connection).await?;
+    let found = keys.into_iter().zip(values.chunks(3)).filter_map(|(key, values)| {
+        let number = |at: usize| -> Option<i64> {
+            let value = values.get(at)?.as_ref().ok()?;
+            redis::from_redis_value_ref(value).ok()
+        };
+        let hash: Vec<(String, String)> = values
+            .get(1)
+            .and_then(|v| redis::from_redis_value_ref(v.as_ref().ok()?).ok())
+            .unwrap_or_default();
+        let field = |name: &str| hash.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+        let stored = match (number(0), field("t"), field("c")) {
+            (Some(hits), ..) => Stored::Hits(u64::try_from(hits).unwrap_or(0)),
+            (None, Some(tokens), _) => Stored::Tokens(tokens.parse().ok()?),
+            (None, None, Some(hits)) => Stored::Hits(hits.parse().ok()?),
+            _ => return None,
+        };
+        let seconds = number(2).and_then(|s| u64::try_from(s).ok());
+        Some(Found { key: String::from_utf8_lossy(&key).into_owned(), stored, seconds })
+    });
+    Ok(found.collect())
+}
+
+/// A pattern for keys that begin with `prefix`, whatever is in it.
+fn glob(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    for byte in prefix {
+        if b"*?[]\\^-".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern.push(b'*');
+    pattern
+}

@@ -1,0 +1,122 @@
+//! Counters on the admin port of the real ratelimit-svc: to see, and to begin anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+
+use e2e::http::{self, Request, Response};
+use e2e::process::{Process, program};
+use e2e::redis::Redis;
+use e2e::{TempDir, free_addr};
+use serde_json::{Value, json};
+
+const LIMITS: &str = "domain: shop
+descriptors:
+- {key: user, rate_limit: {unit: year, requests_per_unit: 2}}
+- {key: burst, rate_limit: {unit: year, requests_per_unit: 2, burst_factor: 2}}
+";
+
+struct Service {
+    _process: Process,
+    _folder: TempDir,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Service {
+    fn start(environment: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new("counters");
+        folder.write("limits.yaml", LIMITS);
+        let [grpc, http, admin] = std::array::from_fn(|_| free_addr());
+        let arguments = [
+            "--config",
+            folder.path().to_str().unwrap(),
+            "--grpc-addr",
+            &grpc.to_string(),
+            "--http-addr",
+            &http.to_string(),
+            "--admin-addr",
+            &admin.to_string(),
+        ];
+        let environment = [environment, &[("USE_STATSD", "false"), ("REDIS_TIMEOUT", "5s")]];
+        let mut process =
+            Process::start(&program("ratelimit-svc"), &arguments, &environment.concat());
+        process.wait_ready(admin);
+        Self { _process: process, _folder: folder, http, admin }
+    }
+
+    fn post(&self, addr: SocketAddr, path: &str, body: &Value) -> Response {
+        let mut request = Request::get(path, "x");
+        request.method = "POST".to_owned();
+        request.body = body.to_string();
+        http::send(addr, &request).unwrap()
+    }
+
+    /// Whether a request passes.
+    fn passes(&self, key: &str, value: &str) -> bool {
+        self.post(self.http, "/json", &descriptor(key, value)).status == 200
+    }
+
+    fn reset(&self, body: &Value) -> Response {
+        self.post(self.admin, "/counters/reset", body)
+    }
+}
+
+fn descriptor(key: &str, value: &str) -> Value {
+    json!({"domain": "shop", "descriptors": [{"entries": [{"key": key, "value": value}]}]})
+}
+
+fn counters_are_seen_and_begin_anew(service: &Service) {
+    assert_eq!([0; 3].map(|_| service.passes("user", "alice")), [true, true, false]);
+    assert!(service.passes("user", "bob") && service.passes("burst", "x"));
+    let seen = |query: &str| {
+        let page = http::get(service.admin, &format!("/counters?domain=shop{query}")).unwrap();
+        page.json()["counters"].as_array().cloned().unwrap_or_default()
+    };
+    assert_eq!(seen("").len(), 3);
+    assert_eq!(seen("&limit=1").len(), 1);
+    let alice = seen("&prefix=user_alice");
+    assert_eq!(alice[0]["hits"], 3);
+    assert!(alice[0]["seconds"].as_u64().unwrap() > 0);
+    assert_eq!(seen("&prefix=burst")[0]["tokens"], 3.0);
+
+    let by_key = service.reset(&json!({"key": alice[0]["key"]}));
+    assert_eq!(by_key.json()["reset"][0]["known"], true);
+    assert_eq!([0; 3].map(|_| service.passes("user", "alice")), [true, true, false]);
+    let by_request = service.reset(&descriptor("user", "alice"));
+    assert_eq!(by_request.json()["reset"][0]["key"], alice[0]["key"]);
+    assert!(service.passes("user", "alice"));
+
+    for wrong in [json!({"key": "other_x"}), json!({"keys": []}), json!("x")] {
+        let refused = service.reset(&wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert!(refused.json()["error"].is_string());
+    }
+    // Nothing is done by looking.
+    assert_eq!(http::get(service.admin, "/counters/reset").unwrap().status, 405);
+    assert_eq!(http::get(service.admin, "/counters?domain=").unwrap().status, 400);
+}
+
+#[test]
+fn in_memory() {
+    counters_are_seen_and_begin_anew(&Service::start(&[]));
+}
+
+#[test]
+fn in_redis() {
+    let redis = Redis::start();
+    let url = format!("127.0.0.1:{}", redis.port);
+    counters_are_seen_and_begin_anew(&Service::start(&[("REDIS_URL", &url)]));
+}
+
+#[test]
+fn with_a_token_they_are_for_those_who_have_it() {
+    let service = Service::start(&[("ADMIN_TOKEN", "open-sesame")]);
+    let status = |token: &str| {
+        let request = Request::get("/counters?domain=shop", "x")
+            .header("authorization", &format!("Bearer {token}"));
+        http::send(service.admin, &request).unwrap().status
+    };
+    assert_eq!([status("open-sesame"), status("guess"), status("")], [200, 403, 403]);
+    assert_eq!(http::get(service.admin, "/readyz").unwrap().status, 200);
+}
