@@ -72,7 +72,10 @@ pub struct Args {
 /// What else the program does.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// See [`Check`].
+    /// Reads limits as the service would, and tells everything that is wrong with them.
+    ///
+    /// One line for each problem, as FILE:LINE: error: FIELD: WORDS; the exit code is 1 when there is
+    /// an error. Warnings are told, and change nothing.
     Check(Check),
 }
 
@@ -99,6 +102,16 @@ pub(crate) struct Files {
     pub path: PathBuf,
     /// What to watch: the same, or a folder above it that is replaced as a whole.
     pub watched: PathBuf,
+    /// Only another folder in the place of the watched one is a change.
+    pub only_replaced: bool,
+    /// Files whose names begin with a dot are read, too.
+    pub dot_files: bool,
+}
+
+impl Files {
+    fn at(path: PathBuf) -> Self {
+        Self { watched: path.clone(), path, only_replaced: false, dot_files: false }
+    }
 }
 
 /// Everything that a process is told at start.
@@ -199,9 +212,9 @@ impl Args {
         let by_flags = self.config.is_some() || self.xds.is_some();
         let control_plane = xds::control_plane(env)?.filter(|_| !by_flags);
         let files = match &self.config {
-            Some(path) => Some(Files { path: path.clone(), watched: path.clone() }),
+            Some(path) => Some(Files::at(path.clone())),
             None if by_flags || control_plane.is_some() => None,
-            None => files_by_variables(env),
+            None => files_by_variables(env)?,
         };
         if files.is_none() && self.xds.is_none() && control_plane.is_none() {
             bail!(
@@ -213,14 +226,23 @@ impl Args {
 }
 
 /// `ROOT/SUBDIRECTORY/APPDIRECTORY`, where ROOT may be a link that is set anew for each version.
-fn files_by_variables(env: &Environment) -> Option<Files> {
+///
+/// `RUNTIME_WATCH_ROOT` says what is a change: true, another ROOT; false, a change below the folder;
+/// by default both, so that a mounted ConfigMap needs no setting.
+fn files_by_variables(env: &Environment) -> anyhow::Result<Option<Files>> {
     const NAMES: [&str; 3] = ["RUNTIME_ROOT", "RUNTIME_SUBDIRECTORY", "RUNTIME_APPDIRECTORY"];
     let root = PathBuf::from(env.text("RUNTIME_ROOT", "/srv/runtime_data/current"));
     let path = root
         .join(env.text("RUNTIME_SUBDIRECTORY", ""))
         .join(env.text("RUNTIME_APPDIRECTORY", "config"));
+    let watch_root = env.flag("RUNTIME_WATCH_ROOT", true)?;
     let is_asked_for = NAMES.iter().any(|name| env.get(name).is_some());
-    (is_asked_for || path.exists()).then_some(Files { path, watched: root })
+    Ok((is_asked_for || path.exists()).then_some(Files {
+        watched: if watch_root { root } else { path.clone() },
+        path,
+        only_replaced: watch_root && env.get("RUNTIME_WATCH_ROOT").is_some(),
+        dot_files: !env.flag("RUNTIME_IGNOREDOTFILES", true)?,
+    }))
 }
 
 /// The level in the words of [`service_kit::server::telemetry`].

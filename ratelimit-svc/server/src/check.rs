@@ -11,10 +11,7 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use crate::configuration::files::Files;
 
-/// Reads limits as the service would, and tells everything that is wrong with them.
-///
-/// One line for each problem, as FILE:LINE: error: FIELD: WORDS; and 1 as exit code when there is an
-/// error. Warnings are told, and change nothing.
+/// What to check.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Check {
     /// Files, and folders with all that is below them, that are read as one configuration.
@@ -43,10 +40,15 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
     }
     let errors = report.errors();
     if errors > 0 {
-        bail!("{errors} to mend, {count} files read");
+        bail!("{} in {}", counted(errors, "problem"), counted(count, "file"));
     }
-    writeln!(out, "all rate limit configs ok: {} limits in {count} files", report.limits)?;
+    let (limits, files) = (counted(report.limits, "limit"), counted(count, "file"));
+    writeln!(out, "all rate limit configs ok: {limits} in {files}")?;
     Ok(())
+}
+
+fn counted(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 fn read(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {

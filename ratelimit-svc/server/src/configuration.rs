@@ -6,6 +6,7 @@ mod control_plane;
 pub(crate) mod files;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,8 +94,12 @@ impl Configuration {
                 )
             };
             std::fs::metadata(&door.path).with_context(missing)?;
-            let watch = Watch::new(&door.watched).with_context(missing)?;
-            let mut door = FileDoor::new(door.path.clone());
+            let watch = match door.only_replaced {
+                true => Watch::of_replacement(&door.watched),
+                false => Watch::new(&door.watched),
+            };
+            let watch = watch.with_context(missing)?;
+            let mut door = FileDoor::new(door.path.clone(), door.dot_files);
             loader.read(&mut door);
             files = Some((door, watch));
         }
@@ -228,14 +233,22 @@ fn guarded<T>(change: impl FnOnce() -> T) -> Option<T> {
 /// The files that are read, and what they were.
 struct FileDoor {
     path: PathBuf,
+    dot_files: bool,
     /// Not yet, or no longer, when they cannot be read.
     is_read: bool,
     files: Files,
 }
 
 impl FileDoor {
-    fn new(path: PathBuf) -> Self {
-        Self { path, is_read: false, files: Files::default() }
+    fn new(path: PathBuf, dot_files: bool) -> Self {
+        Self { path, dot_files, is_read: false, files: Files::default() }
+    }
+
+    fn texts(&self) -> io::Result<BTreeMap<String, String>> {
+        match self.dot_files {
+            true => folder::read_dot_files_too(&self.path),
+            false => folder::read(&self.path),
+        }
     }
 
     /// A finding with the file's whole name.
@@ -290,7 +303,7 @@ impl Loader {
     }
 
     fn read(&mut self, door: &mut FileDoor) {
-        let texts = match folder::read(&door.path) {
+        let texts = match door.texts() {
             Ok(texts) => texts,
             Err(e) => {
                 self.metrics.files.failed();

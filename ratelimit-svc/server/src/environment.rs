@@ -148,7 +148,11 @@ const REMARKS: &[(&str, &[&str], &str)] = &[
     ("REDIS_SURGE_LIMIT_AFTER", &[], NO_SURGE),
     ("REDIS_SURGE_POOL_SIZE", &["0"], NO_SURGE),
     ("REDIS_SURGE_POOL_DRAIN_INTERVAL", &["1m", "1m0s"], NO_SURGE),
-    ("RUNTIME_IGNOREDOTFILES", &["true"], "files whose names begin with a dot are never read"),
+    (
+        "RUNTIME_IGNOREDOTFILES",
+        &["true"],
+        "files whose names begin with a dot are read, but for those of a mounted ConfigMap (..data)",
+    ),
 ];
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::Metadata;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 pub use watch::Watch;
 
@@ -17,61 +19,104 @@ const MAX_DEPTH: usize = 16;
 
 /// Reads the file `path`, or all files below the folder `path`, by their names relative to it.
 /// Names that begin with a dot are left out, so that a mounted ConfigMap's `..data` is not read
-/// twice; links are followed.
+/// twice. Links are followed, but no folder is read a second time through one.
 ///
 /// # Errors
 /// When something cannot be read, or is more than 10,000 files, 16 MiB a file or 16
 /// levels; the text names the path.
 pub fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
-    let mut files = BTreeMap::new();
-    let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
-    if metadata.is_dir() {
-        read_folder(path, "", 0, &mut files)?;
-    } else {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        files.insert(name, read_file(path).map_err(|e| named(path, &e))?);
-    }
-    Ok(files)
+    Reader::default().read(path)
 }
 
-fn read_folder(
-    folder: &Path,
-    prefix: &str,
+/// As [`read`], also names that begin with one dot. Those with two are a ConfigMap's own.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_dot_files_too(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    Reader { dot_files: true, ..Reader::default() }.read(path)
+}
+
+#[derive(Default)]
+struct Reader {
+    dot_files: bool,
+    files: BTreeMap<String, String>,
+    /// Folders that were read: device and number.
+    seen: HashSet<(u64, u64)>,
+    /// Links to folders, which wait until all that is no link is read. In order, so that of two
+    /// links to one folder the same one counts each time.
+    links: BTreeSet<Folder>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Folder {
+    path: PathBuf,
+    /// Before the names of its files; empty, or with a slash at its end.
+    prefix: String,
     depth: usize,
-    files: &mut BTreeMap<String, String>,
-) -> io::Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(refuse(folder, "folders are nested deeper than 16 levels"));
-    }
-    for entry in std::fs::read_dir(folder).map_err(|e| named(folder, &e))? {
-        let path = entry.map_err(|e| named(folder, &e))?.path();
-        let Some(name) = path.file_name().map(|n| n.to_string_lossy().into_owned()) else {
-            continue;
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let metadata = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            // Gone between the listing and the look: as if it had never been listed.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(named(&path, &e)),
-        };
-        let name = format!("{prefix}{name}");
+}
+
+impl Reader {
+    fn read(mut self, path: &Path) -> io::Result<BTreeMap<String, String>> {
+        let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
         if metadata.is_dir() {
-            read_folder(&path, &format!("{name}/"), depth + 1, files)?;
-        } else if metadata.is_file() {
-            if files.len() >= MAX_FILES {
-                return Err(refuse(folder, "more than 10,000 files"));
+            let top = Folder { path: path.to_owned(), prefix: String::new(), depth: 0 };
+            self.folder(&top, &metadata)?;
+            while let Some(folder) = self.links.pop_first() {
+                match std::fs::metadata(&folder.path) {
+                    Ok(metadata) => self.folder(&folder, &metadata)?,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(named(&folder.path, &e)),
+                }
             }
-            match read_file(&path) {
-                Ok(text) => files.insert(name, text),
+        } else {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            self.files.insert(name, read_file(path).map_err(|e| named(path, &e))?);
+        }
+        Ok(self.files)
+    }
+
+    fn folder(&mut self, folder: &Folder, metadata: &Metadata) -> io::Result<()> {
+        let Folder { path: folder, prefix, depth } = folder;
+        if !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return Ok(());
+        }
+        if *depth > MAX_DEPTH {
+            return Err(refuse(folder, "folders are nested deeper than 16 levels"));
+        }
+        for entry in std::fs::read_dir(folder).map_err(|e| named(folder, &e))? {
+            let path = entry.map_err(|e| named(folder, &e))?.path();
+            let Some(name) = path.file_name().map(|n| n.to_string_lossy().into_owned()) else {
+                continue;
+            };
+            if name.starts_with(if self.dot_files { ".." } else { "." }) {
+                continue;
+            }
+            let metadata = match std::fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                // Gone between the listing and the look: as if it had never been listed.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(named(&path, &e)),
             };
+            let name = format!("{prefix}{name}");
+            if metadata.is_dir() {
+                let below = Folder { prefix: format!("{name}/"), depth: depth + 1, path };
+                match below.path.is_symlink() {
+                    true => drop(self.links.insert(below)),
+                    false => self.folder(&below, &metadata)?,
+                }
+            } else if metadata.is_file() {
+                if self.files.len() >= MAX_FILES {
+                    return Err(refuse(folder, "more than 10,000 files"));
+                }
+                match read_file(&path) {
+                    Ok(text) => self.files.insert(name, text),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(named(&path, &e)),
+                };
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The bound is on what is read: the length that a pipe or a device states says nothing.

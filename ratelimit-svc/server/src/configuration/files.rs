@@ -113,6 +113,10 @@ fn in_file(found: &Diagnostic, name: &str) -> Diagnostic {
 
 /// Whether a file is of Kubernetes objects; a broken one is when it looks so.
 fn holds_objects(text: &str) -> bool {
+    // Most files of the other dialect need no parsing to know it.
+    if !text.contains("apiVersion") && !text.contains("kind") {
+        return false;
+    }
     match yaml::parse(text) {
         Ok(documents) => {
             documents.iter().any(|d| d.get("apiVersion").is_some() || d.get("kind").is_some())

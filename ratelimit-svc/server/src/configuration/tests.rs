@@ -30,7 +30,7 @@ impl Folder {
         health.set_store("store", Ok(()));
         let to = Configuration(Live::new(Snapshot::default()));
         let loader = Loader::new(&settings, &metrics, &health, to);
-        let door = FileDoor::new(path.clone());
+        let door = FileDoor::new(path.clone(), false);
         Self { path, door, loader }
     }
 

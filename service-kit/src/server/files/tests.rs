@@ -75,6 +75,31 @@ fn reads_a_mounted_config_map_once() {
 }
 
 #[test]
+fn a_folder_is_read_once_whatever_leads_to_it() {
+    let dir = Folder::new("once");
+    dir.write("v1/a", "one");
+    dir.link("current", "v1");
+    dir.link("round", ".");
+    // As a ConfigMap with paths among its items.
+    dir.write("..2026/sub/b", "two");
+    dir.link("..data", "..2026");
+    dir.link("sub", "..data/sub");
+    dir.link("twice", "sub");
+    assert_eq!(texts(&dir.0), [pair("sub/b", "two"), pair("v1/a", "one")]);
+}
+
+#[test]
+fn dot_files_are_read_when_asked_for_and_never_those_of_a_config_map() {
+    let dir = Folder::new("dots");
+    dir.write("..2026/a", "one");
+    dir.link("..data", "..2026");
+    dir.write(".b", "two");
+    dir.write(".c/d", "three");
+    let all: Vec<_> = read_dot_files_too(&dir.0).unwrap().into_iter().collect();
+    assert_eq!(all, [pair(".b", "two"), pair(".c/d", "three")]);
+}
+
+#[test]
 fn names_what_is_too_much() {
     let dir = Folder::new("bounds");
     let big = std::fs::File::create(dir.at("big")).unwrap();
@@ -87,8 +112,8 @@ fn names_what_is_too_much() {
     let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
     assert_eq!(error, "/dev/zero: longer than 16 MiB");
 
-    let dir = Folder::new("loop");
-    dir.link("round", ".");
+    let dir = Folder::new("deep");
+    dir.write(&format!("{}a", "d/".repeat(MAX_DEPTH + 1)), "");
     let error = read(&dir.0).unwrap_err().to_string();
     assert!(error.contains("deeper than 16 levels"), "{error}");
 }
@@ -174,4 +199,26 @@ async fn follows_a_folder_that_is_made_anew() {
     dir.write("conf/a", "two");
     changed(&mut watch).await;
     assert_eq!(texts(&dir.at("conf")), [pair("a", "two")]);
+}
+
+#[tokio::test]
+async fn a_replacement_is_told_and_an_edit_is_not() {
+    let dir = Folder::new("replacement");
+    dir.write("r1/a", "one");
+    dir.write("r2/a", "two");
+    dir.link("current", "r1");
+    let mut watch = Watch::of_replacement(&dir.at("current")).unwrap();
+    dir.write("r1/a", "three");
+    dir.write("beside", "x");
+    // An event would be here in a millisecond or two.
+    assert!(timeout(Duration::from_millis(100), watch.changed()).await.is_err());
+    dir.link("current", "r2");
+    changed(&mut watch).await;
+    // A link that is set anew is a new version, wherever it leads.
+    dir.link("current", "r2");
+    changed(&mut watch).await;
+    std::fs::rename(dir.at("r1"), dir.at("r3")).unwrap();
+    std::fs::remove_file(dir.at("current")).unwrap();
+    std::fs::rename(dir.at("r3"), dir.at("current")).unwrap();
+    changed(&mut watch).await;
 }

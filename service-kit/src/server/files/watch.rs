@@ -1,5 +1,6 @@
 //! Says when files may have changed. Knows nothing of what is in them.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,15 @@ pub struct Watch {
     /// The folder that is watched by the system, which may no longer be the one at `path`; none
     /// for a single file.
     folder: Option<Identity>,
+    /// What was at the path, when only another one in its place is a change.
+    place: Option<Place>,
     replaced: Arc<AtomicBool>,
     watcher: RecommendedWatcher,
 }
+
+/// What is at a path: a link (with the time it was made) and what it leads to, or the thing itself.
+/// Nothing of what is in it.
+type Place = (Option<(Identity, i64, i64)>, Option<Identity>);
 
 /// Which folder: device and number.
 type Identity = (u64, u64);
@@ -43,10 +50,26 @@ impl Watch {
     /// When the path does not exist or the system refuses a watch; the text names the path.
     pub fn new(path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
+        Self::open(path, &metadata, !metadata.is_dir())
+    }
+
+    /// As [`Self::new`], but says only when something else took the place of `path` (as `mv -T` and
+    /// `ln -sfn` do it), not when something in it changed.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_replacement(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
+        let mut this = Self::open(path, &metadata, true)?;
+        this.place = Some(place(&this.path));
+        Ok(this)
+    }
+
+    /// With `is_file` the folder around `path` is watched, and nothing below it.
+    fn open(path: &Path, metadata: &Metadata, is_file: bool) -> io::Result<Self> {
         let path = std::path::absolute(path).map_err(|e| named(path, &e))?;
-        let is_file = !metadata.is_dir();
         // A mounted ConfigMap changes what a link leads to, by the name of another link.
-        let is_linked_file = is_file && path.is_symlink();
+        let is_linked_file = !metadata.is_dir() && path.is_symlink();
         let (sender, events) = mpsc::channel(1);
         let replaced = Arc::new(AtomicBool::new(false));
         let watcher = {
@@ -65,8 +88,9 @@ impl Watch {
             })
             .map_err(io::Error::other)?
         };
-        let folder = (!is_file).then(|| identity(&metadata));
-        let mut this = Self { changes: Changes::new(events), path, folder, replaced, watcher };
+        let folder = (!is_file).then(|| identity(metadata));
+        let changes = Changes::new(events);
+        let mut this = Self { changes, path, folder, place: None, replaced, watcher };
         if this.folder.is_some() {
             this.watch(RecursiveMode::Recursive, &this.path.clone())?;
         }
@@ -83,14 +107,22 @@ impl Watch {
     /// Waits until something may have changed; several changes close together are one. May be
     /// dropped and called again without missing a change.
     pub async fn changed(&mut self) {
-        self.changes.next().await;
-        self.follow();
+        loop {
+            self.changes.next().await;
+            self.follow();
+            let Some(before) = &mut self.place else { return };
+            let now = place(&self.path);
+            if *before != now {
+                *before = now;
+                return;
+            }
+        }
     }
 
     /// Watches the folder that is at the path now, if another one took its place.
     fn follow(&mut self) {
         let Some(watched) = self.folder else { return };
-        let now = std::fs::metadata(&self.path).ok().filter(std::fs::Metadata::is_dir);
+        let now = std::fs::metadata(&self.path).ok().filter(Metadata::is_dir);
         let now = now.map(|m| identity(&m));
         if !self.replaced.swap(false, Ordering::AcqRel) && now == Some(watched) {
             return;
@@ -117,8 +149,14 @@ impl Watch {
     }
 }
 
-fn identity(metadata: &std::fs::Metadata) -> Identity {
+fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())
+}
+
+fn place(path: &Path) -> Place {
+    let link = std::fs::symlink_metadata(path).ok().filter(Metadata::is_symlink);
+    let link = link.map(|m| (identity(&m), m.ctime(), m.ctime_nsec()));
+    (link, std::fs::metadata(path).ok().map(|m| identity(&m)))
 }
 
 /// Whether an event is only about neighbours of `path`.

@@ -57,6 +57,7 @@ impl Unary for Ceiling {
     async fn call(
         &self,
         message: Bytes,
+        _: http::HeaderMap,
         _: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
         let request =

@@ -30,6 +30,7 @@ impl Unary for Echo {
     async fn call(
         &self,
         message: Bytes,
+        _: HeaderMap,
         deadline: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
         let answer = match &*message {
