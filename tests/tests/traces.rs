@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
 use e2e::collector::{Collector, Protocol, Span};
@@ -156,7 +156,12 @@ fn a_request_is_a_part_of_its_callers_trace() {
             json!(call.attributes),
             json!({"db.system.name": "redis", "ratelimit.counters": 2})
         );
-        assert!(service.metric("tollgate_trace_spans_total{outcome=\"sent\"}") >= 2);
+        // The collector has them before the service hears that it does.
+        let start = Instant::now();
+        while service.metric("tollgate_trace_spans_total{outcome=\"sent\"}") < 2 {
+            assert!(start.elapsed() < PATIENCE, "{}", service.process.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let log = service.end();
         assert!(!log.contains("a token"), "{log}");
     }
