@@ -141,3 +141,80 @@ impl Redis {
         said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
     }
 }
+
+/// Where counters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In a Redis alone.
+    Redis,
+    /// In a Redis that a Sentinel knows.
+    Sentinel,
+    /// In a Redis Cluster.
+    Cluster,
+    /// In the memory of the service.
+    Memory,
+}
+
+impl Store {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Redis, Self::Sentinel, Self::Cluster, Self::Memory];
+
+    /// For the names of tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// A store that runs.
+#[derive(Debug)]
+pub enum Running {
+    /// See [`Store::Redis`].
+    Redis(Redis),
+    /// See [`Store::Sentinel`].
+    Sentinel(Sentinel),
+    /// See [`Store::Cluster`].
+    Cluster(Cluster),
+    /// See [`Store::Memory`].
+    Memory,
+}
+
+impl Running {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When there is no redis-server or redis-cli on PATH.
+    pub fn start(store: Store) -> Self {
+        match store {
+            Store::Redis => Self::Redis(Redis::start()),
+            Store::Sentinel => Self::Sentinel(Sentinel::start()),
+            Store::Cluster => Self::Cluster(Cluster::start()),
+            Store::Memory => Self::Memory,
+        }
+    }
+
+    /// `REDIS_TYPE` and `REDIS_URL`.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let (kind, url) = match self {
+            Self::Redis(redis) => ("SINGLE", format!("redis://127.0.0.1:{}", redis.port)),
+            Self::Sentinel(sentinel) => ("SENTINEL", sentinel.url()),
+            Self::Cluster(cluster) => ("CLUSTER", cluster.url()),
+            Self::Memory => return Vec::new(),
+        };
+        vec![("REDIS_TYPE", kind.to_owned()), ("REDIS_URL", url)]
+    }
+
+    /// A command's answer as text.
+    pub fn ask(&self, words: &[&str]) -> Option<String> {
+        match self {
+            Self::Redis(redis) => redis.ask(words),
+            Self::Sentinel(sentinel) => sentinel.master.ask(words),
+            Self::Cluster(cluster) => cluster.ask(words),
+            Self::Memory => None,
+        }
+    }
+}

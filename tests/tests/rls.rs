@@ -9,6 +9,7 @@ mod format;
 mod runner;
 
 use e2e::cases;
+use e2e::redis::Store;
 use serde_json::Value;
 
 fn main() {
@@ -16,8 +17,7 @@ fn main() {
     let mut all: Vec<(String, Box<dyn FnOnce() + Send>)> = Vec::new();
     for case in file["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
-        use runner::Store::{Cluster, Memory, Redis, Sentinel};
-        for store in [Redis, Sentinel, Cluster, Memory] {
+        for store in Store::ALL {
             let (configs, case) = (file["configs"].clone(), case.clone());
             let name = format!("{name}/{}", store.name());
             all.push((name, Box::new(move || runner::run(&configs, &case, store))));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use e2e::cases;
 use e2e::clock::Clock;
 use e2e::process::{Process, program};
+use e2e::redis::{Running, Store};
 use e2e::{TempDir, free_addr};
 use proto::envoy::config::core::v3::HeaderValue;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
@@ -18,7 +19,7 @@ use tonic::transport::Endpoint;
 /// The start of a day, hour and minute.
 const START: u64 = 1_893_456_000;
 
-pub(crate) fn run(case: &Value) {
+pub(crate) fn run(case: &Value, store: Store) {
     let folder = TempDir::new("limits");
     folder.write(
         "limits.json",
@@ -36,7 +37,11 @@ pub(crate) fn run(case: &Value) {
         "--admin-addr",
         &admin.to_string(),
     ];
-    let environment = clock.environment();
+    let store = Running::start(store);
+    let mut environment = clock.environment();
+    environment.extend(store.variables());
+    // A busy machine must not look like a Redis that hangs.
+    environment.push(("REDIS_TIMEOUT", "5s".to_owned()));
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let mut server = Process::start(&program("ratelimit-svc"), &arguments, &environment);

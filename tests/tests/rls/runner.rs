@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use e2e::cases;
 use e2e::http;
 use e2e::process::{Process, program};
-use e2e::redis::{Cluster, Redis, Sentinel};
+use e2e::redis::{Running, Store};
 use e2e::{TempDir, free_addr};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
@@ -17,66 +17,6 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::format;
-
-/// Where counters are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
-    Redis,
-    Sentinel,
-    Cluster,
-    Memory,
-}
-
-impl Store {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Sentinel => "sentinel",
-            Self::Cluster => "cluster",
-            Self::Memory => "memory",
-        }
-    }
-}
-
-/// A store that runs.
-enum Running {
-    Redis(Redis),
-    Sentinel(Sentinel),
-    Cluster(Cluster),
-    Memory,
-}
-
-impl Running {
-    fn start(store: Store) -> Self {
-        match store {
-            Store::Redis => Self::Redis(Redis::start()),
-            Store::Sentinel => Self::Sentinel(Sentinel::start()),
-            Store::Cluster => Self::Cluster(Cluster::start()),
-            Store::Memory => Self::Memory,
-        }
-    }
-
-    /// `REDIS_TYPE` and `REDIS_URL`.
-    fn variables(&self) -> Vec<(&'static str, String)> {
-        let (kind, url) = match self {
-            Self::Redis(redis) => ("SINGLE", format!("redis://127.0.0.1:{}", redis.port)),
-            Self::Sentinel(sentinel) => ("SENTINEL", sentinel.url()),
-            Self::Cluster(cluster) => ("CLUSTER", cluster.url()),
-            Self::Memory => return Vec::new(),
-        };
-        vec![("REDIS_TYPE", kind.to_owned()), ("REDIS_URL", url)]
-    }
-
-    /// A command's answer as text.
-    fn ask(&self, words: &[&str]) -> Option<String> {
-        match self {
-            Self::Redis(redis) => redis.ask(words),
-            Self::Sentinel(sentinel) => sentinel.master.ask(words),
-            Self::Cluster(cluster) => cluster.ask(words),
-            Self::Memory => None,
-        }
-    }
-}
 
 /// Tells which configuration is in force: a limit whose size is its generation.
 const GENERATION_BASE: u64 = 1_000_000;
