@@ -96,7 +96,17 @@ fn row(count: usize, changes: usize) {
         .args(["--output", &file, "--envoy-admin-addr", &envoy_admin.to_string()])
         .status();
     assert!(written.unwrap().success());
-    let arguments = ["--disable-hot-restart", "--concurrency", "1", "-l", "error", "-c", &file];
+    // As the chart starts it, with one thread.
+    let arguments = [
+        "--disable-hot-restart",
+        "--ignore-unknown-dynamic-fields",
+        "--concurrency",
+        "1",
+        "-l",
+        "error",
+        "-c",
+        &file,
+    ];
     let _envoy = Process::start(&envoy(), &arguments, &[]);
 
     let kubeconfig = cluster.kubeconfig();

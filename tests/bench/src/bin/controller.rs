@@ -90,8 +90,16 @@ impl Gateway {
         std::fs::write(&file, printed.stdout).unwrap();
         let file = file.to_string_lossy().into_owned();
         // As many worker threads as in a small pod; a base id of its own for other Envoys' sake.
-        let arguments =
-            ["-c", &file, "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "error"];
+        let arguments = [
+            "-c",
+            &file,
+            "--ignore-unknown-dynamic-fields",
+            "--concurrency",
+            "2",
+            "--use-dynamic-base-id",
+            "--log-level",
+            "error",
+        ];
         let mut envoy = Process::start(&envoy(), &arguments, &[]);
         envoy.wait_ready_envoy(envoy_admin);
         let mut gateway = Self {
