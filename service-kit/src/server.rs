@@ -1,8 +1,10 @@
 //! The shell a process runs in: logs, admin port, files, streams, drain. Knows no resource.
 
 pub mod admin;
+pub mod aside;
 pub mod files;
 pub mod grpc;
+mod jitter;
 pub mod live;
 pub mod objects;
 #[cfg(feature = "otlp")]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, Uri, header};
@@ -16,7 +15,7 @@ use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::shutdown::{Shutdown, Trigger};
+use super::aside::Aside;
 use crate::Secret;
 
 /// Whether each named component works. A component starts as not ready.
@@ -69,17 +68,7 @@ pub struct Admin {
 pub struct AdminServer {
     /// Where it listens (the real port when 0 was asked for).
     pub addr: SocketAddr,
-    trigger: Trigger,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for AdminServer {
-    fn drop(&mut self) {
-        self.trigger.fire();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+    _serving: Aside,
 }
 
 struct Shared {
@@ -98,26 +87,22 @@ pub fn serve(addr: SocketAddr, admin: Admin) -> io::Result<AdminServer> {
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
     let router = router(admin);
-    let (shutdown, trigger) = Shutdown::manual();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let served = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => tokio::select! {
-                    served = axum::serve(
-                        listener,
-                        router.into_make_service_with_connect_info::<SocketAddr>(),
-                    ) => served,
-                    () = shutdown.wait() => Ok(()),
-                },
-                Err(e) => Err(e),
-            };
-            if let Err(e) = served {
-                tracing::error!("the admin port {addr} stopped: {e}");
-            }
-        });
+    let serving = Aside::start("admin", move |shutdown| async move {
+        let served = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => tokio::select! {
+                served = axum::serve(
+                    listener,
+                    router.into_make_service_with_connect_info::<SocketAddr>(),
+                ) => served,
+                () = shutdown.wait() => Ok(()),
+            },
+            Err(e) => Err(e),
+        };
+        if let Err(e) = served {
+            tracing::error!("the admin port {addr} stopped: {e}");
+        }
     })?;
-    Ok(AdminServer { addr, trigger, thread: Some(thread) })
+    Ok(AdminServer { addr, _serving: serving })
 }
 
 /// Lets only those to `routes` who have the token, as in `Authorization: Bearer TOKEN`; without a

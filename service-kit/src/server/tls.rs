@@ -9,6 +9,7 @@ mod client;
 mod connect;
 mod identity;
 mod named;
+pub mod pem;
 
 use std::path::Path;
 use std::sync::Arc;

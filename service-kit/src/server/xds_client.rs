@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
+use super::jitter::between;
 use super::objects::Change;
 pub use super::reply::Reply;
 use super::reply::{reason, refusal, words};
@@ -91,9 +92,7 @@ pub fn connect(
 
 /// Half to all of `wait`, so that clients of a server that came back do not come at once.
 fn jittered(wait: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let share = RandomState::new().hash_one(0) % 512;
-    wait / 2 + wait.mul_f64(f64::from(u32::try_from(share).unwrap_or_default()) / 1024.0)
+    between(wait, 0.5, 1.0)
 }
 
 struct Client {

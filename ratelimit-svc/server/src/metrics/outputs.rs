@@ -3,14 +3,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use service_kit::server::shutdown::{Shutdown, Trigger};
+use service_kit::server::aside::Aside;
+use service_kit::server::shutdown::Shutdown;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Metrics;
@@ -46,20 +46,10 @@ pub(crate) enum Output {
     },
 }
 
-/// The running thread; what was counted last is sent when this is dropped.
+/// At work; what was counted last is sent when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Outputs {
-    trigger: Trigger,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        self.trigger.fire();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+    _sending: Aside,
 }
 
 impl Outputs {
@@ -68,33 +58,28 @@ impl Outputs {
     /// # Errors
     /// When that port cannot be had.
     pub(crate) fn start(output: Output, metrics: Metrics) -> anyhow::Result<Self> {
-        let (shutdown, trigger) = Shutdown::manual();
         let listener = match &output {
             Output::Page { addr, .. } => Some(bind(*addr)?),
             _ => None,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread =
-            std::thread::Builder::new().name("statistics".to_owned()).spawn(move || {
-                runtime.block_on(async {
-                    tokio::spawn(sweep(metrics.clone()));
-                    match (output, listener) {
-                        (Output::Lines { to, style, every, asked }, _) => {
-                            let sender = Sender::new(metrics, style, Receiver::new(to, asked));
-                            sender.run(every, shutdown).await;
-                        }
-                        (Output::Page { path, mapper, tags, .. }, Some(listener)) => {
-                            let page = Page::new(mapper, tags);
-                            tokio::select! {
-                                () = serve(listener, path, page, metrics) => {}
-                                () = shutdown.wait() => {}
-                            }
-                        }
-                        _ => shutdown.wait().await,
+        let sending = Aside::start("statistics", move |shutdown| async move {
+            tokio::spawn(sweep(metrics.clone()));
+            match (output, listener) {
+                (Output::Lines { to, style, every, asked }, _) => {
+                    let sender = Sender::new(metrics, style, Receiver::new(to, asked));
+                    sender.run(every, shutdown).await;
+                }
+                (Output::Page { path, mapper, tags, .. }, Some(listener)) => {
+                    let page = Page::new(mapper, tags);
+                    tokio::select! {
+                        () = serve(listener, path, page, metrics) => {}
+                        () = shutdown.wait() => {}
                     }
-                });
-            })?;
-        Ok(Self { trigger, thread: Some(thread) })
+                }
+                _ => shutdown.wait().await,
+            }
+        })?;
+        Ok(Self { _sending: sending })
     }
 }
 

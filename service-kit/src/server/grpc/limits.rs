@@ -1,12 +1,13 @@
 //! What a port allows, and how long a connection lives.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::super::jitter::between;
 
 /// Headers of one request, in bytes; what other gRPC servers allow.
 const MAX_HEADERS: u32 = 16 << 10;
@@ -166,9 +167,7 @@ impl Life {
 
 /// Give or take a tenth, so that connections of one moment do not end in one moment.
 fn jittered(age: Duration) -> Duration {
-    // The keys of a hasher are random; there is no other need for a generator here.
-    let random = RandomState::new().hash_one(()) % 2001;
-    age / 10_000 * (9000 + u32::try_from(random).unwrap_or(1000))
+    between(age, 0.9, 1.1)
 }
 
 #[cfg(test)]

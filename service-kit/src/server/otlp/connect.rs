@@ -1,6 +1,5 @@
 //! The way to the collector.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,11 @@ use opentelemetry_otlp::{
     WithTonicConfig as _,
 };
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
 
+use super::super::tls::pem::{self, Pem};
 use super::settings::{Protocol, Settings};
 
 /// For a TCP connection.
@@ -65,48 +63,36 @@ pub(super) fn exporter(settings: &Settings) -> Result<SpanExporter, String> {
 }
 
 fn tls(settings: &Settings) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    // The system's are not even read where nothing is encrypted.
-    match &settings.ca {
+    let roots = match &settings.ca {
         Some(path) => {
-            for certificate in certificates("OTEL_EXPORTER_OTLP_CERTIFICATE", path)? {
-                roots.add(certificate).map_err(|e| format!("{}: {e}", path.display()))?;
-            }
+            let mut roots = RootCertStore::empty();
+            Pem::read_of("OTEL_EXPORTER_OTLP_CERTIFICATE", path)?.trust(&mut roots)?;
+            roots
         }
         None if settings.endpoint.scheme_str() == Some("https") => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let roots = pem::system_roots(None)?;
             if roots.is_empty() {
                 return Err("the system has no certificates to trust; name a file by \
                             OTEL_EXPORTER_OTLP_CERTIFICATE"
                     .to_owned());
             }
+            roots
         }
-        None => {}
-    }
+        // The system's are not even read where nothing is encrypted.
+        None => RootCertStore::empty(),
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_root_certificates(roots);
-    let Some((chain, key)) = &settings.client else { return Ok(builder.with_no_client_auth()) };
-    let name = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
-    let secret = PrivateKeyDer::from_pem_slice(&read(name, key)?)
-        .map_err(|_| format!("{name}: {}: no private key in PEM", key.display()))?;
-    let certificates = certificates("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", chain)?;
-    builder
-        .with_client_auth_cert(certificates, secret)
-        .map_err(|e| format!("{} does not fit {}: {e}", key.display(), chain.display()))
-}
-
-fn certificates(name: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(name, path)?).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("{name}: {}: no certificate in PEM", path.display())),
-    }
-}
-
-fn read(name: &str, path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|e| format!("{name}: {}: {e}", path.display()))
+    let identity = match &settings.client {
+        Some((chain, key)) => Some((
+            Pem::read_of("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", chain)?,
+            Pem::read_of("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)?,
+        )),
+        None => None,
+    };
+    pem::with_identity(builder, identity)
 }
 
 #[cfg(test)]

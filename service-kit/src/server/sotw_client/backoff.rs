@@ -1,7 +1,8 @@
 //! How long to wait before a stream is opened anew, by the settings of envoyproxy/ratelimit.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use super::super::jitter::{between, share};
 
 /// `initial` × `factor`ⁿ after n tries that failed, between `initial` and `max`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,20 +31,14 @@ impl Backoff {
         let exponent = i32::try_from(failed).unwrap_or(i32::MAX);
         let grown = initial.as_secs_f64() * factor.powi(exponent);
         let grown = grown.clamp(initial.as_secs_f64(), max.as_secs_f64());
-        let share = if self.jitter { random() } else { 1.0 };
+        let share = if self.jitter { share() } else { 1.0 };
         initial + (Duration::from_secs_f64(grown).saturating_sub(initial)).mul_f64(share)
     }
 }
 
 /// `wait` and up to half of it more or less.
 pub(super) fn around(wait: Duration) -> Duration {
-    wait.mul_f64(0.5 + random())
-}
-
-/// From 0 to 1.
-fn random() -> f64 {
-    let bits = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or_default();
-    f64::from(bits) / f64::from(u32::MAX)
+    between(wait, 0.5, 1.5)
 }
 
 #[cfg(test)]

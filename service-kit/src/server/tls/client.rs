@@ -1,14 +1,12 @@
 //! What a client is given in single files: envoyproxy/ratelimit's way, with one variable a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 
-use super::identity::certificates;
+use super::pem::{self, Pem};
 
 /// How a client proves who it is, and whom it trusts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,37 +25,18 @@ impl ClientFiles {
     /// # Errors
     /// Which file, and why; never what is in it.
     pub fn read(&self) -> Result<Arc<ClientConfig>, String> {
-        let mut roots = RootCertStore::empty();
         // Without the system's roots there are those of `ca`; without any no server is trusted.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = &self.ca {
-            let (path, text) = file(path)?;
-            for root in certificates(&path, &text)? {
-                roots.add(root).map_err(|e| format!("{path}: {e}"))?;
-            }
-        }
+        let roots = pem::system_roots(self.ca.as_deref())?;
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
             .with_root_certificates(roots);
-        let mut config = match &self.identity {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let ((chain_path, chain_text), (key_path, key_text)) = (file(chain)?, file(key)?);
-                let chain = certificates(&chain_path, &chain_text)?;
-                let key = PrivateKeyDer::from_pem_slice(&key_text)
-                    .map_err(|_| format!("{key_path}: no private key in PEM"))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|e| format!("{key_path} does not fit {chain_path}: {e}"))?
-            }
+        let identity = match &self.identity {
+            Some((chain, key)) => Some((Pem::read(chain)?, Pem::read(key)?)),
+            None => None,
         };
+        let mut config = pem::with_identity(builder, identity)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
     }
-}
-
-fn file(path: &Path) -> Result<(String, Vec<u8>), String> {
-    let shown = path.display().to_string();
-    std::fs::read(path).map(|text| (shown.clone(), text)).map_err(|e| format!("{shown}: {e}"))
 }

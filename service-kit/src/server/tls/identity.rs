@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::named::Named;
+use super::pem::Pem;
 
 /// What is asked of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,28 +81,23 @@ impl Identity {
     /// # Errors
     /// Which file, and why; never what is in it.
     pub(super) fn read(source: &Source) -> Result<Self, String> {
-        let (chain_path, chain_text) = file(&source.chain)?;
-        let (key_path, key_text) = file(&source.key)?;
-        let (ca_path, ca_text) = source.ca.as_deref().map(file).transpose()?.unwrap_or_default();
-        let chain = certificates(&chain_path, &chain_text)?;
-        let key = PrivateKeyDer::from_pem_slice(&key_text)
-            .map_err(|_| format!("{key_path}: no private key in PEM"))?;
+        let (chain_file, key_file) = (Pem::read(&source.chain)?, Pem::read(&source.key)?);
+        let ca_file = source.ca.as_deref().map(Pem::read).transpose()?;
+        let (chain, key) = (chain_file.certificates()?, key_file.key()?);
         let mut roots = RootCertStore::empty();
-        if source.ca.is_some() {
-            for root in certificates(&ca_path, &ca_text)? {
-                roots.add(root).map_err(|e| format!("{ca_path}: {e}"))?;
-            }
+        if let Some(ca) = &ca_file {
+            ca.trust(&mut roots)?;
         }
-        let expires = expiry(&chain_path, &chain)?;
+        let expires = expiry(&chain_file, &chain)?;
         let roots = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let misfit = |e: rustls::Error| format!("{key_path} does not fit {chain_path}: {e}");
+        let misfit = |e: rustls::Error| key_file.misfit(&chain_file, e);
 
         let server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?;
-        let server = match source.ca {
-            Some(_) => server.with_client_cert_verifier(verifier(source, &ca_path, &roots)?),
+        let server = match &ca_file {
+            Some(ca) => server.with_client_cert_verifier(verifier(source, ca, &roots)?),
             None => server.with_no_client_auth(),
         };
         let mut server = server.with_single_cert(chain.clone(), key.clone_key()).map_err(misfit)?;
@@ -115,21 +110,15 @@ impl Identity {
             .with_client_auth_cert(chain, key)
             .map_err(misfit)?;
         client.alpn_protocols = vec![b"h2".to_vec()];
-        let text = [chain_text, ca_text].concat();
+        let text = [chain_file.text, ca_file.map(|ca| ca.text).unwrap_or_default()].concat();
         Ok(Self { server: Arc::new(server), client: Arc::new(client), expires, text })
     }
-}
-
-/// Path, for errors, and content.
-fn file(path: &Path) -> Result<(String, Vec<u8>), String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok((path.display().to_string(), bytes))
 }
 
 /// Who may call.
 fn verifier(
     source: &Source,
-    ca_path: &str,
+    ca: &Pem,
     roots: &Arc<RootCertStore>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -138,33 +127,23 @@ fn verifier(
         Clients::Require => verifier,
         Clients::Optional => verifier.allow_unauthenticated(),
     };
-    let verifier = verifier.build().map_err(|e| format!("{ca_path}: {e}"))?;
+    let verifier = verifier.build().map_err(|e| ca.wrong(e))?;
     Ok(match &source.client_name {
         Some(name) => Arc::new(Named::new(verifier, name)?),
         None => verifier,
     })
 }
 
-pub(super) fn certificates(
-    path: &str,
-    text: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    match read {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("{path}: no certificate in PEM")),
-    }
-}
-
 /// When the first certificate expires; that it has not is checked.
-fn expiry(path: &str, chain: &[CertificateDer<'_>]) -> Result<i64, String> {
+fn expiry(file: &Pem, chain: &[CertificateDer<'_>]) -> Result<i64, String> {
     let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
     let (_, certificate) = x509_parser::parse_x509_certificate(first)
-        .map_err(|e| format!("{path}: not a certificate: {e}"))?;
+        .map_err(|e| file.wrong(format_args!("not a certificate: {e}")))?;
     let not_after = certificate.validity().not_after;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     if not_after.timestamp() < i64::try_from(now.as_secs()).unwrap_or(i64::MAX) {
-        return Err(format!("{path}: the certificate expired at {not_after}; renew it"));
+        let words = format_args!("the certificate expired at {not_after}; renew it");
+        return Err(file.wrong(words));
     }
     Ok(not_after.timestamp())
 }

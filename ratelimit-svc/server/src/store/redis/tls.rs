@@ -1,17 +1,17 @@
 //! TLS to Redis: whom to trust, what to show. Files are read for each connection, so that renewed
 //! certificates count from the next one on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use service_kit::server::tls::pem::{self, Pem};
 
 /// How much of a server's certificate is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,44 +69,20 @@ impl Tls {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
         };
-        let config = match &self.client {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let certificates = certificates(chain)?;
-                let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
-                    .map_err(|_| format!("{}: no private key in PEM", key.display()))?;
-                builder.with_client_auth_cert(certificates, secret).map_err(|e| {
-                    format!("{} does not fit {}: {e}", key.display(), chain.display())
-                })?
-            }
+        let identity = match &self.client {
+            Some((chain, key)) => Some((Pem::read(chain)?, Pem::read(key)?)),
+            None => None,
         };
+        let config = pem::with_identity(builder, identity)?;
         Ok((Arc::new(config), name))
     }
 
     fn roots(&self) -> Result<RootCertStore, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(ca) = &self.ca {
-            for certificate in certificates(ca)? {
-                roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
-            }
-        }
+        let roots = pem::system_roots(self.ca.as_deref())?;
         if roots.is_empty() {
             return Err("TLS: there is no certificate to trust; set REDIS_TLS_CACERT".to_owned());
         }
         Ok(roots)
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
-    match all {
-        Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(format!("{}: no certificate in PEM", path.display())),
     }
 }
 
