@@ -12,7 +12,7 @@ use proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use smallvec::SmallVec;
 
-use crate::algorithm::fixed_window::{is_over, seconds_to_reset};
+use crate::algorithm::fixed_window::seconds_to_reset;
 use crate::limit::Limit;
 use crate::plan::{Count, Counter, CounterKind, Matched, Plan, Planned};
 use crate::request::Request;
@@ -151,7 +151,8 @@ fn decide_one<'p>(
         Planned::Unlimited => ok(u32::MAX),
         Planned::Limited(matched, index) => match (plan.counters.get(*index), counts.get(*index)) {
             (Some(counter), Some(count)) => {
-                let (exceeded, remaining, reset) = judge(counter, *count, now);
+                let exceeded = counter.is_over(*count);
+                let (remaining, reset) = judge(counter, *count, now);
                 let log_only =
                     matches!(matched, Matched::Resource(r) if r.action == Action::LogOnly);
                 let passes = matched.limit().shadow || log_only;
@@ -164,39 +165,35 @@ fn decide_one<'p>(
     }
 }
 
-/// Whether the counter is over, what remains, and the time to more.
-fn judge(counter: &Counter, count: Count, now: Duration) -> (bool, u32, Duration) {
+/// What remains of the counter, and the time to more.
+fn judge(counter: &Counter, count: Count, now: Duration) -> (u32, Duration) {
     let seconds = now.as_secs();
     let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
     let to_end = |window| Duration::from_secs(seconds_to_reset(seconds, window));
     let fit = |number| u32::try_from(number).unwrap_or(u32::MAX);
     match (counter.kind, count) {
         (CounterKind::Window { limit, seconds }, Count::Window { after }) => {
-            let exceeded = !counter.refund && is_over(after, limit);
-            (exceeded, fit(limit.saturating_sub(after)), to_end(seconds))
+            (fit(limit.saturating_sub(after)), to_end(seconds))
         }
         (CounterKind::Sliding(sliding), Count::Sliding { allowed, hits }) => {
-            let remaining = fit(sliding.remaining(hits, micros));
-            let reset =
-                if allowed { to_end(sliding.seconds) } else { sliding.to_next(hits, micros) };
-            (!allowed && !counter.refund, remaining, reset)
+            let next = || sliding.to_next(hits, micros);
+            let reset = if allowed { to_end(sliding.seconds) } else { next() };
+            (fit(sliding.remaining(hits, micros)), reset)
         }
-        (CounterKind::Bucket { bucket, .. }, Count::Bucket { allowed, tokens }) => {
+        (CounterKind::Bucket { bucket, .. }, Count::Bucket { tokens, .. }) => {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
             let remaining = tokens.floor().max(0.0) as u32;
-            (!allowed && !counter.refund, remaining, bucket.to_next(tokens))
+            (remaining, bucket.to_next(tokens))
         }
-        (kind, Count::Over) => (true, 0, to_end(kind.seconds())),
-        (kind, Count::Uncounted { allowed }) => {
-            let remaining = match kind {
-                CounterKind::Window { limit, .. } if allowed => fit(limit),
-                CounterKind::Sliding(sliding) if allowed => fit(sliding.limit),
-                _ => 0,
-            };
-            (!allowed && !counter.refund, remaining, to_end(kind.seconds()))
+        (CounterKind::Window { limit, seconds }, Count::Uncounted { allowed: true }) => {
+            (fit(limit), to_end(seconds))
         }
-        // A store that answers with what was not asked is a fault; the limit counts as over.
-        _ => (true, 0, Duration::ZERO),
+        (CounterKind::Sliding(sliding), Count::Uncounted { allowed: true }) => {
+            (fit(sliding.limit), to_end(sliding.seconds))
+        }
+        (kind, Count::Over | Count::Uncounted { .. }) => (0, to_end(kind.seconds())),
+        // See `Counter::is_over`.
+        _ => (0, Duration::ZERO),
     }
 }
 

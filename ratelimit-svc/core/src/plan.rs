@@ -6,18 +6,16 @@ use std::sync::{Arc, LazyLock};
 use smallvec::SmallVec;
 
 use crate::algorithm::Algorithm;
-use crate::algorithm::fixed_window::window_start;
+use crate::algorithm::fixed_window::{is_over, window_start};
 use crate::algorithm::sliding_window::{Hits, Sliding};
 use crate::algorithm::token_bucket::Bucket;
 use crate::key::KeyBuffer;
 use crate::limit::{Limit, Unit};
 use crate::quota::{OnStoreError, Quota};
 use crate::ratelimit_file::{Domains, Node, TreeLimit};
-use crate::request::{Descriptor, Entry, Override, Request};
+use crate::request::{Descriptor, Entry, MAX_DESCRIPTORS, Override, Request};
 use crate::resource::{self, MatchRule, ResourceLimit, Resources};
 
-/// Most descriptors of a request.
-const MAX_DESCRIPTORS: usize = 256;
 /// Longest counter key, in bytes.
 const MAX_KEY: usize = 8 << 10;
 /// Most hits of a descriptor: above the highest limit, so that the answer does not change, and far
@@ -136,6 +134,22 @@ pub struct Counter {
     /// The name for metrics when it depends on the request (`value_to_metric`,
     /// `detailed_metric`).
     pub metric: Option<Box<str>>,
+}
+
+impl Counter {
+    /// Whether a count of it is over the limit. Giving hits back never is.
+    pub fn is_over(&self, count: Count) -> bool {
+        let over = match (self.kind, count) {
+            (CounterKind::Window { limit, .. }, Count::Window { after }) => is_over(after, limit),
+            (CounterKind::Sliding(_), Count::Sliding { allowed, .. })
+            | (CounterKind::Bucket { .. }, Count::Bucket { allowed, .. })
+            | (_, Count::Uncounted { allowed }) => !allowed,
+            // It was over before; or the store answers with what was not asked, which is a fault, and
+            // the limit counts as over.
+            _ => return true,
+        };
+        over && !self.refund
+    }
 }
 
 /// How a counter counts.

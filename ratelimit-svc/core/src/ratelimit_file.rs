@@ -36,18 +36,32 @@ impl Domains {
     /// # Errors
     /// `FILE: TEXT` with envoyproxy/ratelimit's own text; FILE has a dot for each `/`, as there.
     pub fn read(files: &BTreeMap<String, String>, merge_domains: bool) -> Result<Self, String> {
+        let files = files.iter();
+        let read = files.map(|(name, text)| (name.replace('/', "."), File::from_yaml(text)));
+        Self::whole(read, merge_domains)
+    }
+
+    /// Puts together what was read under each name. One that is wrong makes all of them wrong.
+    ///
+    /// # Errors
+    /// `NAME: TEXT` with envoyproxy/ratelimit's own text of the first thing that is wrong.
+    pub fn whole(
+        read: impl IntoIterator<Item = (String, Result<File, Vec<Diagnostic>>)>,
+        merge_domains: bool,
+    ) -> Result<Self, String> {
         let said = |name: &str, found: &[Diagnostic]| {
             let text = found.first().map_or("", |problem| &problem.message);
-            format!("{}: {text}", name.replace('/', "."))
+            format!("{name}: {text}")
         };
-        let mut read = Vec::new();
-        for (name, text) in files {
-            let file = File::from_yaml(text).map_err(|found| said(name, &found))?;
-            read.push((name.as_str(), file));
+        let mut files = Vec::new();
+        for (name, file) in read {
+            let file = file.map_err(|found| said(&name, &found))?;
+            files.push((name, file));
         }
-        Self::of(read.iter().map(|(name, file)| (*name, file)), merge_domains).map_err(|found| {
-            let file = found.first().and_then(|problem| problem.file.clone());
-            said(&file.unwrap_or_default(), &found)
+        let files = files.iter().map(|(name, file)| (name.as_str(), file));
+        Self::of(files, merge_domains).map_err(|found| {
+            let file = found.first().and_then(|problem| problem.file.as_deref());
+            said(file.unwrap_or_default(), &found)
         })
     }
 

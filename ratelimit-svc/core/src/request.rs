@@ -8,6 +8,9 @@ use smallvec::SmallVec;
 
 pub use decode::DecodeError;
 
+/// Most descriptors of a request.
+pub(crate) const MAX_DESCRIPTORS: usize = 256;
+
 /// `envoy.service.ratelimit.v3.RateLimitRequest`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {

@@ -191,7 +191,7 @@ impl Args {
             options: options(env, quota_mode)?,
             merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false)?,
             scope: Scope::read(env)?,
-            near_ratio: near_ratio(env)?,
+            near_ratio: env.share("NEAR_LIMIT_RATIO", "0.8")?,
             stats: stats::stats(env, self.xds.is_none())?,
             health_needs_configuration: env
                 .flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
@@ -295,14 +295,6 @@ fn options(env: &Environment, quota_mode: bool) -> anyhow::Result<Options> {
             other => bail!("RATELIMIT_HEADERS={other}: use off, draft03 or ietf"),
         },
     })
-}
-
-fn near_ratio(env: &Environment) -> anyhow::Result<f32> {
-    let text = env.text("NEAR_LIMIT_RATIO", "0.8");
-    text.parse()
-        .ok()
-        .filter(|r| (0.0..=1.0).contains(r))
-        .ok_or_else(|| anyhow!("NEAR_LIMIT_RATIO={text}: not a number from 0 to 1"))
 }
 
 #[cfg(test)]

@@ -119,10 +119,11 @@ fn keys(limits: &RateLimits, body: &[u8]) -> Result<Vec<String>, String> {
             false => Err(format!("`{key}` is the key of no domain that has limits")),
         };
     }
-    let message = http::read(body).ok_or_else(|| {
+    let bytes = http::read(body).ok_or_else(|| {
         "write {\"key\": KEY} with a key of /counters, or a request as for /json".to_owned()
     })?;
-    limits.keys(&Request::from(&message)).map_err(|e| e.to_string())
+    let request = Request::decode(&bytes).map_err(|e| e.to_string())?;
+    limits.keys(&request).map_err(|e| e.to_string())
 }
 
 fn failed(error: &StoreError) -> Response {

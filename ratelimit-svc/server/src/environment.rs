@@ -48,6 +48,16 @@ impl Environment {
         text.parse().with_context(|| format!("{name}={text}: not a whole number"))
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn share<T>(&self, name: &str, default: &str) -> anyhow::Result<T>
+    where
+        T: std::str::FromStr + PartialOrd + From<u8>,
+    {
+        let text = self.text(name, default);
+        let share = text.parse().ok().filter(|s| (T::from(0)..=T::from(1)).contains(s));
+        share.ok_or_else(|| anyhow!("{name}={text}: not a number from 0 to 1"))
+    }
+
     /// A duration as Go writes it.
     pub(crate) fn duration(&self, name: &str) -> anyhow::Result<Option<Duration>> {
         let Some(text) = self.get(name) else { return Ok(None) };

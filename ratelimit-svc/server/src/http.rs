@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+use proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::reflect::POOL;
 use ratelimit_core::Decision;
 use ratelimit_core::request::Request;
@@ -66,8 +66,14 @@ async fn healthcheck(State(shared): State<Shared>) -> Response {
 
 async fn json(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let bad = || (StatusCode::BAD_REQUEST, "Bad Request\n").into_response();
-    let Some(request) = read(&body) else { return bad() };
-    let request = Request::from(&request);
+    let Some(bytes) = read(&body) else { return bad() };
+    let request = match Request::decode(&bytes) {
+        Ok(request) => request,
+        Err(e) => {
+            shared.limits.refuse(e);
+            return bad();
+        }
+    };
     let message = |decision: &Decision<'_>| decision.message();
     let Ok(response) = shared.limits.answer(&request, &headers, message).await else {
         return bad();
@@ -87,13 +93,13 @@ fn descriptor(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(&format!("envoy.service.ratelimit.v3.{name}"))
 }
 
-/// Protobuf's JSON; an unknown field is a fault.
-pub(crate) fn read(body: &[u8]) -> Option<RateLimitRequest> {
+/// The bytes of a `RateLimitRequest` in protobuf's JSON; an unknown field is a fault.
+pub(crate) fn read(body: &[u8]) -> Option<Vec<u8>> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let message =
         DynamicMessage::deserialize(descriptor("RateLimitRequest")?, &mut deserializer).ok()?;
     deserializer.end().ok()?;
-    RateLimitRequest::decode(message.encode_to_vec().as_slice()).ok()
+    Some(message.encode_to_vec())
 }
 
 fn write(response: &RateLimitResponse) -> Option<String> {

@@ -273,6 +273,9 @@ impl Store {
                     matches!(result, Ok(count) if holds_hits(*count)).then_some(counter.hits)?;
                 (!counter.refund).then_some(Want { index, hits, refund: true })
             };
+        let is_over = |counter: &Counter, result: &Result<Count, StoreError>| {
+            result.as_ref().is_ok_and(|count| counter.is_over(*count))
+        };
         let pairs = || plan.counters.iter().zip(results.iter());
         if !pairs().any(|(counter, result)| is_over(counter, result)) {
             return;
@@ -319,17 +322,6 @@ impl Store {
 fn all(plan: &Plan<'_>) -> Wants {
     let want = |(index, c): (usize, &Counter)| Want { index, hits: c.hits, refund: c.refund };
     plan.counters.iter().enumerate().map(want).collect()
-}
-
-fn is_over(counter: &Counter, result: &Result<Count, StoreError>) -> bool {
-    match (result, counter.kind) {
-        (Ok(Count::Over), _) => true,
-        (Ok(Count::Window { after }), CounterKind::Window { limit, .. }) => {
-            !counter.refund && *after > limit
-        }
-        (Ok(Count::Sliding { allowed, .. } | Count::Bucket { allowed, .. }), _) => !allowed,
-        _ => false,
-    }
 }
 
 /// Whether the hits are in the counter now.

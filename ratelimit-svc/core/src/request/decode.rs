@@ -4,10 +4,8 @@
 use prost::bytes::Buf as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::{Descriptor, Entry, Override, Request};
+use super::{Descriptor, Entry, MAX_DESCRIPTORS, Override, Request};
 
-/// Most descriptors of a request.
-const MAX_DESCRIPTORS: usize = 256;
 /// Most entries of all descriptors of a request.
 const MAX_ENTRIES: usize = 4_096;
 

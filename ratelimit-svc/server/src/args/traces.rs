@@ -1,6 +1,6 @@
 //! Settings of traces: envoyproxy/ratelimit's, and OpenTelemetry's own.
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use service_kit::server::otlp::{
     Protocol, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, Settings, random_uuid,
 };
@@ -20,7 +20,7 @@ pub(super) fn traces(env: &Environment) -> anyhow::Result<Option<Settings>> {
     };
     let mut settings =
         Settings::read(|name| env.get(name), protocol).map_err(anyhow::Error::msg)?;
-    settings.sampling = sampling(env)?;
+    settings.sampling = env.share("TRACING_SAMPLING_RATE", "1")?;
     for (variable, attribute) in [
         ("TRACING_SERVICE_NAME", SERVICE_NAME),
         ("TRACING_SERVICE_NAMESPACE", SERVICE_NAMESPACE),
@@ -34,14 +34,6 @@ pub(super) fn traces(env: &Environment) -> anyhow::Result<Option<Settings>> {
     resource.entry(SERVICE_NAME.to_owned()).or_insert_with(|| "RateLimit".to_owned());
     resource.entry(SERVICE_INSTANCE_ID.to_owned()).or_insert_with(random_uuid);
     Ok(Some(settings))
-}
-
-fn sampling(env: &Environment) -> anyhow::Result<f64> {
-    let text = env.text("TRACING_SAMPLING_RATE", "1");
-    text.parse()
-        .ok()
-        .filter(|rate| (0.0..=1.0).contains(rate))
-        .ok_or_else(|| anyhow!("TRACING_SAMPLING_RATE={text}: not a number from 0 to 1"))
 }
 
 #[cfg(test)]

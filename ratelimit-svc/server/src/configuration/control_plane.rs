@@ -13,19 +13,8 @@ const MESSAGE: &str = "ratelimit.config.ratelimit.v3.RateLimitConfig";
 /// The words of envoyproxy/ratelimit for the control plane, as `NAME: TEXT`.
 pub(super) fn domains(resources: &[Any], merge_domains: bool) -> Result<Domains, String> {
     let messages: Vec<_> = resources.iter().map(message).collect::<Result<_, _>>()?;
-    let mut files = Vec::with_capacity(messages.len());
-    for message in &messages {
-        let file = File::from_message(message).map_err(|found| {
-            let text = found.first().map_or("", |problem| &problem.message);
-            format!("{}: {text}", message.name)
-        })?;
-        files.push((message.name.as_str(), file));
-    }
-    Domains::of(files.iter().map(|(name, file)| (*name, file)), merge_domains).map_err(|found| {
-        let first = found.first();
-        let name = first.and_then(|problem| problem.file.as_deref()).unwrap_or_default();
-        format!("{name}: {}", first.map_or("", |problem| &problem.message))
-    })
+    let read = messages.iter().map(|m| (m.name.clone(), File::from_message(m)));
+    Domains::whole(read, merge_domains)
 }
 
 fn message(any: &Any) -> Result<RateLimitConfig, String> {

@@ -24,7 +24,7 @@ use service_kit::server::shutdown::Shutdown;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
 
-use super::{Results, StoreError, Want, Wants};
+use super::{Results, StoreError, Want};
 use crate::health::Health;
 use crate::metrics::{PoolStats, StoreStats};
 use batch::{Operation, Reply, Task};
@@ -65,12 +65,23 @@ enum Servers {
     Cluster(Cluster),
 }
 
-/// A task that is to be sent: for the counter of that index, to that server.
-struct Errand {
-    index: usize,
-    task: Task,
+/// A task on its way to a server.
+struct Errand<'s> {
+    /// Place of its result.
+    at: usize,
+    servers: &'s Servers,
     link: Link,
+    task: Task,
 }
+
+/// What is to be done for a counter.
+enum Step<'s> {
+    /// It is known here.
+    Known(Result<Count, StoreError>),
+    Ask(Errand<'s>),
+}
+
+type Errands<'s> = SmallVec<[Errand<'s>; 2]>;
 
 impl Redis {
     /// Begins to connect; a server that is down is no error. Needs a tokio runtime.
@@ -107,26 +118,29 @@ impl Redis {
 
     /// Whether a counter is known here to be over.
     pub(super) fn is_known_over(&self, plan: &Plan<'_>, counter: &Counter, now: Duration) -> bool {
+        self.is_over(plan.key(counter), counter, now)
+    }
+
+    fn is_over(&self, key: &[u8], counter: &Counter, now: Duration) -> bool {
         let (Some(cache), CounterKind::Window { limit, .. }) = (&self.cache, counter.kind) else {
             return false;
         };
-        !counter.refund && cache.is_over(plan.key(counter), limit, now.as_secs())
+        !counter.refund && cache.is_over(key, limit, now.as_secs())
     }
 
     /// Counts what is wanted; results are in the order of `wants`.
     pub(super) async fn count(&self, plan: &Plan<'_>, wants: &[Want], now: Duration) -> Results {
         let mut results: Results = smallvec![Err(StoreError::Unanswered); wants.len()];
-        let mut errands: SmallVec<[Errand; 2]> = SmallVec::new();
+        let mut errands = Errands::new();
         let mut ahead: SmallVec<[u64; 4]> = smallvec![0; wants.len()];
         for (at, want) in wants.iter().enumerate() {
             let Some(counter) = plan.counters.get(want.index) else { continue };
-            let (result, errand) = self.prepare(plan, counter, *want, now, &mut ahead[at]);
-            if let Some(result) = result {
-                results[at] = result;
+            match self.prepare(at, plan.key(counter), counter, *want, now, &mut ahead[at]) {
+                Step::Known(result) => results[at] = result,
+                Step::Ask(errand) => errands.push(errand),
             }
-            errands.extend(errand.map(|(task, link)| Errand { index: at, task, link }));
         }
-        self.send(errands, plan, wants, &mut results).await;
+        send(errands, &mut results).await;
         for ((want, result), ahead) in wants.iter().zip(&mut results).zip(ahead) {
             if let Some(counter) = plan.counters.get(want.index) {
                 self.settle(plan, counter, *want, ahead, result, now);
@@ -138,126 +152,49 @@ impl Redis {
     /// The hits of windows, without counting; none where it cannot be had.
     pub(super) async fn peek(&self, plan: &Plan<'_>, indices: &[usize]) -> Results {
         let mut results: Results = smallvec![Err(StoreError::Unanswered); indices.len()];
-        let mut errands: SmallVec<[Errand; 2]> = SmallVec::new();
-        let wants: Wants =
-            indices.iter().map(|index| Want { index: *index, hits: 0, refund: false }).collect();
-        for (at, want) in wants.iter().enumerate() {
-            let Some(counter) = plan.counters.get(want.index) else { continue };
-            let key = plan.key(counter);
-            match self.servers(counter).link(key) {
-                Ok(link) => {
-                    let task = Task { key: key.into(), operation: Operation::Peek, asking: false };
-                    errands.push(Errand { index: at, task, link });
-                }
-                Err(e) => results[at] = Err(e),
+        let mut errands = Errands::new();
+        for (at, index) in indices.iter().enumerate() {
+            let Some(counter) = plan.counters.get(*index) else { continue };
+            match self.servers(counter).errand(at, plan.key(counter), Operation::Peek) {
+                Step::Known(result) => results[at] = result,
+                Step::Ask(errand) => errands.push(errand),
             }
         }
-        self.send(errands, plan, &wants, &mut results).await;
+        send(errands, &mut results).await;
         results
     }
 
-    /// What is known here, or what to ask for and whom.
-    #[allow(clippy::type_complexity)]
+    /// What is known here of the counter `key`, or what to ask for and whom.
     fn prepare(
         &self,
-        plan: &Plan<'_>,
+        at: usize,
+        key: &[u8],
         counter: &Counter,
         want: Want,
         now: Duration,
         ahead: &mut u64,
-    ) -> (Option<Result<Count, StoreError>>, Option<(Task, Link)>) {
-        let key = plan.key(counter);
-        if !want.refund && self.is_known_over(plan, counter, now) {
-            return (Some(Ok(Count::Over)), None);
+    ) -> Step<'_> {
+        if !want.refund && self.is_over(key, counter, now) {
+            return Step::Known(Ok(Count::Over));
         }
         let mut hits = want.hits;
         if let Some((limit, until)) = leased(counter, want, now) {
             match self.leases.take(key, hits, limit, counter.lease, until) {
-                Taken::Here { after } => return (Some(Ok(Count::Window { after })), None),
+                Taken::Here { after } => return Step::Known(Ok(Count::Window { after })),
                 Taken::Ask { ahead: more } => {
                     *ahead = more;
                     hits = hits.saturating_add(more);
                 }
             }
         }
-        match self.servers(counter).link(key) {
-            Ok(link) => {
-                let operation = Operation::of(counter, hits, want.refund, now);
-                let task = Task { key: key.into(), operation, asking: false };
-                (None, Some((task, link)))
-            }
-            Err(e) => (Some(Err(e)), None),
-        }
-    }
-
-    /// Sends errands, each server's together, and on to other servers where a cluster says so.
-    async fn send(
-        &self,
-        mut errands: SmallVec<[Errand; 2]>,
-        plan: &Plan<'_>,
-        wants: &[Want],
-        results: &mut Results,
-    ) {
-        for hop in 0..MAX_HOPS {
-            let done = match errands.len() {
-                0 => return,
-                1 => {
-                    let errand = errands.remove(0);
-                    let replies = errand.link.ask(smallvec![errand.task.clone()]).await;
-                    smallvec![(smallvec![errand], replies)]
-                }
-                _ => send_grouped(std::mem::take(&mut errands)).await,
-            };
-            for (sent, replies) in done {
-                let sent: SmallVec<[Errand; 2]> = sent;
-                let replies = match replies {
-                    Ok(replies) => replies,
-                    Err(e) => {
-                        for errand in sent {
-                            self.doubt(plan, wants, errand.index);
-                            results[errand.index] = Err(e.clone());
-                        }
-                        continue;
-                    }
-                };
-                for (mut errand, reply) in sent.into_iter().zip(replies) {
-                    let shown = errand.link.shown();
-                    results[errand.index] = match reply {
-                        Reply::Count(count) => Ok(count),
-                        Reply::Forgotten => Err(refused(shown, "it keeps no scripts")),
-                        Reply::Refused(why) => Err(refused(shown, &why)),
-                        Reply::Moved { to, ask } => {
-                            let why = format!("its slot moved to {to} and on, {MAX_HOPS} times");
-                            let refusal = refused(shown, &why);
-                            let next = plan
-                                .counters
-                                .get(wants[errand.index].index)
-                                .and_then(|counter| self.servers(counter).named(&to));
-                            if let Some(link) = next.filter(|_| hop + 1 < MAX_HOPS) {
-                                errand.link = link;
-                                errand.task.asking = ask;
-                                errands.push(errand);
-                                continue;
-                            }
-                            Err(refusal)
-                        }
-                    };
-                }
-            }
-        }
+        let operation = Operation::of(counter, hits, want.refund, now);
+        self.servers(counter).errand(at, key, operation)
     }
 
     fn servers(&self, counter: &Counter) -> &Servers {
         match &self.per_second {
             Some(servers) if counter.kind.seconds() == 1 => servers,
             _ => &self.main,
-        }
-    }
-
-    fn doubt(&self, plan: &Plan<'_>, wants: &[Want], at: usize) {
-        let counter = wants.get(at).and_then(|want| plan.counters.get(want.index));
-        if let Some(Servers::Cluster(cluster)) = counter.map(|c| self.servers(c)) {
-            cluster.doubt();
         }
     }
 
@@ -305,22 +242,75 @@ fn leased(counter: &Counter, want: Want, now: Duration) -> Option<(u64, u64)> {
     (counter.lease > 0 && !want.refund).then_some((limit, end))
 }
 
-type Sent = SmallVec<[(SmallVec<[Errand; 2]>, Result<Replies, StoreError>); 1]>;
-
-async fn send_grouped(errands: SmallVec<[Errand; 2]>) -> Sent {
-    let mut groups: Vec<(Link, SmallVec<[Errand; 2]>)> = Vec::new();
-    for errand in errands {
-        match groups.iter_mut().find(|(link, _)| link.is(&errand.link)) {
-            Some((_, group)) => group.push(errand),
-            None => groups.push((errand.link.clone(), smallvec![errand])),
+/// Sends errands, each server's together, and on to other servers where a cluster says so.
+async fn send(mut errands: Errands<'_>, results: &mut Results) {
+    for hop in 1..=MAX_HOPS {
+        if errands.is_empty() {
+            return;
+        }
+        for (sent, replies) in ask(std::mem::take(&mut errands)).await {
+            let replies = match replies {
+                Ok(replies) => replies,
+                Err(e) => {
+                    for errand in sent {
+                        errand.servers.doubt();
+                        results[errand.at] = Err(e.clone());
+                    }
+                    continue;
+                }
+            };
+            for (errand, reply) in sent.into_iter().zip(replies) {
+                let at = errand.at;
+                match errand.take(reply, hop == MAX_HOPS) {
+                    Step::Known(result) => results[at] = result,
+                    Step::Ask(errand) => errands.push(errand),
+                }
+            }
         }
     }
-    let asked = groups.into_iter().map(|(link, group)| async move {
+}
+
+type Asked<'s> = SmallVec<[(Errands<'s>, Result<Replies, StoreError>); 1]>;
+
+async fn ask(mut errands: Errands<'_>) -> Asked<'_> {
+    // Nearly every request has one.
+    if let [one] = errands.as_slice() {
+        let replies = one.link.ask(smallvec![one.task.clone()]).await;
+        return smallvec![(errands, replies)];
+    }
+    let mut groups: Vec<Errands<'_>> = Vec::new();
+    for errand in errands.drain(..) {
+        let is_same = |group: &&mut Errands<'_>| group[0].link.is(&errand.link);
+        match groups.iter_mut().find(is_same) {
+            Some(group) => group.push(errand),
+            None => groups.push(smallvec![errand]),
+        }
+    }
+    let asked = groups.into_iter().map(|group| async move {
         let tasks = group.iter().map(|errand| errand.task.clone()).collect();
-        let replies = link.ask(tasks).await;
+        let replies = group[0].link.ask(tasks).await;
         (group, replies)
     });
     join_all(asked).await.into()
+}
+
+impl<'s> Errand<'s> {
+    /// What a reply comes to; it is sent on only if this was not the `last` time.
+    fn take(self, reply: Reply, last: bool) -> Step<'s> {
+        let refused = |why: &str| Step::Known(Err(refused(self.link.shown(), why)));
+        match reply {
+            Reply::Count(count) => Step::Known(Ok(count)),
+            Reply::Forgotten => refused("it keeps no scripts"),
+            Reply::Refused(why) => refused(&why),
+            Reply::Moved { to, ask } => match self.servers.named(&to).filter(|_| !last) {
+                Some(link) => {
+                    let task = Task { asking: ask, ..self.task };
+                    Step::Ask(Self { link, task, ..self })
+                }
+                None => refused(&format!("its slot moved to {to} and on, {MAX_HOPS} times")),
+            },
+        }
+    }
 }
 
 fn refused(shown: &str, why: &str) -> StoreError {
@@ -369,6 +359,24 @@ impl Servers {
             Self::Cluster(cluster) => {
                 cluster.link(key).ok_or_else(|| refused("Cluster", "no server has the slot"))
             }
+        }
+    }
+
+    /// The way of a task of the counter `key` to its server.
+    fn errand(&self, at: usize, key: &[u8], operation: Operation) -> Step<'_> {
+        match self.link(key) {
+            Ok(link) => {
+                let task = Task { key: key.into(), operation, asking: false };
+                Step::Ask(Errand { at, servers: self, link, task })
+            }
+            Err(e) => Step::Known(Err(e)),
+        }
+    }
+
+    /// A server failed: what is known of them may be wrong.
+    fn doubt(&self) {
+        if let Self::Cluster(cluster) = self {
+            cluster.doubt();
         }
     }
 

@@ -105,6 +105,8 @@ struct Command {
     hash: u64,
     /// Of all its tasks, in their order.
     hits: SmallVec<[i64; 1]>,
+    /// Of all of them together, given back or not.
+    total: u64,
     /// Whether it sends an EXPIRE along.
     expires: bool,
 }
@@ -158,14 +160,16 @@ impl Batch {
         let Some(at) = known else {
             self.parts.push(Part { command: commands.len(), nth: 0, before: 0 });
             let at = commands.len();
-            commands.push(Command { task, hash, hits: SmallVec::from_buf([own]), expires: false });
+            let (hits, total) = (SmallVec::from_buf([own]), own.unsigned_abs());
+            commands.push(Command { task, hash, hits, total, expires: false });
             self.index.insert_unique(hash, at, |i| commands.get(*i).map_or(0, |c| c.hash));
             return;
         };
         if let Some(command) = commands.get_mut(at) {
-            let before = command.hits.iter().map(|h| h.unsigned_abs()).sum();
+            let before = command.total;
             self.parts.push(Part { command: at, nth: command.hits.len(), before });
             command.hits.push(own);
+            command.total = before.saturating_add(own.unsigned_abs());
             if let (Operation::Script { now: mine, .. }, Operation::Script { now: other, .. }) =
                 (&mut command.task.operation, task.operation)
             {
@@ -190,7 +194,7 @@ impl Batch {
             }
             match command.task.operation {
                 Operation::Add { seconds, .. } => {
-                    pipe.cmd("INCRBY").arg(key).arg(command.hits.iter().sum::<i64>());
+                    pipe.cmd("INCRBY").arg(key).arg(command.total);
                     if seen.add(command.hash ^ seconds) {
                         command.expires = true;
                         let life = seconds.saturating_add(jitter());
@@ -263,7 +267,7 @@ impl After {
     fn note(&mut self, command: &Command, value: &RedisResult<Value>) {
         match (command.task.operation, value) {
             (Operation::Add { seconds, .. }, Ok(Value::Int(sum)))
-                if !command.expires && *sum == command.hits.iter().sum::<i64>() =>
+                if !command.expires && u64::try_from(*sum) == Ok(command.total) =>
             {
                 self.endless.push((command.task.key.clone(), seconds));
             }
@@ -309,7 +313,6 @@ fn refusal(error: &RedisError) -> Reply {
 /// A task's part of a command's value.
 fn count(command: &Command, part: Part, value: &Value) -> Result<Count, RedisError> {
     let hits = command.hits.get(part.nth).map_or(0, |h| h.unsigned_abs());
-    let whole: u64 = command.hits.iter().map(|h| h.unsigned_abs()).sum();
     let number = |value: &Value| match value {
         Value::Int(n) => Ok(u64::try_from(*n).unwrap_or(0)),
         _ => Err(misfit()),
@@ -324,7 +327,7 @@ fn count(command: &Command, part: Part, value: &Value) -> Result<Count, RedisErr
     match command.task.operation {
         Operation::Add { .. } => {
             // As if one request had come after the other.
-            let before_all = number(value)?.saturating_sub(whole);
+            let before_all = number(value)?.saturating_sub(command.total);
             Ok(Count::Window { after: before_all + part.before + hits })
         }
         Operation::Peek => {

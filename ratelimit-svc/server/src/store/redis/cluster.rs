@@ -95,7 +95,7 @@ impl Cluster {
 
     /// A way to a server.
     pub(super) fn dial(&self, address: Address) -> Dial {
-        Dial { target: Target::Address(address), ..self.0.dial.clone() }
+        self.0.dial_to(address)
     }
 
     /// The server that another one named, as in `HOST:PORT`; the slots are asked for again.
@@ -204,13 +204,16 @@ impl Inner {
         let _ = self.state.send_replace(state);
     }
 
+    fn dial_to(&self, address: Address) -> Dial {
+        Dial { target: Target::Address(address), ..self.dial.clone() }
+    }
+
     fn link_to(&self, address: Address) -> Link {
         let mut links = self.links();
         if let Some(known) = links.get(&address) {
             return known.clone();
         }
-        let dial = Dial { target: Target::Address(address.clone()), ..self.dial.clone() };
-        let link = Link::open(dial, self.habits.clone());
+        let link = Link::open(self.dial_to(address.clone()), self.habits.clone());
         if links.len() < MAX_SERVERS {
             links.insert(address, link.clone());
         }
