@@ -1,6 +1,6 @@
 //! Programs under test, and the real parts they need.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -164,4 +164,25 @@ fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Mutex<String>>)
             log.push('\n');
         }
     });
+}
+
+/// Starts Envoy with the bootstrap `file`, on one thread.
+///
+/// # Panics
+/// When there is no Envoy.
+pub fn start_envoy(file: &Path, more: &[&str]) -> Process {
+    let file = file.display().to_string();
+    let own = ["--disable-hot-restart", "--concurrency", "1", "-l", "warning", "-c", &file];
+    Process::start(&envoy(), &[&own, more].concat(), &[])
+}
+
+/// Resident memory of a process in KiB.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_kib(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::other("no VmRSS in its status"))
 }

@@ -4,10 +4,10 @@
 
 use std::net::SocketAddr;
 
+use e2e::TempDir;
 use e2e::http::{self, Request, Response};
-use e2e::process::{Process, program};
+use e2e::limiter::Limiter;
 use e2e::redis::Redis;
-use e2e::{TempDir, free_addr};
 use serde_json::{Value, json};
 
 const LIMITS: &str = "domain: shop
@@ -17,32 +17,16 @@ descriptors:
 ";
 
 struct Service {
-    _process: Process,
+    limiter: Limiter,
     _folder: TempDir,
-    http: SocketAddr,
-    admin: SocketAddr,
 }
 
 impl Service {
     fn start(environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new("counters");
         folder.write("limits.yaml", LIMITS);
-        let [grpc, http, admin] = std::array::from_fn(|_| free_addr());
-        let arguments = [
-            "--config",
-            folder.path().to_str().unwrap(),
-            "--grpc-addr",
-            &grpc.to_string(),
-            "--http-addr",
-            &http.to_string(),
-            "--admin-addr",
-            &admin.to_string(),
-        ];
-        let environment = [environment, &[("USE_STATSD", "false"), ("REDIS_TIMEOUT", "5s")]];
-        let mut process =
-            Process::start(&program("ratelimit-svc"), &arguments, &environment.concat());
-        process.wait_ready(admin);
-        Self { _process: process, _folder: folder, http, admin }
+        let environment = [environment, &[("USE_STATSD", "false")]].concat();
+        Self { limiter: Limiter::start_ready(&folder, &environment), _folder: folder }
     }
 
     fn post(&self, addr: SocketAddr, path: &str, body: &Value) -> Response {
@@ -54,11 +38,11 @@ impl Service {
 
     /// Whether a request passes.
     fn passes(&self, key: &str, value: &str) -> bool {
-        self.post(self.http, "/json", &descriptor(key, value)).status == 200
+        self.post(self.limiter.http, "/json", &descriptor(key, value)).status == 200
     }
 
     fn reset(&self, body: &Value) -> Response {
-        self.post(self.admin, "/counters/reset", body)
+        self.post(self.limiter.admin, "/counters/reset", body)
     }
 }
 
@@ -70,7 +54,8 @@ fn counters_are_seen_and_begin_anew(service: &Service) {
     assert_eq!([0; 3].map(|_| service.passes("user", "alice")), [true, true, false]);
     assert!(service.passes("user", "bob") && service.passes("burst", "x"));
     let seen = |query: &str| {
-        let page = http::get(service.admin, &format!("/counters?domain=shop{query}")).unwrap();
+        let page =
+            http::get(service.limiter.admin, &format!("/counters?domain=shop{query}")).unwrap();
         page.json()["counters"].as_array().cloned().unwrap_or_default()
     };
     assert_eq!(seen("").len(), 3);
@@ -93,8 +78,8 @@ fn counters_are_seen_and_begin_anew(service: &Service) {
         assert!(refused.json()["error"].is_string());
     }
     // Nothing is done by looking.
-    assert_eq!(http::get(service.admin, "/counters/reset").unwrap().status, 405);
-    assert_eq!(http::get(service.admin, "/counters?domain=").unwrap().status, 400);
+    assert_eq!(http::get(service.limiter.admin, "/counters/reset").unwrap().status, 405);
+    assert_eq!(http::get(service.limiter.admin, "/counters?domain=").unwrap().status, 400);
 }
 
 #[test]
@@ -115,8 +100,8 @@ fn with_a_token_they_are_for_those_who_have_it() {
     let status = |token: &str| {
         let request = Request::get("/counters?domain=shop", "x")
             .header("authorization", &format!("Bearer {token}"));
-        http::send(service.admin, &request).unwrap().status
+        http::send(service.limiter.admin, &request).unwrap().status
     };
     assert_eq!([status("open-sesame"), status("guess"), status("")], [200, 403, 403]);
-    assert_eq!(http::get(service.admin, "/readyz").unwrap().status, 200);
+    assert_eq!(http::get(service.limiter.admin, "/readyz").unwrap().status, 200);
 }

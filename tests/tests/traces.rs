@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 use e2e::backend::Backend;
 use e2e::collector::{Collector, Protocol, Span};
 use e2e::http::{self, Request};
-use e2e::process::{PATIENCE, Process, envoy, program};
+use e2e::limiter::Limiter;
+use e2e::process::{PATIENCE, Process, program, start_envoy};
 use e2e::redis::Redis;
 use e2e::{TempDir, free_addr};
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use serde_json::json;
-use tokio::runtime::Runtime;
-use tonic::transport::{Channel, Endpoint};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -33,12 +31,7 @@ descriptors:
 
 /// A service with [`LIMITS`].
 struct Service {
-    process: Process,
-    grpc: SocketAddr,
-    http: SocketAddr,
-    admin: SocketAddr,
-    client: RateLimitServiceClient<Channel>,
-    runtime: Runtime,
+    limiter: Limiter,
     _folder: TempDir,
 }
 
@@ -46,28 +39,8 @@ impl Service {
     fn start(variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new("traces");
         folder.write("limits.yaml", LIMITS);
-        let [grpc, http, admin] = std::array::from_fn(|_| free_addr());
-        let texts = [grpc, http, admin].map(|addr| addr.to_string());
-        let path = folder.path().to_str().unwrap();
-        let arguments = [
-            "--config",
-            path,
-            "--grpc-addr",
-            &texts[0],
-            "--http-addr",
-            &texts[1],
-            "--admin-addr",
-            &texts[2],
-        ];
-        // A busy machine must not look like a Redis that hangs.
-        let mut all = vec![("OTEL_BSP_SCHEDULE_DELAY", "20"), ("REDIS_TIMEOUT", "5s")];
-        all.extend_from_slice(variables);
-        let mut process = Process::start(&program("ratelimit-svc"), &arguments, &all);
-        process.wait_ready(admin);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{grpc}")).unwrap();
-        let client = RateLimitServiceClient::new(runtime.block_on(endpoint.connect()).unwrap());
-        Self { process, grpc, http, admin, client, runtime, _folder: folder }
+        let variables = [&[("OTEL_BSP_SCHEDULE_DELAY", "20")], variables].concat();
+        Self { limiter: Limiter::start_ready(&folder, &variables), _folder: folder }
     }
 
     /// Asks for a hit of each of `keys`.
@@ -85,24 +58,14 @@ impl Service {
             request.metadata_mut().insert(*name, value.parse().unwrap());
         }
         // That a request is refused is for the spans to tell.
-        let _ = self.runtime.block_on(self.client.should_rate_limit(request));
+        let _ = self.limiter.call(request);
     }
 
     /// The value of a line of its metrics.
     fn metric(&self, line: &str) -> u64 {
-        let text = http::get(self.admin, "/metrics").unwrap().body;
+        let text = http::get(self.limiter.admin, "/metrics").unwrap().body;
         let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
         found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse().unwrap()
-    }
-
-    /// Ends it, with its log; what it has not sent yet, it sends now.
-    fn end(self) -> String {
-        let Self { mut process, client, runtime, .. } = self;
-        // An open connection holds up the end.
-        drop((client, runtime));
-        process.terminate();
-        assert!(process.wait_end().success(), "{}", process.log());
-        process.log()
     }
 }
 
@@ -159,10 +122,10 @@ fn a_request_is_a_part_of_its_callers_trace() {
         // The collector has them before the service hears that it does.
         let start = Instant::now();
         while service.metric("tollgate_trace_spans_total{outcome=\"sent\"}") < 2 {
-            assert!(start.elapsed() < PATIENCE, "{}", service.process.log());
+            assert!(start.elapsed() < PATIENCE, "{}", service.limiter.process.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        let log = service.end();
+        let log = service.limiter.end();
         assert!(!log.contains("a token"), "{log}");
     }
 }
@@ -203,7 +166,7 @@ fn a_request_over_its_limit_says_so() {
         .header("host", "limits")
         .header("content-length", &body.len().to_string())
         .header("traceparent", &traceparent("01"));
-    assert_eq!(http::send(service.http, &json_request).unwrap().status, 200);
+    assert_eq!(http::send(service.limiter.http, &json_request).unwrap().status, 200);
     collector.wait(|span| span.trace == TRACE && span.parent == CALLER);
 
     let all = format!("{:?}", collector.spans());
@@ -265,7 +228,7 @@ fn callers_decide_and_else_the_rate_does() {
         service.ask(&["all"], &[("b3", "0")]);
         service.ask(&["all"], &[("traceparent", &traceparent("01"))]);
         // All that there is comes before the end.
-        service.end();
+        service.limiter.end();
         let spans = collector.spans();
         let traces: Vec<&str> =
             spans.iter().map(|s| if s.parent.is_empty() { "" } else { &*s.trace }).collect();
@@ -283,9 +246,9 @@ fn nothing_is_sent_unless_it_is_asked_for() {
         ("TRACING_SAMPLING_RATE", "nonsense"),
     ]);
     service.ask(&["all"], &[("traceparent", &traceparent("01"))]);
-    let metrics = http::get(service.admin, "/metrics").unwrap().body;
+    let metrics = http::get(service.limiter.admin, "/metrics").unwrap().body;
     assert!(!metrics.contains("tollgate_trace_spans"), "{metrics}");
-    service.end();
+    service.limiter.end();
     let nobody = listener.accept().unwrap_err();
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 }
@@ -301,18 +264,18 @@ fn a_collector_may_be_down_and_come_back() {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "4"),
         ]);
         service.ask(&["all"], &[]);
-        service.process.wait_log("spans cannot be sent to");
+        service.limiter.process.wait_log("spans cannot be sent to");
         // More than the queue holds.
         let end = Instant::now() + PATIENCE;
         while service.metric("tollgate_trace_spans_total{outcome=\"dropped\"}") == 0 {
-            assert!(Instant::now() < end, "no span is dropped:\n{}", service.process.log());
+            assert!(Instant::now() < end, "no span is dropped:\n{}", service.limiter.process.log());
             service.ask(&["all"], &[]);
         }
         assert!(service.metric("tollgate_trace_spans_total{outcome=\"lost\"}") > 0);
         let collector = Collector::start(protocol, addr);
         collector.wait(is_request);
-        service.process.wait_log("takes spans again");
-        let log = service.end();
+        service.limiter.process.wait_log("takes spans again");
+        let log = service.limiter.end();
         assert_eq!(log.matches("spans cannot be sent to").count(), 1, "{log}");
     }
 }
@@ -328,7 +291,7 @@ fn a_collector_that_hangs_does_not_hold_up_the_end() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000"),
     ]);
     service.ask(&["all"], &[]);
-    let log = service.end();
+    let log = service.limiter.end();
     assert!(log.contains("did not take the last spans"), "{log}");
 }
 
@@ -356,20 +319,11 @@ fn envoys_spans_and_ours_are_one_trace() {
     ]);
     let [listener, admin, echo] = std::array::from_fn(|_| free_addr());
     let _backend = Backend::start("echo", "http", &[echo], &json!([]));
-    let config = envoy_config(listener, admin, service.grpc, addr, echo);
+    let config = envoy_config(listener, admin, service.limiter.grpc, addr, echo);
     let bootstrap = TempDir::new("traces-envoy");
     bootstrap.write("envoy.json", &config.to_string());
     let file = bootstrap.path().join("envoy.json");
-    let arguments = [
-        "--disable-hot-restart",
-        "--concurrency",
-        "1",
-        "-l",
-        "warning",
-        "-c",
-        file.to_str().unwrap(),
-    ];
-    let mut process = Process::start(&envoy(), &arguments, &[]);
+    let mut process = start_envoy(&file, &[]);
     process.wait_ready_envoy(admin);
     let response = http::send(listener, &Request::get("/", "gateway.test")).unwrap();
     assert_eq!(response.status, 200, "{}", process.log());

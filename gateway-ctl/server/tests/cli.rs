@@ -177,8 +177,7 @@ fn what_cannot_be_done_is_one_line_with_the_next_step() {
 #[test]
 fn a_port_in_use_names_the_flag() {
     let path = file("port", "a.yaml", GOOD);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let held = TcpListener::bind(taken.unwrap()).unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = held.local_addr().unwrap().to_string();
     let config = path.to_str().unwrap();
     for flag in ["--xds-addr", "--admin-addr"] {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+pub use e2e::process::resident_kib;
+
 /// Unit of processor time in `/proc/PID/stat`: USER_HZ is 100 on every Linux that Rust supports.
 const TICK_MICROS: u64 = 10_000;
 
@@ -12,17 +14,6 @@ const TICK_MICROS: u64 = 10_000;
 pub fn cpu_micros(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     ticks(&stat).map(|t| t * TICK_MICROS).ok_or_else(|| io::Error::other("no times in its stat"))
-}
-
-/// Resident memory of a process in KiB.
-///
-/// # Errors
-/// When there is no such process.
-pub fn resident_kib(pid: u32) -> io::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok())
-        .ok_or_else(|| io::Error::other("no VmRSS in its status"))
 }
 
 /// `utime` + `stime`, fields 14 and 15 (proc_pid_stat(5)); the name before may hold anything.

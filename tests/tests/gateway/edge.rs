@@ -9,7 +9,7 @@ use e2e::backend::Backend;
 use e2e::cases;
 use e2e::dns::NameServer;
 use e2e::http;
-use e2e::process::{Process, envoy, program};
+use e2e::process::{Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
 use serde_json::{Value, json};
 
@@ -83,21 +83,12 @@ impl Edge {
         let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
         let bootstrap = folder.path().join(".bootstrap.json");
         std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
-        let arguments = [
-            "--disable-hot-restart",
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "-c",
-            bootstrap.to_str().unwrap(),
-        ];
         let mut edge = Self {
             resources,
             folder,
             backends,
             controller,
-            envoy: Process::start(&envoy(), &arguments, &[]),
+            envoy: start_envoy(&bootstrap, &[]),
             envoy_admin,
             _names: names,
         };

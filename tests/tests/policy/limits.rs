@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use e2e::TempDir;
 use e2e::cases;
 use e2e::clock::Clock;
-use e2e::process::{Process, program};
+use e2e::limiter::Limiter;
 use e2e::redis::{Running, Store};
-use e2e::{TempDir, free_addr};
 use proto::envoy::config::core::v3::HeaderValue;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use serde_json::{Value, json};
-use tonic::transport::Endpoint;
 
 /// The start of a day, hour and minute.
 const START: u64 = 1_893_456_000;
@@ -26,43 +24,25 @@ pub(crate) fn run(case: &Value, store: Store) {
         &json!({"apiVersion": "v1", "kind": "List", "items": objects(case)}).to_string(),
     );
     let clock = Clock::at(START);
-    let (grpc, admin) = (free_addr(), free_addr());
-    let arguments = [
-        "--config",
-        folder.path().to_str().unwrap(),
-        "--grpc-addr",
-        &grpc.to_string(),
-        "--http-addr",
-        "off",
-        "--admin-addr",
-        &admin.to_string(),
-    ];
     let store = Running::start(store);
     let mut environment = clock.environment();
     environment.extend(store.variables());
-    // A busy machine must not look like a Redis that hangs.
-    environment.push(("REDIS_TIMEOUT", "5s".to_owned()));
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    let mut server = Process::start(&program("ratelimit-svc"), &arguments, &environment);
-    server.wait_ready(admin);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let channel = runtime
-        .block_on(Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect())
-        .unwrap();
-    let mut client = RateLimitServiceClient::new(channel);
+    let mut limiter = Limiter::start_ready(&folder, &environment);
     let wanted = cases::listed(&case["want"]);
     for (send, want) in case["send"].as_array().unwrap().iter().zip(&wanted) {
         clock.set(START + send["at"].as_u64().unwrap_or(0));
         let (mut ok, mut over, mut last) = (0, 0, RateLimitResponse::default());
         for _ in 0..send["n"].as_u64().unwrap_or(1) {
             let request = request(send);
-            last = runtime.block_on(client.should_rate_limit(request)).unwrap().into_inner();
+            last = limiter.call(request).unwrap();
             if last.overall_code == i32::from(Code::OverLimit) { over += 1 } else { ok += 1 }
         }
         let got = answer(&last, ok, over);
-        compare(want, &got)
-            .unwrap_or_else(|why| panic!("{why}\nin {got}\nserver log:\n{}", server.log()));
+        compare(want, &got).unwrap_or_else(|why| {
+            panic!("{why}\nin {got}\nserver log:\n{}", limiter.process.log())
+        });
     }
 }
 

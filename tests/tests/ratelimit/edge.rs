@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use e2e::backend::{Backend, Hit};
 use e2e::http::{self, Request, Response};
-use e2e::process::{Process, envoy};
+use e2e::process::{Process, start_envoy};
 use e2e::{TempDir, free_addr};
 use serde_json::{Value, json};
 
@@ -66,18 +66,7 @@ impl Edge {
         let folder = TempDir::new("envoy");
         let file = folder.path().join("envoy.json");
         std::fs::write(&file, bootstrap.to_string()).unwrap();
-        let arguments = [
-            "--disable-hot-restart",
-            "--concurrency",
-            "1",
-            "-l",
-            "warning",
-            "--file-flush-interval-msec",
-            "20",
-            "-c",
-            file.to_str().unwrap(),
-        ];
-        let mut envoy = Process::start(&envoy(), &arguments, &[]);
+        let mut envoy = start_envoy(&file, &["--file-flush-interval-msec", "20"]);
         envoy.wait_ready_envoy(admin);
         Self { service, envoy, listener, backend, _folder: folder }
     }

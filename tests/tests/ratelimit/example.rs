@@ -5,7 +5,7 @@ use std::process::Command;
 use e2e::TempDir;
 use e2e::backend::Backend;
 use e2e::http::{self, Request};
-use e2e::process::{Process, envoy};
+use e2e::process::{envoy, start_envoy};
 use serde_json::Value;
 
 use crate::service::Service;
@@ -42,8 +42,7 @@ fn the_example_limits_by_client_and_by_key() {
     let folder = TempDir::new("example");
     folder.write("envoy.yaml", &text);
     let file = folder.path().join("envoy.yaml");
-    let arguments = ["--disable-hot-restart", "--concurrency", "1", "-c", file.to_str().unwrap()];
-    let mut envoy = Process::start(&envoy(), &arguments, &[]);
+    let mut envoy = start_envoy(&file, &[]);
     envoy.wait_ready_envoy(admin);
     let send = |request: Request| http::send(listener, &request).unwrap();
     let report = || send(Request::get("/reports", "test").header("x-api-key", "k"));

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use e2e::TempDir;
 use e2e::clock::Clock;
 use e2e::http;
-use e2e::process::{Process, program};
+use e2e::limiter::Limiter;
+use e2e::process::{self, Process};
 use e2e::redis::Redis;
-use e2e::{TempDir, free_addr};
 
 /// The start of a day, hour and minute.
 pub(crate) const START: u64 = 1_893_456_000;
@@ -50,27 +51,15 @@ impl Service {
             folder.write(name, text);
         }
         let clock = Clock::at(START);
-        let (grpc, http, admin) = (free_addr(), free_addr(), free_addr());
         let own = clock.environment();
         let mut environment: Vec<(&str, &str)> =
             own.iter().map(|(k, v)| (*k, v.as_str())).collect();
         environment.extend_from_slice(variables);
         if let Some(url) = &url {
-            // A busy machine must not look like a Redis that hangs.
-            environment.extend([("REDIS_URL", url.as_str()), ("REDIS_TIMEOUT", "10s")]);
+            environment.push(("REDIS_URL", url.as_str()));
         }
-        let arguments = [
-            "--config",
-            folder.path().to_str().unwrap(),
-            "--grpc-addr",
-            &grpc.to_string(),
-            "--http-addr",
-            &http.to_string(),
-            "--admin-addr",
-            &admin.to_string(),
-        ];
-        let mut process = Process::start(&program("ratelimit-svc"), &arguments, &environment);
-        process.wait_ready(admin);
+        let Limiter { process, grpc, http, admin, .. } =
+            Limiter::start_ready(&folder, &environment);
         Self { process, folder, grpc, http, admin, clock, _redis: redis }
     }
 
@@ -98,10 +87,7 @@ impl Service {
 
     /// Memory in use, in KiB.
     pub(crate) fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-        let number = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-        number.unwrap_or_else(|| panic!("the service is gone:\n{}", self.process.log()))
+        let number = process::resident_kib(self.process.id());
+        number.unwrap_or_else(|_| panic!("the service is gone:\n{}", self.process.log()))
     }
 }

@@ -1,20 +1,16 @@
 //! One case: a server of its own, and its steps.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use e2e::TempDir;
 use e2e::cases;
 use e2e::http;
-use e2e::process::{Process, program};
+use e2e::limiter::Limiter;
 use e2e::redis::{Running, Store};
-use e2e::{TempDir, free_addr};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::format;
 
@@ -27,10 +23,7 @@ struct Case<'a> {
     files: Vec<String>,
     generation: u64,
     store: Running,
-    server: Process,
-    http: SocketAddr,
-    client: RateLimitServiceClient<Channel>,
-    runtime: Runtime,
+    limiter: Limiter,
 }
 
 pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
@@ -38,19 +31,6 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
     let mut files = Vec::new();
     write(&folder, &mut files, &texts_of(configs, &case["config"]), 1);
     let store = Running::start(store);
-    let (grpc, http, admin) = (free_addr(), free_addr(), free_addr());
-    let (grpc_text, http_text, admin_text) =
-        (grpc.to_string(), http.to_string(), admin.to_string());
-    let arguments = vec![
-        "--config",
-        folder.path().to_str().unwrap(),
-        "--grpc-addr",
-        &grpc_text,
-        "--http-addr",
-        &http_text,
-        "--admin-addr",
-        &admin_text,
-    ];
     let variables = store.variables();
     let own: Vec<(String, String)> = case["env"]
         .as_object()
@@ -58,30 +38,14 @@ pub(crate) fn run(configs: &Value, case: &Value, store: Store) {
         .flatten()
         .map(|(k, v)| (k.clone(), cases::text(v)))
         .collect();
-    // A busy machine must not look like a Redis that hangs.
-    let mut environment = vec![("REDIS_TIMEOUT", "5s")];
-    environment.extend(variables.iter().map(|(k, v)| (*k, v.as_str())));
-    environment.extend(own.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-    let mut server = Process::start(&program("ratelimit-svc"), &arguments, &environment);
-    server.wait_ready(admin);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let channel = runtime
-        .block_on(Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect())
-        .unwrap();
-    let mut case_run = Case {
-        configs,
-        folder,
-        files,
-        generation: 1,
-        store,
-        server,
-        http,
-        client: RateLimitServiceClient::new(channel),
-        runtime,
-    };
+    let variables = variables.iter().map(|(k, v)| (*k, v.as_str()));
+    let own = own.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let environment: Vec<(&str, &str)> = variables.chain(own).collect();
+    let limiter = Limiter::start_ready(&folder, &environment);
+    let mut case_run = Case { configs, folder, files, generation: 1, store, limiter };
     for (i, step) in case["steps"].as_array().unwrap().iter().enumerate() {
         if let Err(why) = case_run.step(step) {
-            panic!("step {}: {why}\nserver log:\n{}", i + 1, case_run.server.log());
+            panic!("step {}: {why}\nserver log:\n{}", i + 1, case_run.limiter.process.log());
         }
     }
 }
@@ -149,8 +113,7 @@ impl Case<'_> {
     }
 
     fn call(&mut self, request: &RateLimitRequest) -> Result<RateLimitResponse, tonic::Status> {
-        let (client, request) = (&mut self.client, request.clone());
-        self.runtime.block_on(client.should_rate_limit(request)).map(tonic::Response::into_inner)
+        self.limiter.call(request.clone())
     }
 
     fn ask(&mut self, spec: &Value, step: &Value) -> Result<(), String> {
@@ -202,7 +165,7 @@ impl Case<'_> {
         write(&self.folder, &mut self.files, &texts_of(self.configs, spec), wanted);
         if step["want"] == "rejected" {
             let log = step["log"].as_str().unwrap_or("Error loading new configuration");
-            self.server.wait_log(log);
+            self.limiter.process.wait_log(log);
             let now = self.in_force();
             return if now == before {
                 Ok(())
@@ -225,7 +188,7 @@ impl Case<'_> {
         let body = step.get("body").map(cases::text).unwrap_or_default();
         let request =
             http::Request { method: method.to_owned(), body, ..http::Request::get(path, "test") };
-        let response = http::send(self.http, &request).map_err(|e| e.to_string())?;
+        let response = http::send(self.limiter.http, &request).map_err(|e| e.to_string())?;
         if step["status"].as_u64().is_some_and(|want| want != u64::from(response.status)) {
             return Err(format!(
                 "want {}, got {} {}",
