@@ -1,13 +1,18 @@
 //! From a request to its answer, step by step: the caller performs what a step needs and asks
 //! again. No IO here.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::{Answers, Context, Fetch};
-use crate::filter::Verdict;
-use crate::keys::KeySet;
-use crate::policy::{Chain, Rules, Then};
+use gotemplate::Value;
+use serde_json::{Map, Value as Json};
+
+use crate::context::{Context, Identity};
+use crate::filter::{Filter, Modification, ResponseHeader, Verdict, misconfigured};
+use crate::need::{Answer, AtHand, Need, Pending};
+use crate::policy::{Chain, Link, Rule, Rules, Then};
 use crate::reply::Reply;
 use crate::request::{Changes, Request};
 
@@ -16,6 +21,8 @@ use crate::request::{Changes, Request};
 pub struct Snapshot {
     /// The rules in their order.
     pub rules: Rules,
+    /// The filters, by namespace and name.
+    pub filters: HashMap<(String, String), Arc<Filter>>,
     /// For requests that meet no rule.
     pub default: DefaultDecision,
     /// Remove a client's header where `doNotSet` ran.
@@ -35,8 +42,8 @@ pub enum DefaultDecision {
 /// What comes next.
 #[derive(Debug)]
 pub enum Step {
-    /// Get this and say how it went with [`Flow::answer`].
-    Need(Fetch),
+    /// Get this and give it to [`Flow::answer`].
+    Need(Need),
     /// The end.
     Done(Outcome),
 }
@@ -45,9 +52,11 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// To the backend, changed so.
-    Allow(Mutations),
+    Allow(Box<Mutations>),
     /// Back to the client.
     Deny(Reply),
+    /// Back to the client: it could not be decided.
+    Error(Reply),
 }
 
 /// The net changes of a request.
@@ -57,6 +66,47 @@ pub struct Mutations {
     pub set: Vec<(String, String)>,
     /// Remove.
     pub remove: Vec<String>,
+    /// For the client's response.
+    pub response_headers: Vec<ResponseHeader>,
+    /// Parameters of the query that are set.
+    pub query_set: Vec<(String, String)>,
+    /// Parameters of the query that are removed.
+    pub query_remove: Vec<String>,
+    /// Envoy's dynamic metadata.
+    pub metadata: Map<String, Json>,
+}
+
+/// Why the edge gives up a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It took longer than it may: 504.
+    TimedOut,
+    /// A fault of this program: 500.
+    Fault,
+}
+
+/// What a filter of the chain said; for logs, metrics and explanations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Where the filter is in the chain.
+    pub index: usize,
+    /// What it said.
+    pub result: JudgementResult,
+}
+
+/// See [`Judgement`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JudgementResult {
+    /// `ifRequestHeader` did not hold.
+    Skipped,
+    /// It may pass.
+    Allowed,
+    /// Not, for this reason: status and words.
+    Denied(u16, String),
+    /// It could not decide: status and words.
+    Failed(u16, String),
+    /// It is misconfigured.
+    Broken,
 }
 
 /// A request on its way through its chain.
@@ -65,19 +115,37 @@ pub struct Flow {
     snapshot: Arc<Snapshot>,
     request: Request,
     now: Duration,
-    changes: Changes,
+    /// The rule it meets, by its place.
+    rule: Option<usize>,
     /// The next link of the chain.
     at: usize,
-    answers: Answers,
+    changes: Changes,
+    mutations: Mutations,
+    identity: Option<Identity>,
+    answers: RefCell<Vec<Answer>>,
+    judgements: Vec<Judgement>,
+    shadowed: Option<Outcome>,
+    failed_open: bool,
 }
-
-/// Most fetches of one request: a bound on time, not on rules.
-const MAX_ANSWERS: usize = 32;
 
 impl Flow {
     /// Begins. `now` is since the Unix epoch.
     pub fn new(snapshot: Arc<Snapshot>, request: Request, now: Duration) -> Self {
-        Self { snapshot, request, now, changes: Changes::default(), at: 0, answers: Vec::new() }
+        let rule = snapshot.rules.find_index(&request);
+        Self {
+            snapshot,
+            request,
+            now,
+            rule,
+            at: 0,
+            changes: Changes::default(),
+            mutations: Mutations::default(),
+            identity: None,
+            answers: RefCell::default(),
+            judgements: Vec::new(),
+            shadowed: None,
+            failed_open: false,
+        }
     }
 
     /// The request.
@@ -85,66 +153,201 @@ impl Flow {
         &self.request
     }
 
-    /// Says how a fetch went; the words of a failure are for the log, not for the flow.
-    pub fn answer(&mut self, fetch: Fetch, result: Result<Arc<KeySet>, ()>) {
-        self.answers.push((fetch, result));
+    /// The rule that the request meets.
+    pub fn rule(&self) -> Option<&Rule> {
+        self.snapshot.rules.get(self.rule?)
+    }
+
+    /// What the filters said so far.
+    pub fn judgements(&self) -> &[Judgement] {
+        &self.judgements
+    }
+
+    /// What would have become of the request, were the policy not in shadow.
+    pub fn shadowed(&self) -> Option<&Outcome> {
+        self.shadowed.as_ref()
+    }
+
+    /// Whether it passed only because its policy lets pass what cannot be decided.
+    pub fn failed_open(&self) -> bool {
+        self.failed_open
+    }
+
+    /// Takes what the last step needed.
+    pub fn answer(&mut self, answer: Answer) {
+        self.answers.get_mut().push(answer);
     }
 
     /// Goes as far as it can.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self, at_hand: &dyn AtHand) -> Step {
         let snapshot = self.snapshot.clone();
-        let Some(rule) = snapshot.rules.find(&self.request) else {
+        let Some(rule) = self.rule.and_then(|i| snapshot.rules.get(i)) else {
             return Step::Done(match snapshot.default {
-                DefaultDecision::Allow => Outcome::Allow(Mutations::default()),
+                DefaultDecision::Allow => Outcome::Allow(Box::default()),
                 DefaultDecision::Deny => Outcome::Deny(Reply::json(
                     403,
                     "no policy allows this request",
-                    &self.request.id,
+                    self.request.id(),
                 )),
             });
         };
+        match self.run(&snapshot, rule, at_hand) {
+            Ok(outcome) => Step::Done(self.conclude(rule, outcome)),
+            Err(Pending(need)) => Step::Need(*need),
+        }
+    }
+
+    /// Gives up: what the client gets then.
+    pub fn fail(&mut self, failure: Failure) -> Outcome {
+        let (status, words) = match failure {
+            Failure::TimedOut => (504, "the authorization of this request took too long"),
+            Failure::Fault => (500, "the authorization service failed"),
+        };
+        let outcome = Outcome::Error(Reply::json(status, words, self.request.id()));
+        let snapshot = self.snapshot.clone();
+        match self.rule.and_then(|i| snapshot.rules.get(i)) {
+            Some(rule) => self.conclude(rule, outcome),
+            None => outcome,
+        }
+    }
+
+    /// What the policy makes of an outcome.
+    fn conclude(&mut self, rule: &Rule, outcome: Outcome) -> Outcome {
+        if rule.shadow {
+            self.shadowed = Some(outcome);
+            return Outcome::Allow(Box::default());
+        }
+        match outcome {
+            Outcome::Error(_) if rule.failure_mode_allow => {
+                self.failed_open = true;
+                Outcome::Allow(Box::default())
+            }
+            // Envoy makes the body the message of the gRPC status.
+            Outcome::Deny(reply) if self.request.is_grpc() => Outcome::Deny(reply.in_plain_words()),
+            Outcome::Error(reply) if self.request.is_grpc() => {
+                Outcome::Error(reply.in_plain_words())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn run(
+        &mut self,
+        snapshot: &Snapshot,
+        rule: &Rule,
+        at_hand: &dyn AtHand,
+    ) -> Result<Outcome, Pending> {
         let links = match &rule.chain {
             Chain::Links(links) => links,
-            Chain::Broken(_) => return self.fail(),
+            Chain::Broken(_) => return Ok(Outcome::Deny(misconfigured(self.request.id()))),
         };
         while let Some(link) = links.get(self.at) {
             if link.condition.as_ref().is_some_and(|c| !c.holds(&self.request, &self.changes)) {
+                self.note(JudgementResult::Skipped);
                 self.at += 1;
                 continue;
             }
-            let context = Context {
-                request: &self.request,
-                changes: &self.changes,
-                now: self.now,
-                answers: &self.answers,
-                strip_unset: snapshot.strip_unset,
-            };
-            match link.filter.judge(&context, &link.scope) {
-                Verdict::Need(_) if self.answers.len() >= MAX_ANSWERS => return self.fail(),
-                Verdict::Need(fetch) => return Step::Need(fetch),
-                Verdict::Fail(reply) => return Step::Done(Outcome::Deny(reply)),
-                Verdict::Deny(reply) if link.on_deny == Then::Break => {
-                    return Step::Done(Outcome::Deny(reply));
-                }
-                Verdict::Deny(_) => {}
-                Verdict::Allow(headers) => {
-                    for (name, value) in headers {
-                        self.changes.set(name, value);
+            match self.judge(snapshot, link, at_hand)? {
+                Verdict::Allow(modification) => {
+                    self.note(JudgementResult::Allowed);
+                    if !self.apply(link, *modification) {
+                        return Ok(Outcome::Deny(misconfigured(self.request.id())));
                     }
                     if link.on_allow == Then::Break {
                         break;
                     }
                 }
+                Verdict::Deny(reply) => {
+                    self.note(JudgementResult::Denied(reply.status, reply.reason.to_string()));
+                    if link.on_deny == Then::Break {
+                        return Ok(Outcome::Deny(reply));
+                    }
+                }
+                Verdict::Error(reply) => {
+                    self.note(JudgementResult::Failed(reply.status, reply.reason.to_string()));
+                    if link.on_deny == Then::Break {
+                        return Ok(Outcome::Error(reply));
+                    }
+                }
+                Verdict::Fail(reply) => {
+                    self.note(JudgementResult::Broken);
+                    return Ok(Outcome::Deny(reply));
+                }
             }
             self.at += 1;
+            self.answers.get_mut().clear();
+        }
+        if let Some(identity) = self.identity.as_ref().filter(|i| !i.subject.is_empty()) {
+            let metadata = &mut self.mutations.metadata;
+            metadata.entry("identity").or_insert_with(|| identity.subject.as_str().into());
+            if let Some(plan) = identity.attributes.get("plan").filter(|p| p.is_string()) {
+                metadata.entry("plan").or_insert_with(|| plan.clone());
+            }
         }
         let (set, remove) = std::mem::take(&mut self.changes).difference(&self.request);
-        Step::Done(Outcome::Allow(Mutations { set, remove }))
+        let mutations = Mutations { set, remove, ..std::mem::take(&mut self.mutations) };
+        Ok(Outcome::Allow(Box::new(mutations)))
     }
 
-    fn fail(&self) -> Step {
-        let message = "the authorization of this request is misconfigured";
-        Step::Done(Outcome::Deny(Reply::json(500, message, &self.request.id)))
+    fn judge(
+        &self,
+        snapshot: &Snapshot,
+        link: &Link,
+        at_hand: &dyn AtHand,
+    ) -> Result<Verdict, Pending> {
+        let context = Context::new(
+            &self.request,
+            &self.changes,
+            self.now,
+            snapshot,
+            self.identity.as_ref(),
+            &self.answers,
+            at_hand,
+        );
+        let judged = link.filter.judge(&context, &link.arguments);
+        if context.is_exhausted() {
+            return Ok(Verdict::Fail(misconfigured(self.request.id())));
+        }
+        judged
+    }
+
+    fn note(&mut self, result: JudgementResult) {
+        self.judgements.push(Judgement { index: self.at, result });
+    }
+
+    /// Takes what a filter that allows says; false when metadata cannot be made of it.
+    fn apply(&mut self, link: &Link, modification: Modification) -> bool {
+        for (name, value) in modification.headers {
+            self.changes.set(name, value);
+        }
+        self.mutations.response_headers.extend(modification.response_headers);
+        self.mutations.query_set.extend(modification.query_set);
+        self.mutations.query_remove.extend(modification.query_remove);
+        self.mutations.metadata.extend(modification.metadata);
+        if let Some(identity) = modification.identity {
+            self.identity = Some(identity);
+        }
+        if link.metadata.is_empty() {
+            return true;
+        }
+        let data = self.metadata_data();
+        for (key, template) in &link.metadata {
+            match template.execute(&data) {
+                Ok(output) if output.set => {
+                    self.mutations.metadata.insert(key.clone(), output.text.into());
+                }
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// What templates of `dynamicMetadata` see.
+    fn metadata_data(&self) -> Value {
+        let identity = self.identity.as_ref().map_or(Value::Nil, Identity::template_value);
+        let headers = self.changes.headers(&self.request).filter(|(n, _)| !n.starts_with(':'));
+        Value::map([("identity", identity), ("httpRequestHeader", Value::header(headers))])
     }
 }
 

@@ -5,10 +5,12 @@ mod glob;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gotemplate::Template;
 use regex::Regex;
 
 pub use glob::{Glob, GlobError};
 
+use crate::arguments::Arguments;
 use crate::filter::Filter;
 use crate::request::{Changes, Request};
 
@@ -32,8 +34,10 @@ pub struct Link {
     pub on_allow: Then,
     /// Only for requests with this header.
     pub condition: Option<Condition>,
-    /// Scope that a token must have.
-    pub scope: Vec<String>,
+    /// What is asked besides.
+    pub arguments: Arguments,
+    /// Dynamic metadata for Envoy when it allows: key and template.
+    pub metadata: Vec<(String, Template)>,
 }
 
 /// What a rule asks of a request.
@@ -56,13 +60,17 @@ pub struct Rule {
     pub path: Glob,
     /// What it asks.
     pub chain: Chain,
+    /// It only tries: whatever it says, requests pass unchanged.
+    pub shadow: bool,
+    /// Requests pass unchanged when a filter cannot decide.
+    pub failure_mode_allow: bool,
 }
 
 impl Rule {
     fn matches(&self, request: &Request) -> bool {
-        let host = self.host.matches(&request.authority)
+        let host = self.host.matches(request.authority())
             || request.host_without_port().is_some_and(|host| self.host.matches(host));
-        host && self.path.matches(&request.path)
+        host && self.path.matches(request.path())
     }
 }
 
@@ -91,13 +99,23 @@ impl Rules {
 
     /// The first rule that a request meets.
     pub fn find(&self, request: &Request) -> Option<&Rule> {
+        self.get(self.find_index(request)?)
+    }
+
+    /// The rule at a place.
+    pub fn get(&self, index: usize) -> Option<&Rule> {
+        self.rules.get(index)
+    }
+
+    /// The place of the first rule that a request meets.
+    pub fn find_index(&self, request: &Request) -> Option<usize> {
         let of = |host: &str| self.exact.get(host).map_or(&[][..], Vec::as_slice);
         let bare = request.host_without_port().map_or(&[][..], of);
-        let lists = [of(&request.authority), bare, &self.patterns];
+        let lists = [of(request.authority()), bare, &self.patterns];
         let first = |list: &[usize]| {
             list.iter().copied().find(|i| self.rules.get(*i).is_some_and(|r| r.matches(request)))
         };
-        lists.into_iter().filter_map(first).min().and_then(|i| self.rules.get(i))
+        lists.into_iter().filter_map(first).min()
     }
 
     /// How many there are.

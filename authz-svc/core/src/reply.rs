@@ -1,5 +1,7 @@
 //! What a denied client gets.
 
+use std::borrow::Cow;
+
 use gotemplate::Value;
 
 /// A response instead of the backend's.
@@ -11,17 +13,35 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+    /// Why, for logs, and for clients that cannot read the body. No credentials.
+    pub reason: Cow<'static, str>,
 }
 
 impl Reply {
     /// The default form of an error: JSON with `message`, `status_code` and, from 500 on,
     /// `request_id`.
-    pub fn json(status: u16, message: &str, request_id: &str) -> Self {
+    pub fn json(status: u16, message: impl Into<Cow<'static, str>>, request_id: &str) -> Self {
+        let reason = message.into();
         Self {
             status,
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: json_body(status, message, request_id),
+            body: json_body(status, &reason, request_id),
+            reason,
         }
+    }
+
+    /// With the reason as the body, for clients that cannot read another one.
+    #[must_use]
+    pub(crate) fn in_plain_words(mut self) -> Self {
+        self.body = self.reason.to_string();
+        self
+    }
+
+    /// With one more header; `name` in lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
     }
 }
 

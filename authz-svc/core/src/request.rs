@@ -2,23 +2,38 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use proto::envoy::config::core::v3::address::Address as AddressKind;
 use proto::envoy::service::auth::v3::CheckRequest;
-use proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use proto::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
 
 /// A view of Envoy's `CheckRequest`.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// As in `GET`.
-    pub method: String,
-    /// `:authority`, lower case.
-    pub authority: String,
-    /// Path without query, as Envoy normalised it; not percent-decoded.
-    pub path: String,
-    /// `x-request-id`, or Envoy's own id of the request.
-    pub id: String,
-    /// Lower-case names; several values joined by a comma.
+    method: String,
+    scheme: String,
+    authority: String,
+    target: String,
+    id: String,
     headers: BTreeMap<String, String>,
+    source: Peer,
+    destination: Peer,
+    check: Arc<CheckRequest>,
+}
+
+/// One end of the connection to Envoy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; none for a socket without one.
+    pub address: Option<IpAddr>,
+    /// Its port; 0 when unknown.
+    pub port: u16,
+    /// Authenticated name, as a SPIFFE id; empty without mutual TLS.
+    pub principal: String,
+    /// URL-encoded PEM of its certificate, when Envoy sends it; else empty.
+    pub certificate: String,
 }
 
 impl Request {
@@ -27,36 +42,72 @@ impl Request {
     /// # Errors
     /// When it is not about an HTTP request.
     pub fn from_check(check: CheckRequest) -> Result<Self, &'static str> {
-        let http = check
-            .attributes
-            .and_then(|a| a.request)
-            .and_then(|r| r.http)
+        let attributes = check.attributes.as_ref().ok_or("the check has no HTTP request")?;
+        let http = attributes
+            .request
+            .as_ref()
+            .and_then(|r| r.http.as_ref())
             .ok_or("the check has no HTTP request")?;
-        let headers = headers(&http);
+        let headers = headers(http);
         let get = |name: &str| headers.get(name).cloned();
-        let authority =
-            if http.host.is_empty() { get(":authority").unwrap_or_default() } else { http.host };
-        let path = if http.path.is_empty() { get(":path").unwrap_or_default() } else { http.path };
-        let end = path.find(['?', '#']).unwrap_or(path.len());
+        let or = |text: &str, name: &str| {
+            if text.is_empty() { get(name).unwrap_or_default() } else { text.to_owned() }
+        };
+        let scheme = get("x-forwarded-proto").unwrap_or_else(|| or(&http.scheme, ":scheme"));
         Ok(Self {
-            method: if http.method.is_empty() {
-                get(":method").unwrap_or_default()
-            } else {
-                http.method
-            },
-            authority: authority.to_ascii_lowercase(),
-            path: path[..end].to_owned(),
-            id: get("x-request-id").filter(|id| !id.is_empty()).unwrap_or(http.id),
+            method: or(&http.method, ":method"),
+            scheme: scheme.to_ascii_lowercase(),
+            authority: or(&http.host, ":authority").to_ascii_lowercase(),
+            target: or(&http.path, ":path"),
+            id: get("x-request-id").filter(|id| !id.is_empty()).unwrap_or_else(|| http.id.clone()),
+            source: peer(attributes.source.as_ref()),
+            destination: peer(attributes.destination.as_ref()),
             headers,
+            check: Arc::new(check),
         })
     }
 
-    /// A header's value; `name` in lower case.
+    /// As in `GET`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// `http` or `https`: that of the client, from `x-forwarded-proto` when Envoy set it.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// `:authority`, lower case; may have a port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Path without query, as Envoy normalised it; not percent-decoded.
+    pub fn path(&self) -> &str {
+        &self.target[..self.target.find(['?', '#']).unwrap_or(self.target.len())]
+    }
+
+    /// After the first `?`; none without one.
+    pub fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|(_, q)| q.split('#').next().unwrap_or_default())
+    }
+
+    /// Path and query as they came.
+    pub fn path_and_query(&self) -> &str {
+        &self.target
+    }
+
+    /// `x-request-id`, or Envoy's own id of the request.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A header's value; `name` in lower case. Several are joined by a comma, cookies by `; `.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// All headers.
+    /// All headers, in the order of their names.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }
@@ -66,6 +117,67 @@ impl Request {
         let (host, port) = self.authority.rsplit_once(':')?;
         (!port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(':'))
             .then_some(host)
+    }
+
+    /// The body, as far as Envoy sent it.
+    pub fn body(&self) -> &[u8] {
+        let Some(http) = self.http() else { return &[] };
+        if http.raw_body.is_empty() { http.body.as_bytes() } else { &http.raw_body }
+    }
+
+    /// As in `HTTP/1.1`; empty when unknown.
+    pub fn protocol(&self) -> &str {
+        self.http().map_or("", |h| &h.protocol)
+    }
+
+    /// The client, or the proxy before Envoy.
+    pub fn source(&self) -> &Peer {
+        &self.source
+    }
+
+    /// Where the request came in.
+    pub fn destination(&self) -> &Peer {
+        &self.destination
+    }
+
+    /// The name that the client asked for in TLS; empty when unknown.
+    pub fn server_name(&self) -> &str {
+        let session = self.check.attributes.as_ref().and_then(|a| a.tls_session.as_ref());
+        session.map_or("", |t| &t.sni)
+    }
+
+    /// Whether the client speaks gRPC.
+    pub fn is_grpc(&self) -> bool {
+        self.header("content-type").is_some_and(|t| t.starts_with("application/grpc"))
+    }
+
+    /// Envoy's whole message.
+    pub fn check(&self) -> &CheckRequest {
+        &self.check
+    }
+
+    fn http(&self) -> Option<&HttpRequest> {
+        self.check.attributes.as_ref()?.request.as_ref()?.http.as_ref()
+    }
+}
+
+fn peer(peer: Option<&attribute_context::Peer>) -> Peer {
+    let Some(peer) = peer else { return Peer::default() };
+    let socket = peer.address.as_ref().and_then(|a| match &a.address {
+        Some(AddressKind::SocketAddress(socket)) => Some(socket),
+        _ => None,
+    });
+    let port = socket.and_then(|s| match s.port_specifier {
+        Some(proto::envoy::config::core::v3::socket_address::PortSpecifier::PortValue(port)) => {
+            u16::try_from(port).ok()
+        }
+        _ => None,
+    });
+    Peer {
+        address: socket.and_then(|s| s.address.parse().ok()),
+        port: port.unwrap_or_default(),
+        principal: peer.principal.clone(),
+        certificate: peer.certificate.clone(),
     }
 }
 
@@ -79,10 +191,12 @@ fn headers(http: &HttpRequest) -> BTreeMap<String, String> {
         } else {
             String::from_utf8_lossy(&header.raw_value)
         };
+        let name = header.key.to_ascii_lowercase();
+        let between = if name == "cookie" { "; " } else { "," };
         headers
-            .entry(header.key.to_ascii_lowercase())
+            .entry(name)
             .and_modify(|v| {
-                v.push(',');
+                v.push_str(between);
                 v.push_str(&value);
             })
             .or_insert_with(|| value.into_owned());
@@ -158,7 +272,8 @@ mod tests {
     #[test]
     fn host_and_path_are_taken_apart() {
         let r = request("Shop.Example:8443", "/a/b?q=1#f");
-        assert_eq!((r.authority.as_str(), r.path.as_str()), ("shop.example:8443", "/a/b"));
+        assert_eq!((r.authority(), r.path()), ("shop.example:8443", "/a/b"));
+        assert_eq!(r.query(), Some("q=1"));
         assert_eq!(r.host_without_port(), Some("shop.example"));
         assert_eq!(request("[::1]:80", "/").host_without_port(), Some("[::1]"));
         assert_eq!(request("a.test", "/").host_without_port(), None);

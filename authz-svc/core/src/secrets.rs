@@ -11,7 +11,8 @@ use service_kit::{Object, ObjectRef, Secret};
 #[derive(Debug, Default)]
 pub struct Secrets<'a>(HashMap<&'a str, HashMap<&'a str, SecretData>>);
 
-type SecretData = BTreeMap<String, Secret<Vec<u8>>>;
+/// The data of one Secret, by key.
+pub type SecretData = BTreeMap<String, Secret<Vec<u8>>>;
 
 impl<'a> Secrets<'a> {
     /// Takes every object of kind Secret.

@@ -2,7 +2,7 @@
 //! gateway-ctl give it. Also reads the spellings that conversion to older versions left behind
 //! (`v3…`), where a zero value means "unset".
 
-mod unread;
+pub(crate) mod unread;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,116 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use service_kit::AmbassadorId;
 
-/// Conversion to older versions leaves `v3APIKey`, and nulls for the other kinds.
-const ONE_KIND: &str = "[has(self.JWT), has(self.APIKey), has(self.v3APIKey), has(self.External), has(self.OAuth2), has(self.Plugin)].filter(k, k).size() == 1";
-
-/// How a request is judged: exactly one of the kinds.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": ONE_KIND,
-    "message": "a Filter has exactly one of JWT, APIKey, External, OAuth2, Plugin",
-}]))]
-#[allow(non_snake_case)]
-pub struct Filter {
-    /// Which installations read this; `["default"]` when absent.
-    pub ambassador_id: Option<AmbassadorId>,
-    /// A token in the header `Authorization`.
-    pub JWT: Option<Jwt>,
-    /// A key in a header.
-    #[serde(alias = "v3APIKey")]
-    pub APIKey: Option<ApiKey>,
-    /// Another authorization service is asked.
-    #[schemars(with = "Option<unread::External>", extend("x-support" = "not yet"))]
-    pub External: Option<Value>,
-    /// A login with an identity provider.
-    #[schemars(with = "Option<unread::OAuth2>", extend("x-support" = "not yet"))]
-    pub OAuth2: Option<Value>,
-    /// Code of the user.
-    #[schemars(with = "Option<unread::Plugin>", extend("x-support" = "not yet"))]
-    pub Plugin: Option<Value>,
-}
-
-/// `Filter.spec.JWT`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Jwt {
-    /// Where the keys are: an absolute URL. Needed unless `jwks` or `jwksSecret` is there, or
-    /// `validAlgorithms` is `["none"]`.
-    #[serde(default, rename = "jwksURI", deserialize_with = "unset_if_empty")]
-    pub jwks_uri: Option<String>,
-    /// The keys themselves: a JSON Web Key Set, as an object or as its text.
-    #[serde(default)]
-    pub jwks: Option<Value>,
-    /// A Secret that holds the key set.
-    #[serde(default)]
-    pub jwks_secret: Option<KeySetSecret>,
-    /// Names of algorithms (RFC 7518). Default: all supported ones but `none`.
-    #[serde(default)]
-    pub valid_algorithms: Option<Vec<String>>,
-    /// The `aud` that a token with one must have.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub audience: Option<String>,
-    /// Whether a token must have `aud`. Default: false.
-    #[serde(default)]
-    pub require_audience: Option<bool>,
-    /// The `iss` that a token with one must have.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub issuer: Option<String>,
-    /// Whether a token must have `iss`. Default: false.
-    #[serde(default)]
-    pub require_issuer: Option<bool>,
-    /// Whether a token must have `exp`. Default: false.
-    #[serde(default)]
-    pub require_expires_at: Option<bool>,
-    /// Whether a token must have `nbf`. Default: false.
-    #[serde(default)]
-    pub require_not_before: Option<bool>,
-    /// Whether a token must have `iat`. Default: false.
-    #[serde(default)]
-    pub require_issued_at: Option<bool>,
-    /// How long ago `exp` may be, as in `30s`. Default: 0s.
-    #[serde(default, deserialize_with = "duration")]
-    #[schemars(with = "GoDuration")]
-    pub leeway_for_expires_at: Duration,
-    /// How far ahead `nbf` may be, as in `30s`. Default: 0s.
-    #[serde(default, deserialize_with = "duration")]
-    #[schemars(with = "GoDuration")]
-    pub leeway_for_not_before: Duration,
-    /// How far ahead `iat` may be, as in `30s`. Default: 0s.
-    #[serde(default, deserialize_with = "duration")]
-    #[schemars(with = "GoDuration")]
-    pub leeway_for_issued_at: Duration,
-    /// How stale fetched keys may be, as in `5m`. Default: 0s.
-    #[serde(default, alias = "v3MaxStale", deserialize_with = "duration")]
-    #[schemars(with = "GoDuration")]
-    pub max_stale: Duration,
-    /// Whether any certificate of the key server is accepted. Default: false.
-    #[serde(default, rename = "insecureTLS")]
-    pub insecure_tls: Option<bool>,
-    /// `never`, `onceAsClient` or `freelyAsClient`; only `never` can be done. Default: `never`.
-    #[serde(default, rename = "renegotiateTLS", deserialize_with = "unset_if_empty")]
-    pub renegotiate_tls: Option<String>,
-    /// Headers that are set on requests that are allowed; values are Go templates.
-    #[serde(default)]
-    pub inject_request_headers: Option<Vec<HeaderTemplate>>,
-    /// What a refused client gets.
-    #[serde(default)]
-    pub error_response: Option<ErrorResponse>,
-}
-
-/// Where a key set is in a Secret.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-pub struct KeySetSecret {
-    /// The Secret's name.
-    #[serde(default)]
-    pub name: String,
-    /// Its namespace. Default: the Filter's.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub namespace: Option<String>,
-    /// The key of its data. Default: `jwks.json`.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub key: Option<String>,
-}
+pub use crate::filter::Spec as Filter;
 
 /// A header whose value is a Go template.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -134,46 +25,6 @@ pub struct HeaderTemplate {
     pub value: String,
 }
 
-/// `errorResponse`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ErrorResponse {
-    /// Realm of `WWW-Authenticate`. Default: `NAME.NAMESPACE` of the Filter.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub realm: Option<String>,
-    /// Headers of the answer; values are Go templates. Default: `Content-Type: application/json`.
-    #[serde(default)]
-    pub headers: Option<Vec<HeaderTemplate>>,
-    /// Go template of the body. Default: `{{ . | json "" }}`.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub body_template: Option<String>,
-    /// Deprecated, use `headers`: the `Content-Type` of the answer.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub content_type: Option<String>,
-}
-
-/// `Filter.spec.APIKey`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("required" = ["keys"]))]
-pub struct ApiKey {
-    /// The header that has the key. Default: `X-API-Key`.
-    #[serde(default, deserialize_with = "unset_if_empty")]
-    pub http_header: Option<String>,
-    /// Where the accepted keys are.
-    #[serde(default)]
-    pub keys: Option<Vec<ApiKeySecret>>,
-}
-
-/// One Secret of accepted keys, in the Filter's namespace.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ApiKeySecret {
-    /// Every value of this Secret is an accepted key.
-    #[serde(default)]
-    pub secret_name: String,
-}
-
 /// Which filters judge which requests.
 // The rules are read one by one, so that a bad one costs itself only.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -184,6 +35,13 @@ pub struct FilterPolicy {
     #[serde(default)]
     #[schemars(with = "Option<Vec<Rule>>")]
     pub rules: Option<Vec<Value>>,
+    /// Only tries: the rules judge, log and count, and requests pass unchanged. Default: false.
+    #[serde(default)]
+    pub shadow: Option<bool>,
+    /// When a filter cannot decide, as with an identity provider that is down, requests pass
+    /// unchanged; each is counted. A broken configuration never passes. Default: false.
+    #[serde(default, rename = "failureModeAllow")]
+    pub failure_mode_allow: Option<bool>,
 }
 
 /// Which filters judge the requests of a host and a path.
@@ -230,8 +88,25 @@ pub struct FilterRef {
     pub if_request_header: Option<IfRequestHeader>,
     /// Settings by the kind of the filter; JWT: `scope`, all of which a token must have.
     #[serde(default)]
-    #[schemars(with = "Option<unread::Arguments>")]
+    #[schemars(with = "Option<Arguments>")]
     pub arguments: Option<Value>,
+    /// What Envoy's other filters, as its rate limit filter, are told when this filter allows.
+    #[serde(default)]
+    pub dynamic_metadata: Option<Vec<MetadataTemplate>>,
+}
+
+/// An entry of dynamic metadata, in the namespace `envoy.filters.http.ext_authz`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["key"]))]
+pub struct MetadataTemplate {
+    /// Its key.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub key: String,
+    /// The Go template of its value: `.identity.subject`, `.identity.attributes` (as the claims of
+    /// a token) and `.httpRequestHeader`.
+    #[serde(default)]
+    pub value: String,
 }
 
 /// A condition on a header.
@@ -254,19 +129,46 @@ pub struct IfRequestHeader {
     pub negate: Option<bool>,
 }
 
-/// `arguments` of a JWT filter.
+/// `arguments` of a filter in a FilterPolicy.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-pub struct JwtArguments {
-    /// All of these must be in the token's scope.
+#[serde(rename_all = "camelCase")]
+pub struct Arguments {
+    /// JWT, OAuth2, Introspection: all of these must be in the token's scope.
     #[serde(default)]
     pub scope: Option<Vec<String>>,
+    /// OAuth2, deprecated: as `scope`.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    /// OAuth2: what a client without a session gets instead of a redirect.
+    #[serde(default)]
+    pub instead_of_redirect: Option<InsteadOfRedirect>,
+    /// OAuth2: the cookies' `lax`, `strict` or `none`.
+    #[serde(default, deserialize_with = "unset_if_empty")]
+    pub same_site: Option<String>,
 }
 
-fn unset_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+/// `insteadOfRedirect`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InsteadOfRedirect {
+    /// Only for requests with this header. Default: for all.
+    #[serde(default)]
+    pub if_request_header: Option<IfRequestHeader>,
+    /// The status of the answer. Default: 403.
+    #[serde(default)]
+    pub http_status_code: Option<u32>,
+    /// Deprecated: filters that judge instead.
+    #[serde(default)]
+    pub filters: Option<Vec<FilterRef>>,
+}
+
+pub(crate) fn unset_if_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.filter(|s| !s.is_empty()))
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match Option::<String>::deserialize(deserializer)?.as_deref() {
         None | Some("") => Ok(Duration::ZERO),
         Some(text) => service_kit::go::parse_duration(text).map_err(serde::de::Error::custom),
@@ -274,7 +176,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 /// A duration as Go writes it, for the schema.
-struct GoDuration;
+pub(crate) struct GoDuration;
 
 impl JsonSchema for GoDuration {
     fn schema_name() -> Cow<'static, str> {

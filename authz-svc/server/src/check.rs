@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use authz_core::{Flow, Mutations, Outcome, Reply, Request, Step};
+use authz_core::{Failure, Flow, Mutations, Outcome, Reply, Request, Step};
 use futures::FutureExt as _;
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
@@ -17,14 +17,14 @@ use proto::google::rpc::Status as RpcStatus;
 use tonic::{Request as Call, Response, Status};
 
 use crate::configuration::{Configuration, State};
-use crate::key_sets::KeySets;
+use crate::edge::Edge;
 use crate::metrics::Metrics;
 
 /// Answers checks.
 #[derive(Debug)]
 pub(crate) struct Checks {
     configuration: Configuration,
-    key_sets: KeySets,
+    edge: Edge,
     metrics: Metrics,
     timeout: Duration,
 }
@@ -32,42 +32,42 @@ pub(crate) struct Checks {
 impl Checks {
     pub(crate) fn new(
         configuration: Configuration,
-        key_sets: KeySets,
+        edge: Edge,
         metrics: Metrics,
         timeout: Duration,
     ) -> Self {
-        Self { configuration, key_sets, metrics, timeout }
+        Self { configuration, edge, metrics, timeout }
     }
 
     /// The answer; in time, and a denial whatever happens on the way.
     async fn decide(&self, request: Request) -> Outcome {
-        let id = request.id.clone();
-        let refuse = |status, text| Outcome::Deny(Reply::json(status, text, &id));
         let snapshot = match self.configuration.state() {
             State::Waiting => {
-                return refuse(503, "the authorization service is not configured yet");
+                let words = "the authorization service is not configured yet";
+                return Outcome::Error(Reply::json(503, words, request.id()));
             }
             State::Ready(snapshot) => snapshot,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let chain = self.run(Flow::new(snapshot, request, now));
-        match tokio::time::timeout(self.timeout, AssertUnwindSafe(chain).catch_unwind()).await {
+        let mut flow = Flow::new(snapshot, request, now);
+        let chain = AssertUnwindSafe(self.run(&mut flow)).catch_unwind();
+        match tokio::time::timeout(self.timeout, chain).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
                 tracing::error!("a check failed by a fault of this program; it was denied");
-                refuse(500, "the authorization service failed")
+                flow.fail(Failure::Fault)
             }
-            Err(_) => refuse(504, "the authorization of this request took too long"),
+            Err(_) => flow.fail(Failure::TimedOut),
         }
     }
 
-    async fn run(&self, mut flow: Flow) -> Outcome {
+    async fn run(&self, flow: &mut Flow) -> Outcome {
         loop {
-            match flow.step() {
+            match flow.step(&self.edge) {
                 Step::Done(outcome) => return outcome,
-                Step::Need(fetch) => {
-                    let result = self.key_sets.get(&fetch).await;
-                    flow.answer(fetch, result);
+                Step::Need(need) => {
+                    let answer = self.edge.perform(need).await;
+                    flow.answer(answer);
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Checks {
         match outcome {
             Outcome::Allow(_) => self.metrics.allowed.inc(),
             Outcome::Deny(reply) if reply.status < 500 => self.metrics.denied.inc(),
-            Outcome::Deny(_) => self.metrics.failed.inc(),
+            Outcome::Deny(_) | Outcome::Error(_) => self.metrics.failed.inc(),
         };
     }
 }
@@ -89,8 +89,8 @@ impl Authorization for Checks {
         let outcome = self.decide(request).await;
         self.count(&outcome);
         Ok(Response::new(match outcome {
-            Outcome::Allow(mutations) => allow(mutations),
-            Outcome::Deny(reply) => deny(reply),
+            Outcome::Allow(mutations) => allow(*mutations),
+            Outcome::Deny(reply) | Outcome::Error(reply) => deny(reply),
         }))
     }
 }

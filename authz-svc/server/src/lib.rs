@@ -4,7 +4,8 @@
 mod args;
 mod check;
 mod configuration;
-mod key_sets;
+mod documents;
+mod edge;
 mod metrics;
 
 pub use args::Args;
@@ -24,7 +25,8 @@ use tonic::service::Routes;
 
 use check::Checks;
 use configuration::Configuration;
-use key_sets::KeySets;
+use documents::Documents;
+use edge::{Edge, Store, Upstreams, Work};
 use metrics::Metrics;
 
 /// Name of the gRPC service for health checks.
@@ -65,8 +67,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         })?;
         let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration)?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-        let key_sets = KeySets::new(metrics.clone())?;
-        let checks = Checks::new(configuration, key_sets, metrics, settings.timeout);
+        let edge = Edge {
+            documents: Documents::new(metrics.clone())?,
+            upstreams: Upstreams::default(),
+            store: Store::default(),
+            work: Work::default(),
+        };
+        let checks = Checks::new(configuration, edge, metrics, settings.timeout);
         let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
         let routes = Routes::new(service);
         grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await;

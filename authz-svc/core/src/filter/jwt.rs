@@ -2,6 +2,7 @@
 
 mod claims;
 mod compile;
+mod spec;
 mod token;
 
 use std::sync::Arc;
@@ -10,13 +11,19 @@ use gotemplate::{Template, Value};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 pub use claims::ClaimRules;
-pub use compile::compile;
+pub(crate) use compile::compile;
+pub use spec::Spec;
 
-use super::{HeaderTemplates, Verdict};
-use crate::context::{Context, Fetch};
+use super::{HeaderTemplates, Judge, Judged, Modification, Verdict};
+use crate::arguments::Arguments;
+use crate::context::Context;
 use crate::keys::KeySet;
+use crate::need::{Fetch, Pending};
 use crate::reply::{Reply, json_body, template_data};
 use token::{Challenge, Token};
+
+/// The arguments it takes.
+pub(crate) const ARGUMENTS: &[&str] = &["scope"];
 
 /// golang-jwt's bits of what is wrong with a token, which templates may look at.
 pub mod bits {
@@ -74,28 +81,45 @@ struct Refusal {
 /// Why a request is not allowed.
 enum Problem {
     Refused(Challenge),
-    Need(Fetch),
-    /// The keys cannot be had.
-    NoKeys,
+    Pending(Pending),
 }
 
-impl Jwt {
-    /// Judges the token in the `Authorization` header; all of `scope` must be in it.
-    pub fn judge(&self, context: &Context<'_>, scope: &[String]) -> Verdict {
-        match self.verify(context, scope) {
-            Ok(token) => self.allow(context, &token),
-            Err(Problem::Need(fetch)) => Verdict::Need(fetch),
-            Err(Problem::Refused(challenge)) => Verdict::Deny(self.refuse(context, &challenge)),
-            Err(Problem::NoKeys) => {
-                let challenge =
-                    Challenge::failure("the keys to verify the token are not available");
-                Verdict::Deny(self.refuse(context, &challenge))
-            }
+impl From<Pending> for Problem {
+    fn from(pending: Pending) -> Self {
+        Self::Pending(pending)
+    }
+}
+
+impl Judge for Jwt {
+    fn judge(&self, context: &Context<'_>, arguments: &Arguments) -> Judged {
+        let text = match token::bearer(context.header("authorization")) {
+            Ok(text) => text,
+            Err(challenge) => return Ok(self.refused(context, &challenge)),
+        };
+        match self.verify(context, text, &arguments.scope) {
+            Ok(token) => Ok(self.allow(context, &token)),
+            Err(Problem::Pending(pending)) => Err(pending),
+            Err(Problem::Refused(challenge)) => Ok(self.refused(context, &challenge)),
         }
     }
 
-    fn verify(&self, context: &Context<'_>, scope: &[String]) -> Result<Token, Problem> {
-        let text = token::bearer(context.header("authorization")).map_err(Problem::Refused)?;
+    fn as_jwt(&self) -> Option<&Jwt> {
+        Some(self)
+    }
+}
+
+impl Jwt {
+    fn refused(&self, context: &Context<'_>, challenge: &Challenge) -> Verdict {
+        let reply = self.refuse(context, challenge);
+        if challenge.status >= 500 { Verdict::Error(reply) } else { Verdict::Deny(reply) }
+    }
+
+    fn verify(
+        &self,
+        context: &Context<'_>,
+        text: &str,
+        scope: &[String],
+    ) -> Result<Token, Problem> {
         let token = Token::parse(text).map_err(Problem::Refused)?;
         self.check_signature(context, &token)?;
         self.claims
@@ -144,21 +168,15 @@ impl Jwt {
             Keys::Fixed(keys) => return Ok(keys.clone()),
             Keys::Remote(fetch) => fetch,
         };
-        let keys = match context.answer(fetch) {
-            None => return Err(Problem::Need(fetch.clone())),
-            Some(Err(())) => return Err(Problem::NoKeys),
-            Some(Ok(keys)) => keys,
-        };
+        let keys = context.key_set(fetch)?.map_err(|_| {
+            Problem::Refused(Challenge::failure("the keys to verify the token are not available"))
+        })?;
         if key_id.is_none_or(|id| keys.has(id)) {
             return Ok(keys);
         }
         let again = Fetch { refresh: true, ..fetch.clone() };
-        match context.answer(&again) {
-            None => Err(Problem::Need(again)),
-            // The server cannot be asked now; what is known does not have the key.
-            Some(Err(())) => Ok(keys),
-            Some(Ok(keys)) => Ok(keys),
-        }
+        // When the server cannot be asked now, what is known does not have the key.
+        Ok(context.key_set(&again)?.unwrap_or(keys))
     }
 
     fn allow(&self, context: &Context<'_>, token: &Token) -> Verdict {
@@ -167,7 +185,11 @@ impl Jwt {
             ("httpRequestHeader", context.header_value()),
         ]);
         match self.inject.render(&data) {
-            Ok(headers) => Verdict::Allow(context.settable(headers)),
+            Ok(headers) => Verdict::Allow(Box::new(Modification {
+                headers: context.settable(headers),
+                identity: Some(token.identity()),
+                ..Modification::default()
+            })),
             Err(_) => Verdict::Fail(Reply::json(
                 500,
                 "a header of this request cannot be made from its token",
@@ -190,6 +212,6 @@ impl Jwt {
             .as_ref()
             .and_then(|t| t.execute(&data).ok())
             .map_or_else(|| json_body(*status, message, context.request_id()), |o| o.text);
-        Reply { status: *status, headers, body }
+        Reply { status: *status, headers, body, reason: message.clone().into() }
     }
 }

@@ -4,6 +4,7 @@ use service_kit::Object;
 
 use super::*;
 use crate::compile::{Settings, compile};
+use crate::need::{CallError, Document};
 
 const SECRET: &str = r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ks", "namespace": "ns"}, "stringData": {"one": "aaa"}}"#;
 
@@ -39,7 +40,7 @@ fn request(host: &str, path: &str, headers: &[(&str, &str)]) -> Request {
 }
 
 fn run(snapshot: &Arc<Snapshot>, request: Request) -> Outcome {
-    match Flow::new(snapshot.clone(), request, Duration::from_secs(1_800_000_000)).step() {
+    match Flow::new(snapshot.clone(), request, Duration::from_secs(1_800_000_000)).step(&()) {
         Step::Done(outcome) => outcome,
         Step::Need(fetch) => panic!("needs {fetch:?}"),
     }
@@ -48,7 +49,7 @@ fn run(snapshot: &Arc<Snapshot>, request: Request) -> Outcome {
 fn status(outcome: Outcome) -> u16 {
     match outcome {
         Outcome::Allow(_) => 200,
-        Outcome::Deny(reply) => reply.status,
+        Outcome::Deny(reply) | Outcome::Error(reply) => reply.status,
     }
 }
 
@@ -149,13 +150,13 @@ fn keys_are_asked_for_once_and_again_for_an_unknown_id() {
     assert!(found.is_empty());
     let text = "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6Im4ifQ.e30.AA";
     let mut flow = Flow::new(s, request("a", "/", &[("authorization", text)]), Duration::ZERO);
-    let Step::Need(first) = flow.step() else { panic!("no fetch") };
+    let Step::Need(Need::Document(first)) = flow.step(&()) else { panic!("no fetch") };
     assert!(!first.refresh);
-    flow.answer(first, Ok(Arc::default()));
-    let Step::Need(second) = flow.step() else { panic!("no second fetch") };
+    flow.answer(Answer::Document(Ok(Document::KeySet(Arc::default()))));
+    let Step::Need(Need::Document(second)) = flow.step(&()) else { panic!("no second fetch") };
     assert!(second.refresh);
-    flow.answer(second, Err(()));
-    let Step::Done(Outcome::Deny(reply)) = flow.step() else { panic!("not denied") };
+    flow.answer(Answer::Document(Err(CallError::Unavailable)));
+    let Step::Done(Outcome::Deny(reply)) = flow.step(&()) else { panic!("not denied") };
     assert_eq!(reply.status, 401);
 }
 
@@ -167,9 +168,9 @@ fn no_keys_is_our_fault() {
     );
     let text = "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6Im4ifQ.e30.AA";
     let mut flow = Flow::new(s, request("a", "/", &[("authorization", text)]), Duration::ZERO);
-    let Step::Need(first) = flow.step() else { panic!("no fetch") };
-    flow.answer(first, Err(()));
-    let Step::Done(Outcome::Deny(reply)) = flow.step() else { panic!("not denied") };
+    let Step::Need(_) = flow.step(&()) else { panic!("no fetch") };
+    flow.answer(Answer::Document(Err(CallError::Unavailable)));
+    let Step::Done(Outcome::Error(reply)) = flow.step(&()) else { panic!("not denied") };
     assert_eq!(reply.status, 500);
     assert!(reply.headers.iter().all(|(name, _)| name != "www-authenticate"));
 }
@@ -194,7 +195,7 @@ fn refusals_follow_rfc_6750() {
     ] {
         match run(&s, request("a", "/", &[("authorization", header)])) {
             Outcome::Allow(_) => assert_eq!(status, 200, "{header}"),
-            Outcome::Deny(reply) => {
+            Outcome::Deny(reply) | Outcome::Error(reply) => {
                 assert_eq!(reply.status, status, "{header}");
                 let value = &reply.headers.iter().find(|(n, _)| n == "www-authenticate").unwrap().1;
                 assert!(value.contains(challenge), "{value}");

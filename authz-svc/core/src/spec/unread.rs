@@ -11,7 +11,7 @@ use super::{GoDuration, HeaderTemplate, IfRequestHeader};
 /// `Filter.spec.External`.
 #[derive(JsonSchema)]
 #[allow(dead_code)]
-pub(super) struct External {
+pub(crate) struct External {
     /// Where the service is: `[http://|https://]host[:port]`.
     #[schemars(length(min = 1))]
     auth_service: String,
@@ -96,7 +96,7 @@ struct StatusOnError {
     "rule": "!(has(self.secret) && self.secret != '' && has(self.secretName) && self.secretName != '')",
     "message": "secret and secretName exclude each other; keep the Secret",
 }]))]
-pub(super) struct OAuth2 {
+pub(crate) struct OAuth2 {
     /// The identity provider's issuer: an absolute URL.
     #[schemars(rename = "authorizationURL")]
     authorization_url: Option<String>,
@@ -206,26 +206,7 @@ struct JwtFilterRef {
 /// `Filter.spec.Plugin`.
 #[derive(JsonSchema)]
 #[allow(dead_code)]
-pub(super) struct Plugin {
+pub(crate) struct Plugin {
     /// Its name.
     name: Option<String>,
-}
-
-/// `arguments` of a filter in a FilterPolicy.
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-#[schemars(rename_all = "camelCase")]
-pub(super) struct Arguments {
-    /// JWT, OAuth2: all of these must be in the token's scope.
-    scope: Option<Vec<String>>,
-    /// OAuth2, deprecated: as `scope`.
-    #[schemars(extend("x-support" = "not yet"))]
-    scopes: Option<Vec<String>>,
-    /// OAuth2: what a client without a session gets instead of a redirect: `httpStatusCode`, or
-    /// `filters` that judge; `ifRequestHeader` says which requests.
-    #[schemars(extend("x-support" = "not yet"))]
-    instead_of_redirect: Option<BTreeMap<String, Value>>,
-    /// OAuth2: the cookies' `lax`, `strict` or `none`.
-    #[schemars(extend("x-support" = "not yet"))]
-    same_site: Option<String>,
 }

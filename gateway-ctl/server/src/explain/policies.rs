@@ -79,15 +79,12 @@ fn decide(
     out: &mut Lines,
 ) -> Decision {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match Flow::new(snapshot, check, now).step() {
-        Step::Need(fetch) => {
-            out.more(format!(
-                "the answer depends on the keys of {}, which are not fetched here",
-                fetch.url
-            ));
+    match Flow::new(snapshot, check, now).step(&()) {
+        Step::Need(need) => {
+            out.more(format!("the answer depends on {need}, which is not asked here"));
             Decision::GoesOn(Vec::new())
         }
-        Step::Done(Outcome::Deny(reply)) => {
+        Step::Done(Outcome::Deny(reply) | Outcome::Error(reply)) => {
             out.more(format!("denied with status {}", reply.status));
             Decision::Denied
         }

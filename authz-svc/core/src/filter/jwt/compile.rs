@@ -5,50 +5,42 @@ use std::sync::Arc;
 use gotemplate::Functions;
 use jsonwebtoken::Algorithm;
 use serde_json::Value as Json;
-use service_kit::{Diagnostics, Reason};
+use service_kit::Diagnostics;
 
 use super::claims::TimeRule;
-use super::{ClaimRules, Jwt, Keys, Refusal};
-use crate::context::Fetch;
+use super::{ClaimRules, Jwt, Keys, Refusal, Spec};
+use crate::compile::Compiling;
+use crate::filter::Judge;
 use crate::filter::template::{HeaderTemplates, compile as compile_template};
 use crate::keys::{KeySet, SUPPORTED};
-use crate::secrets::Secrets;
-use crate::spec;
+use crate::need::{DocumentKind, Fetch};
 
-/// Compiles `spec` of the Filter `name` in `namespace`. Everything that is wrong is in `found`;
-/// the result is only good when no error was added. Without `secrets` what is in them is not
-/// looked at.
-pub fn compile(
-    spec: &spec::Jwt,
-    name: &str,
-    namespace: &str,
-    secrets: Option<&Secrets<'_>>,
-    found: &mut Diagnostics<'_>,
-) -> Jwt {
-    let (algorithms, unsigned) = algorithms(spec, found);
+/// Compiles `spec`. What is wrong is told to `compiling`.
+pub(crate) fn compile(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<Box<dyn Judge>> {
+    let (algorithms, unsigned) = algorithms(spec, compiling.found);
     if spec.require_audience == Some(true) && spec.audience.is_none() {
-        found
-            .error("spec.JWT.requireAudience", "an audience is required, but none is named")
+        compiling
+            .error("requireAudience", "an audience is required, but none is named")
             .hint("set audience, or remove requireAudience");
     }
     if spec.require_issuer == Some(true) && spec.issuer.is_none() {
-        found
-            .error("spec.JWT.requireIssuer", "an issuer is required, but none is named")
+        compiling
+            .error("requireIssuer", "an issuer is required, but none is named")
             .hint("set issuer, or remove requireIssuer");
     }
-    renegotiation(spec, found);
+    renegotiation(spec, compiling.found);
     let headers = spec.inject_request_headers.as_deref().unwrap_or_default();
-    Jwt {
-        keys: keys(spec, namespace, algorithms.is_empty() && unsigned, secrets, found),
+    Some(Box::new(Jwt {
+        keys: keys(spec, algorithms.is_empty() && unsigned, compiling),
         algorithms,
         unsigned,
         claims: claims(spec),
-        inject: HeaderTemplates::compile(headers, "spec.JWT.injectRequestHeaders", found),
-        refusal: refusal(spec, name, namespace, found),
-    }
+        inject: HeaderTemplates::compile(headers, "spec.JWT.injectRequestHeaders", compiling.found),
+        refusal: refusal(spec, compiling),
+    }))
 }
 
-fn claims(spec: &spec::Jwt) -> ClaimRules {
+fn claims(spec: &Spec) -> ClaimRules {
     let time =
         |required: Option<bool>, leeway| TimeRule { required: required == Some(true), leeway };
     ClaimRules {
@@ -63,7 +55,7 @@ fn claims(spec: &spec::Jwt) -> ClaimRules {
 }
 
 /// The accepted algorithms, and whether unsigned tokens are.
-fn algorithms(spec: &spec::Jwt, found: &mut Diagnostics<'_>) -> (Vec<Algorithm>, bool) {
+fn algorithms(spec: &Spec, found: &mut Diagnostics<'_>) -> (Vec<Algorithm>, bool) {
     let named = match spec.valid_algorithms.as_deref() {
         None | Some([]) => return (SUPPORTED.iter().map(|(_, a)| *a).collect(), false),
         Some(named) => named,
@@ -88,7 +80,7 @@ fn algorithms(spec: &spec::Jwt, found: &mut Diagnostics<'_>) -> (Vec<Algorithm>,
     (algorithms, unsigned)
 }
 
-fn renegotiation(spec: &spec::Jwt, found: &mut Diagnostics<'_>) {
+fn renegotiation(spec: &Spec, found: &mut Diagnostics<'_>) {
     match spec.renegotiate_tls.as_deref() {
         None | Some("never") => {}
         Some("onceAsClient" | "freelyAsClient") => {
@@ -104,47 +96,44 @@ fn renegotiation(spec: &spec::Jwt, found: &mut Diagnostics<'_>) {
     }
 }
 
-fn keys(
-    spec: &spec::Jwt,
-    namespace: &str,
-    unsigned_only: bool,
-    secrets: Option<&Secrets<'_>>,
-    found: &mut Diagnostics<'_>,
-) -> Keys {
+fn keys(spec: &Spec, unsigned_only: bool, compiling: &mut Compiling<'_, '_>) -> Keys {
     let given = [spec.jwks_uri.is_some(), spec.jwks.is_some(), spec.jwks_secret.is_some()];
     match given.iter().filter(|g| **g).count() {
         0 if unsigned_only => return Keys::None,
         0 => {
-            found
-                .error("spec.JWT.jwksURI", "the keys of the tokens are missing")
+            compiling
+                .error("jwksURI", "the keys of the tokens are missing")
                 .hint("name them by one of jwksURI, jwks or jwksSecret");
             return Keys::None;
         }
         1 => {}
         _ => {
-            found
-                .error("spec.JWT", "the keys of the tokens are given more than once")
+            compiling
+                .error("", "the keys of the tokens are given more than once")
                 .hint("keep one of jwksURI, jwks and jwksSecret");
             return Keys::None;
         }
     }
     if let Some(url) = &spec.jwks_uri {
-        return remote(url, spec, found);
+        return remote(url, spec, compiling.found);
     }
     if let Some(jwks) = &spec.jwks {
         let set = match jwks {
             Json::String(text) => KeySet::parse(text.as_bytes()),
             json => KeySet::from_json(json),
         };
-        return fixed("spec.JWT.jwks", set, found);
+        return fixed("spec.JWT.jwks", set, compiling.found);
     }
-    match &spec.jwks_secret {
-        Some(secret) => from_secret(secret, namespace, secrets, found),
+    let Some(secret) = &spec.jwks_secret else { return Keys::None };
+    let key = secret.key.as_deref().unwrap_or("jwks.json");
+    let namespace = secret.namespace.as_deref();
+    match compiling.secret_value("jwksSecret", &secret.name, namespace, key) {
+        Some(text) => fixed("spec.JWT.jwksSecret", KeySet::parse(text.expose()), compiling.found),
         None => Keys::None,
     }
 }
 
-fn remote(url: &str, spec: &spec::Jwt, found: &mut Diagnostics<'_>) -> Keys {
+fn remote(url: &str, spec: &Spec, found: &mut Diagnostics<'_>) -> Keys {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     if rest.is_none_or(|r| r.is_empty() || r.starts_with('/') || url.contains(char::is_whitespace))
     {
@@ -154,42 +143,11 @@ fn remote(url: &str, spec: &spec::Jwt, found: &mut Diagnostics<'_>) -> Keys {
     }
     Keys::Remote(Fetch {
         url: url.into(),
+        what: DocumentKind::KeySet,
         max_stale: spec.max_stale,
         insecure_tls: spec.insecure_tls == Some(true),
         refresh: false,
     })
-}
-
-fn from_secret(
-    secret: &spec::KeySetSecret,
-    namespace: &str,
-    secrets: Option<&Secrets<'_>>,
-    found: &mut Diagnostics<'_>,
-) -> Keys {
-    const PATH: &str = "spec.JWT.jwksSecret";
-    if secret.name.is_empty() {
-        found.error(format!("{PATH}.name"), "the Secret has no name");
-        return Keys::None;
-    }
-    let Some(secrets) = secrets else { return Keys::None };
-    let namespace = secret.namespace.as_deref().unwrap_or(namespace);
-    let key = secret.key.as_deref().unwrap_or("jwks.json");
-    let Some(data) = secrets.get(namespace, &secret.name) else {
-        found
-            .error(PATH, format!("there is no Secret {}.{namespace}", secret.name))
-            .hint("create it, or correct the name")
-            .reason(Reason::RefNotResolved);
-        return Keys::None;
-    };
-    match data.get(key) {
-        Some(text) => fixed(PATH, KeySet::parse(text.expose()), found),
-        None => {
-            found
-                .error(PATH, format!("Secret {}.{namespace} has no key `{key}`", secret.name))
-                .reason(Reason::RefNotResolved);
-            Keys::None
-        }
-    }
 }
 
 fn fixed(path: &str, set: Result<KeySet, String>, found: &mut Diagnostics<'_>) -> Keys {
@@ -202,8 +160,9 @@ fn fixed(path: &str, set: Result<KeySet, String>, found: &mut Diagnostics<'_>) -
     Keys::None
 }
 
-fn refusal(spec: &spec::Jwt, name: &str, namespace: &str, found: &mut Diagnostics<'_>) -> Refusal {
+fn refusal(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Refusal {
     const PATH: &str = "spec.JWT.errorResponse";
+    let Compiling { name, namespace, ref mut found, .. } = *compiling;
     let response = spec.error_response.clone().unwrap_or_default();
     let mut headers = match response.headers.as_deref() {
         None | Some([]) if response.content_type.is_none() => {

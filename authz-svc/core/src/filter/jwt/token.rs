@@ -1,11 +1,14 @@
 //! The token in a request, and the words of a refusal (RFC 6750 section 3).
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gotemplate::Value;
 use serde_json::Value as Json;
 
 use super::bits;
+use crate::context::Identity;
 
 /// Longest token, in bytes.
 const MAX_LEN: usize = 16 << 10;
@@ -119,6 +122,12 @@ impl Token {
             header: header_json,
             claims: claims_json,
         })
+    }
+
+    /// Whom the token is of.
+    pub(super) fn identity(&self) -> Identity {
+        let subject = self.claims.get("sub").and_then(Json::as_str).unwrap_or_default();
+        Identity { subject: subject.to_owned(), attributes: Arc::new(self.claims.clone()) }
     }
 
     /// What templates see as `.token`.

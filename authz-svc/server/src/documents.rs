@@ -1,5 +1,5 @@
-//! Key sets that are fetched: cached by URL, one fetch at a time, the last good one kept while the
-//! server fails.
+//! Documents that are fetched, such as key sets: cached by URL, one fetch at a time, the last good
+//! one kept while the server fails.
 
 mod fetch;
 
@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use authz_core::Fetch;
-use authz_core::keys::KeySet;
+use authz_core::need::{CallError, Document, DocumentKind, Fetch};
 use tokio::sync::Mutex;
 
 use crate::metrics::Metrics;
@@ -18,21 +17,21 @@ use fetch::{Clients, Fetched};
 
 /// Most URLs that are remembered.
 const MAX_URLS: usize = 1_000;
-/// A key set is good for this long at least, whatever its server says.
+/// A document is good for this long at least, whatever its server says.
 const MIN_LIFETIME: Duration = Duration::from_secs(5);
-/// After the end of its life a key set serves this long while its server fails.
+/// After the end of its life a document serves this long while its server fails.
 const GRACE: Duration = Duration::from_secs(3600);
 /// An unknown key id makes at most one fetch in this time.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// After a failed fetch the next one waits this long.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// By URL, and whether any certificate will do.
-type Entries = HashMap<(Arc<str>, bool), Arc<Entry>>;
+/// By URL, kind, and whether any certificate will do.
+type Entries = HashMap<(Arc<str>, DocumentKind, bool), Arc<Entry>>;
 
-/// All key sets.
+/// All documents.
 #[derive(Debug)]
-pub(crate) struct KeySets {
+pub(crate) struct Documents {
     entries: ArcSwap<Entries>,
     clients: Clients,
     metrics: Metrics,
@@ -55,26 +54,38 @@ struct Attempt {
 
 #[derive(Debug)]
 struct Cached {
-    keys: Arc<KeySet>,
+    document: Document,
+    /// Of the bytes it was read from: the same ones are the same document.
+    digest: [u8; 32],
     expires: Instant,
 }
 
-impl KeySets {
-    /// No key sets yet.
+impl Documents {
+    /// None yet.
     pub(crate) fn new(metrics: Metrics) -> anyhow::Result<Self> {
         Ok(Self { entries: ArcSwap::default(), clients: Clients::new()?, metrics })
     }
 
-    /// The key set that `fetch` names. Without network while it is fresh. `Err` when it was never
-    /// had, or too long ago.
-    pub(crate) async fn get(&self, fetch: &Fetch) -> Result<Arc<KeySet>, ()> {
-        let entry = self.entry(fetch).ok_or(())?;
-        if !fetch.refresh
-            && let Some(cached) =
-                entry.current.load().as_ref().filter(|c| Instant::now() < c.expires)
-        {
-            return Ok(cached.keys.clone());
+    /// The document that `fetch` names, if it is there and fresh.
+    pub(crate) fn fresh(&self, fetch: &Fetch) -> Option<Document> {
+        if fetch.refresh {
+            return None;
         }
+        let entries = self.entries.load();
+        let entry = entries.get(&(fetch.url.clone(), fetch.what, fetch.insecure_tls))?;
+        let current = entry.current.load();
+        current.as_ref().filter(|c| Instant::now() < c.expires).map(|c| c.document.clone())
+    }
+
+    /// The document that `fetch` names.
+    ///
+    /// # Errors
+    /// When it was never had, or too long ago.
+    pub(crate) async fn get(&self, fetch: &Fetch) -> Result<Document, CallError> {
+        if let Some(document) = self.fresh(fetch) {
+            return Ok(document);
+        }
+        let entry = self.entry(fetch).ok_or(CallError::Shed)?;
         // In a task of its own: a caller that gives up must not end it for the others.
         let (clients, metrics, asked) = (self.clients.clone(), self.metrics.clone(), fetch.clone());
         let task = tokio::spawn({
@@ -88,7 +99,7 @@ impl KeySets {
     }
 
     fn entry(&self, fetch: &Fetch) -> Option<Arc<Entry>> {
-        let key = (fetch.url.clone(), fetch.insecure_tls);
+        let key = (fetch.url.clone(), fetch.what, fetch.insecure_tls);
         let known = self.entries.load().get(&key).cloned();
         let entry = match known {
             Some(entry) => entry,
@@ -135,27 +146,32 @@ impl Entry {
         let result = clients.fetch(fetch, self.max_stale()).await;
         *last = Some(Attempt { at: Instant::now(), good: result.is_ok() });
         match result {
-            Ok(Fetched { keys, lifetime }) => {
+            Ok(Fetched { document, digest, lifetime }) => {
                 metrics.fetched.inc();
                 let expires = Instant::now() + lifetime.max(MIN_LIFETIME);
-                self.current.store(Some(Arc::new(Cached { keys: Arc::new(keys), expires })));
+                let known = self.current.load();
+                let document = match known.as_ref().filter(|k| k.digest == digest) {
+                    Some(same) => same.document.clone(),
+                    None => document,
+                };
+                self.current.store(Some(Arc::new(Cached { document, digest, expires })));
             }
             Err(why) => {
                 metrics.fetch_failed.inc();
                 tracing::warn!(
-                    "the key set {} cannot be had: {why}; the last good one is used while it lasts",
+                    "the document {} cannot be had: {why}; the last good one is used while it lasts",
                     fetch.url
                 );
             }
         }
     }
 
-    fn usable(&self) -> Result<Arc<KeySet>, ()> {
+    fn usable(&self) -> Result<Document, CallError> {
         let current = self.current.load();
         let grace = GRACE.max(self.max_stale());
         match current.as_ref() {
-            Some(cached) if Instant::now() < cached.expires + grace => Ok(cached.keys.clone()),
-            _ => Err(()),
+            Some(cached) if Instant::now() < cached.expires + grace => Ok(cached.document.clone()),
+            _ => Err(CallError::Unavailable),
         }
     }
 }

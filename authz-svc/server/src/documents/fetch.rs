@@ -1,22 +1,25 @@
-//! One fetch of a key set over HTTP.
+//! One fetch of a document over HTTP.
 
 use std::time::Duration;
 
-use authz_core::Fetch;
-use authz_core::keys::{self, KeySet};
+use authz_core::keys;
+use authz_core::need::{Document, Fetch};
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::Policy;
+use sha2::{Digest as _, Sha256};
 
 /// Longest time for a fetch; below the budget of a request.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// For how long a key set is good when its server does not say.
+/// For how long a document is good when its server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// For how long at most, whatever the server says.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// A key set and for how long it is good.
+/// A document and for how long it is good.
 pub(super) struct Fetched {
-    pub(super) keys: KeySet,
+    pub(super) document: Document,
+    /// SHA-256 of its bytes.
+    pub(super) digest: [u8; 32],
     pub(super) lifetime: Duration,
 }
 
@@ -42,7 +45,7 @@ impl Clients {
         })
     }
 
-    /// Fetches the key set; the error is in words for the log.
+    /// Fetches the document; the error is in words for the log.
     pub(super) async fn fetch(
         &self,
         fetch: &Fetch,
@@ -65,7 +68,8 @@ impl Clients {
                 return Err("it is longer than 1 MiB".to_owned());
             }
         }
-        Ok(Fetched { keys: KeySet::parse(&body)?, lifetime })
+        let document = Document::parse(fetch.what, &body)?;
+        Ok(Fetched { document, digest: Sha256::digest(&body).into(), lifetime })
     }
 }
 

@@ -1,0 +1,19 @@
+//! Filter kind CEL: a condition in the Common Expression Language.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Judge;
+use crate::compile::Compiling;
+
+/// The arguments it takes.
+pub(crate) const ARGUMENTS: &[&str] = &[];
+
+/// `Filter.spec.CEL`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub struct Spec {}
+
+/// Compiles `spec`.
+pub(crate) fn compile(_: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<Box<dyn Judge>> {
+    compiling.unsupported()
+}

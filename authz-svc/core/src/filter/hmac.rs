@@ -1,0 +1,19 @@
+//! Filter kind HMAC: a signed request (RFC 9421).
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Judge;
+use crate::compile::Compiling;
+
+/// The arguments it takes.
+pub(crate) const ARGUMENTS: &[&str] = &[];
+
+/// `Filter.spec.HMAC`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub struct Spec {}
+
+/// Compiles `spec`.
+pub(crate) fn compile(_: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<Box<dyn Judge>> {
+    compiling.unsupported()
+}
