@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a harness that cannot go on says so by failing
 
+pub mod authorizer;
 pub mod backend;
 pub mod cases;
 pub mod clock;

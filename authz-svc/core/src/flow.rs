@@ -163,6 +163,11 @@ impl Flow {
         &self.judgements
     }
 
+    /// Who the client is, as far as filters found out.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// What would have become of the request, were the policy not in shadow.
     pub fn shadowed(&self) -> Option<&Outcome> {
         self.shadowed.as_ref()

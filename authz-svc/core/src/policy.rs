@@ -67,6 +67,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The policy it is of: `NAME.NAMESPACE`.
+    pub fn policy(&self) -> &str {
+        self.name.split('[').next().unwrap_or_default()
+    }
+
     fn matches(&self, request: &Request) -> bool {
         let host = self.host.matches(request.authority())
             || request.host_without_port().is_some_and(|host| self.host.matches(host));

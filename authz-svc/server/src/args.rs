@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings};
-use service_kit::go;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
+use service_kit::{Secret, go};
+
+use crate::decisions::AuditSettings;
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
 ///
@@ -62,6 +64,15 @@ pub struct Args {
     /// Remove a client's header where a template says doNotSet, instead of leaving it.
     #[arg(long, env = "AUTHZ_STRIP_UNSET", default_value = "false")]
     pub strip_unset: String,
+    /// Writes a line of JSON for each decision: a file, or `-` for standard output.
+    #[arg(long, env = "AUTHZ_AUDIT_LOG", value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+    /// Of requests that pass, one in so many is in the audit log; 0: none. Others always are.
+    #[arg(long, env = "AUTHZ_AUDIT_ALLOWED_ONE_IN", value_name = "N", default_value = "1")]
+    pub audit_allowed_one_in: u64,
+    /// Who has it may see decisions at the admin port from anywhere, not only from this machine.
+    #[arg(long, env = "ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
 }
 
 /// The settings after validation.
@@ -69,6 +80,8 @@ pub struct Args {
 pub(crate) struct ServiceSettings {
     pub compile: Settings,
     pub timeout: Duration,
+    pub audit: Option<AuditSettings>,
+    pub admin_token: Option<Secret<String>>,
 }
 
 impl Args {
@@ -95,7 +108,12 @@ impl Args {
         // What gateway-ctl streams, gateway-ctl chose; to choose again could only lose a policy.
         let ambassador_id = self.xds.is_none().then(|| self.ambassador_id.clone());
         let compile = Settings { ambassador_id, default, strip_unset };
-        Ok(ServiceSettings { compile, timeout })
+        let audit = self.audit_log.as_ref().map(|file| AuditSettings {
+            file: (file.as_os_str() != "-").then(|| file.clone()),
+            allowed_one_in: self.audit_allowed_one_in,
+        });
+        let admin_token = self.admin_token.clone().filter(|t| !t.is_empty()).map(Secret::new);
+        Ok(ServiceSettings { compile, timeout, audit, admin_token })
     }
 
     pub(crate) fn log_format(&self) -> Format {

@@ -1,7 +1,8 @@
 //! `envoy.service.auth.v3.Authorization` over gRPC.
 
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authz_core::{Failure, Flow, Mutations, Outcome, Reply, Request, Step};
 use futures::FutureExt as _;
@@ -17,6 +18,7 @@ use proto::google::rpc::Status as RpcStatus;
 use tonic::{Request as Call, Response, Status};
 
 use crate::configuration::{Configuration, State};
+use crate::decisions::Decisions;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
 
@@ -24,7 +26,8 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct Checks {
     configuration: Configuration,
-    edge: Edge,
+    edge: Arc<Edge>,
+    decisions: Decisions,
     metrics: Metrics,
     timeout: Duration,
 }
@@ -32,11 +35,12 @@ pub(crate) struct Checks {
 impl Checks {
     pub(crate) fn new(
         configuration: Configuration,
-        edge: Edge,
+        edge: Arc<Edge>,
+        decisions: Decisions,
         metrics: Metrics,
         timeout: Duration,
     ) -> Self {
-        Self { configuration, edge, metrics, timeout }
+        Self { configuration, edge, decisions, metrics, timeout }
     }
 
     /// The answer; in time, and a denial whatever happens on the way.
@@ -49,21 +53,24 @@ impl Checks {
             State::Ready(snapshot) => snapshot,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = Instant::now();
         let mut flow = Flow::new(snapshot, request, now);
         let chain = AssertUnwindSafe(self.run(&mut flow)).catch_unwind();
-        match tokio::time::timeout(self.timeout, chain).await {
+        let outcome = match tokio::time::timeout(self.timeout, chain).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
                 tracing::error!("a check failed by a fault of this program; it was denied");
                 flow.fail(Failure::Fault)
             }
             Err(_) => flow.fail(Failure::TimedOut),
-        }
+        };
+        self.decisions.note(&flow, &outcome, start.elapsed());
+        outcome
     }
 
     async fn run(&self, flow: &mut Flow) -> Outcome {
         loop {
-            match flow.step(&self.edge) {
+            match flow.step(&*self.edge) {
                 Step::Done(outcome) => return outcome,
                 Step::Need(need) => {
                     let answer = self.edge.perform(need).await;

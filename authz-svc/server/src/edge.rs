@@ -1,14 +1,18 @@
 //! Does what filters ask for: fetches, calls, the store of sessions, long work. What is asked for,
 //! and what becomes of an answer, is the core's.
 
+mod stages;
 mod store;
 mod upstreams;
 mod work;
+
+use std::time::Instant;
 
 use authz_core::need::{Answer, AtHand, CallError, Need};
 
 use crate::documents::Documents;
 
+pub(crate) use stages::Stages;
 pub(crate) use store::Store;
 pub(crate) use upstreams::Upstreams;
 pub(crate) use work::Work;
@@ -24,11 +28,22 @@ pub(crate) struct Edge {
     pub(crate) store: Store,
     /// Threads for long work.
     pub(crate) work: Work,
+    /// How long all this takes.
+    pub(crate) stages: Stages,
 }
 
 impl Edge {
     /// Does it. The caller has the deadline: this may be dropped at any point.
     pub(crate) async fn perform(&self, need: Need) -> Answer {
+        let (stage, start) = (self.stages.of(&need), Instant::now());
+        let answer = self.answer_to(need).await;
+        if let Some(stage) = stage {
+            stage.observe(start.elapsed().as_secs_f64());
+        }
+        answer
+    }
+
+    async fn answer_to(&self, need: Need) -> Answer {
         match need {
             Need::Document(fetch) => Answer::Document(self.documents.get(&fetch).await),
             Need::Http(call) => Answer::Http(self.upstreams.http(*call).await),

@@ -4,13 +4,16 @@
 mod args;
 mod check;
 mod configuration;
+mod decisions;
 mod documents;
 mod edge;
+mod explain;
 mod metrics;
 
 pub use args::Args;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,8 +28,9 @@ use tonic::service::Routes;
 
 use check::Checks;
 use configuration::Configuration;
+use decisions::{Audit, Decisions, Recorder};
 use documents::Documents;
-use edge::{Edge, Store, Upstreams, Work};
+use edge::{Edge, Stages, Store, Upstreams, Work};
 use metrics::Metrics;
 
 /// Name of the gRPC service for health checks.
@@ -65,15 +69,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 args.grpc_addr
             )
         })?;
-        let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration)?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
-        let edge = Edge {
+        let edge = Arc::new(Edge {
             documents: Documents::new(metrics.clone())?,
             upstreams: Upstreams::default(),
             store: Store::default(),
             work: Work::default(),
-        };
-        let checks = Checks::new(configuration, edge, metrics, settings.timeout);
+            stages: Stages::register(&mut registry),
+        });
+        let audit = settings.audit.as_ref().map(|a| Audit::open(a, &mut registry)).transpose()?;
+        let recorder = Recorder::default();
+        let decisions = Decisions::new(&mut registry, audit, recorder.clone());
+        let extra =
+            explain::routes(recorder, configuration.clone(), edge.clone(), settings.admin_token);
+        let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration, extra)?;
+        let checks = Checks::new(configuration, edge, decisions, metrics, settings.timeout);
         let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
         let routes = Routes::new(service);
         grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await;
@@ -87,10 +97,11 @@ fn serve_admin(
     registry: Registry,
     ready: Readiness,
     configuration: &Configuration,
+    extra: Router,
 ) -> anyhow::Result<AdminServer> {
     let configuration = configuration.clone();
     let config = Box::new(move || configuration.report());
-    let server = admin::serve(addr, Admin { registry, ready, config, extra: Router::new() })
+    let server = admin::serve(addr, Admin { registry, ready, config, extra })
         .context("the admin port cannot be used; choose another by --admin-addr")?;
     tracing::info!("listening for admin on {}", server.addr);
     Ok(server)
