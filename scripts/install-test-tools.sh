@@ -26,3 +26,6 @@ fi
 
 # etcd and kube-apiserver, built once.
 "$(dirname "$0")/cluster/install-tools.sh" --api-only
+
+# What other gateways take, for the snippets in the documentation.
+"$(dirname "$0")/install-other-envoys.sh"

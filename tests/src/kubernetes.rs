@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::GroupVersionKind;
 use kube::{Client, Config};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -16,10 +17,6 @@ use service_kit::Object;
 
 use crate::process::{PATIENCE, Process};
 use crate::{TempDir, free_port};
-
-/// Plurals that are not the kind in lower case with an s.
-const PLURALS: [(&str, &str); 2] =
-    [("FilterPolicy", "filterpolicies"), ("NetworkPolicy", "networkpolicies")];
 
 /// The API server, the store behind it, and a client that may do everything.
 pub struct Cluster {
@@ -34,11 +31,7 @@ pub struct Cluster {
 
 /// Where `scripts/cluster/install-tools.sh` puts what it builds.
 fn tool(name: &str) -> PathBuf {
-    let home = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let path = home.join("tollgate/kube-v1.34.4").join(name);
+    let path = crate::cache().join("kube-v1.34.4").join(name);
     assert!(path.is_file(), "{} is not there; run `make tools`", path.display());
     path
 }
@@ -174,6 +167,18 @@ impl Cluster {
 
     /// As [`Self::apply`]; the answer is the API server's words.
     pub fn try_apply(&self, object: Value) -> Result<(), String> {
+        self.patch(object, &PatchParams::apply("test").force())
+    }
+
+    /// As [`Self::try_apply`]; a field that is not in the kind's schema is an error, too.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub fn try_apply_strictly(&self, object: Value) -> Result<(), String> {
+        self.patch(object, &PatchParams::apply("test").force().validation_strict())
+    }
+
+    fn patch(&self, object: Value, parameters: &PatchParams) -> Result<(), String> {
         let text = |pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
@@ -184,8 +189,7 @@ impl Cluster {
         }
         let api = self.api(&version, &kind, &namespace);
         let (name, patch) = (text("/metadata/name"), Patch::Apply(&object));
-        let parameters = PatchParams::apply("test").force();
-        let patched = self.runtime.block_on(api.patch(&name, &parameters, &patch));
+        let patched = self.runtime.block_on(api.patch(&name, parameters, &patch));
         patched.map(|_| ()).map_err(|e| e.to_string())
     }
 
@@ -254,17 +258,7 @@ impl Cluster {
 
     fn api(&self, version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let (group, short) = version.split_once('/').unwrap_or(("", version));
-        let plural = PLURALS
-            .iter()
-            .find(|(k, _)| *k == kind)
-            .map_or_else(|| format!("{}s", kind.to_lowercase()), |(_, p)| (*p).to_owned());
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: short.to_owned(),
-            api_version: version.to_owned(),
-            kind: kind.to_owned(),
-            plural,
-        };
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, short, kind));
         if namespace.is_empty() {
             Api::all_with(self.client.clone(), &resource)
         } else {

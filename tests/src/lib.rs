@@ -44,6 +44,15 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where `make tools` puts what it gets.
+pub fn cache() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    home.join("tollgate")
+}
+
 /// A new folder, gone when dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
