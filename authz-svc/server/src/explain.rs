@@ -133,7 +133,7 @@ async fn explain(State(shared): State<Shared>, Json(wanted): Json<Wanted>) -> Re
     };
     let request = match Request::from_check(wanted.check()) {
         Ok(request) => request,
-        Err(why) => return told(StatusCode::BAD_REQUEST, &why.to_string()),
+        Err(why) => return told(StatusCode::BAD_REQUEST, why),
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = Instant::now();

@@ -145,6 +145,15 @@ waitForApiext: "There is no apiext; leave it out."
 {{- if and $values.ratelimit.redis.tls.clientCertificate (not $values.ratelimit.redis.tls.secretName) -}}
 {{- fail "\n\nratelimit.redis.tls.clientCertificate needs ratelimit.redis.tls.secretName.\n" -}}
 {{- end -}}
+{{- if and $values.redis.enabled (or $values.authz.redis.url $values.authz.redis.existingSecret.name) -}}
+{{- fail "\n\nredis.enabled and authz.redis are two places for sessions; keep one.\n" -}}
+{{- end -}}
+{{- if and $values.authz.redis.url $values.authz.redis.existingSecret.name $values.authz.redis.existingSecret.urlKey -}}
+{{- fail "\n\nauthz.redis.url and existingSecret.urlKey both give the URL: empty one of them.\n" -}}
+{{- end -}}
+{{- if and $values.authz.redis.tls.clientCertificate (not $values.authz.redis.tls.secretName) -}}
+{{- fail "\n\nauthz.redis.tls.clientCertificate needs authz.redis.tls.secretName.\n" -}}
+{{- end -}}
 {{- if and $values.bundle.createServices $values.gateway.enabled -}}
 {{- fail "\n\nbundle.createServices is for gateway.enabled: false; with the gateway use gateway.createServices.\n" -}}
 {{- end -}}

@@ -1,12 +1,15 @@
-{{/* Where counters are, as variables of envoyproxy/ratelimit. */}}
+{{/*
+Where counters or sessions are, as variables of envoyproxy/ratelimit:
+(dict "root" $ "redis" (the values) "name" "ratelimit").
+*/}}
 {{- define "tollgate.redisEnv" -}}
-{{- $redis := .Values.ratelimit.redis -}}
-{{- if .Values.redis.enabled }}
+{{- $redis := .redis -}}
+{{- if .root.Values.redis.enabled }}
 - name: REDIS_URL
-  value: redis://{{ include "tollgate.fullname" . }}-redis.{{ include "tollgate.namespace" . }}.svc:6379
+  value: redis://{{ include "tollgate.fullname" .root }}-redis.{{ include "tollgate.namespace" .root }}.svc:6379
 {{- else if $redis.url }}
 - name: REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ include "tollgate.fullname" . }}-ratelimit-redis, key: redis-url}}
+  valueFrom: {secretKeyRef: {name: {{ include "tollgate.fullname" .root }}-{{ .name }}-redis, key: redis-url}}
 {{- else if and $redis.existingSecret.name $redis.existingSecret.urlKey }}
 - name: REDIS_URL
   valueFrom: {secretKeyRef: {name: {{ $redis.existingSecret.name }}, key: {{ $redis.existingSecret.urlKey }}}}
@@ -33,4 +36,13 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* "authz" when sessions have a Redis of their own, else "ratelimit": whose values say where it is. */}}
+{{- define "tollgate.sessionRedis" -}}
+{{- if or .Values.authz.redis.url .Values.authz.redis.existingSecret.name -}}
+authz
+{{- else -}}
+ratelimit
+{{- end -}}
 {{- end -}}
