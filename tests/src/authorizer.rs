@@ -9,7 +9,7 @@ use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{IntoRequest, Response, Status};
 
 use crate::http;
 use crate::process::{Process, program};
@@ -47,7 +47,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// What the service answers instead, or that it is not there.
-    pub fn call(&mut self, request: CheckRequest) -> Result<CheckResponse, Status> {
+    pub fn call(
+        &mut self,
+        request: impl IntoRequest<CheckRequest>,
+    ) -> Result<CheckResponse, Status> {
         if self.client.is_none() {
             let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
             let channel = self.runtime.block_on(endpoint.connect());

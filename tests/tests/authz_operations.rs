@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use e2e::authorizer::Authorizer;
+use e2e::authorizer::{Authorizer, check};
+use e2e::collector::{Collector, Protocol};
 use e2e::{TempDir, free_addr, http};
 use serde_json::{Value, json};
 
@@ -132,4 +133,42 @@ fn a_refusal_is_explained_and_no_credential_is_told() {
     for told in [text, kept.body, all.body, service.process.log()] {
         assert!(!told.contains("swordfish") && !told.contains("open-sesame"), "{told}");
     }
+}
+
+#[test]
+fn a_check_is_a_span_of_its_callers_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const CALLER: &str = "00f067aa0ba902b7";
+    let (addr, dead) = (free_addr(), free_addr());
+    let collector = Collector::start(Protocol::Grpc, addr);
+    let folder = TempDir::new("spans");
+    let jwt = format!(
+        "---\napiVersion: getambassador.io/v3alpha1\nkind: Filter\n\
+         metadata: {{name: jwt, namespace: edge}}\nspec: {{JWT: {{jwksURI: 'http://{dead}/keys'}}}}\n"
+    );
+    folder.write("a.yaml", &format!("{jwt}{}", policy("shop", "shop.test", "jwt", "")));
+    let variables = [
+        ("TRACING_ENABLED", "true"),
+        ("TRACING_EXPORTER_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{addr}")),
+    ];
+    let mut service = Authorizer::start(&folder, &[], &variables);
+    let token = [("authorization", "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6Im4ifQ.e30.AA")];
+    let mut request = tonic::Request::new(check("shop.test", "/", &token));
+    let parent = format!("00-{TRACE}-{CALLER}-01").parse().unwrap();
+    request.metadata_mut().insert("traceparent", parent);
+    service.call(request).unwrap();
+    let span = collector.wait(|span| span.name == "Authorization/Check");
+    assert_eq!((span.trace.as_str(), span.parent.as_str(), span.kind), (TRACE, CALLER, 2));
+    assert_eq!(
+        json!(span.attributes),
+        json!({
+            "authz.policy": "shop.edge", "authz.rule": "shop.edge[0]", "authz.result": "failed",
+            "authz.filters": ["jwt.edge: failed"], "http.response.status_code": 500,
+        })
+    );
+    assert!(span.error.is_some_and(|e| e.contains("keys to verify the token")));
+    let call = collector.wait(|span| span.name == "Document");
+    assert_eq!((&call.parent, call.kind), (&span.id, 3));
+    assert_eq!(json!(call.attributes), json!({"server.address": dead.to_string()}));
 }

@@ -158,6 +158,14 @@ impl Flow {
         self.snapshot.rules.get(self.rule?)
     }
 
+    /// The filter at this place of the rule's chain.
+    pub fn filter(&self, index: usize) -> Option<&Filter> {
+        match &self.rule()?.chain {
+            Chain::Links(links) => links.get(index).map(|link| &*link.filter),
+            Chain::Broken(_) => None,
+        }
+    }
+
     /// What the filters said so far.
     pub fn judgements(&self) -> &[Judgement] {
         &self.judgements

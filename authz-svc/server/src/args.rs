@@ -1,11 +1,13 @@
 //! The command line and the environment.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings};
+use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 use service_kit::{Secret, go};
@@ -82,6 +84,7 @@ pub(crate) struct ServiceSettings {
     pub timeout: Duration,
     pub audit: Option<AuditSettings>,
     pub admin_token: Option<Secret<String>>,
+    pub traces: Option<otlp::Settings>,
 }
 
 impl Args {
@@ -113,7 +116,14 @@ impl Args {
             allowed_one_in: self.audit_allowed_one_in,
         });
         let admin_token = self.admin_token.clone().filter(|t| !t.is_empty()).map(Secret::new);
-        Ok(ServiceSettings { compile, timeout, audit, admin_token })
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let variable =
+            |name: &str| variables.get(name).map(String::as_str).filter(|v| !v.is_empty());
+        let traces =
+            otlp::Settings::of_service(variable, "authz-svc").map_err(anyhow::Error::msg)?;
+        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces })
     }
 
     pub(crate) fn log_format(&self) -> Format {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authz_core::{Failure, Flow, Mutations, Outcome, Reply, Request, Step};
+use axum::http::HeaderMap;
 use futures::FutureExt as _;
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
@@ -21,6 +22,7 @@ use crate::configuration::{Configuration, State};
 use crate::decisions::Decisions;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
+use crate::traces::{Span, Traces};
 
 /// Answers checks.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Checks {
     configuration: Configuration,
     edge: Arc<Edge>,
     decisions: Decisions,
+    traces: Traces,
     metrics: Metrics,
     timeout: Duration,
 }
@@ -37,14 +40,15 @@ impl Checks {
         configuration: Configuration,
         edge: Arc<Edge>,
         decisions: Decisions,
+        traces: Traces,
         metrics: Metrics,
         timeout: Duration,
     ) -> Self {
-        Self { configuration, edge, decisions, metrics, timeout }
+        Self { configuration, edge, decisions, traces, metrics, timeout }
     }
 
     /// The answer; in time, and a denial whatever happens on the way.
-    async fn decide(&self, request: Request) -> Outcome {
+    async fn decide(&self, request: Request, headers: &HeaderMap) -> Outcome {
         let snapshot = match self.configuration.state() {
             State::Waiting => {
                 let words = "the authorization service is not configured yet";
@@ -55,7 +59,8 @@ impl Checks {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start = Instant::now();
         let mut flow = Flow::new(snapshot, request, now);
-        let chain = AssertUnwindSafe(self.run(&mut flow)).catch_unwind();
+        let span = self.traces.begin(headers);
+        let chain = AssertUnwindSafe(self.run(&mut flow, &span)).catch_unwind();
         let outcome = match tokio::time::timeout(self.timeout, chain).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
@@ -64,15 +69,17 @@ impl Checks {
             }
             Err(_) => flow.fail(Failure::TimedOut),
         };
+        span.decided(&flow, &outcome);
         self.decisions.note(&flow, &outcome, start.elapsed());
         outcome
     }
 
-    async fn run(&self, flow: &mut Flow) -> Outcome {
+    async fn run(&self, flow: &mut Flow, span: &Span<'_>) -> Outcome {
         loop {
             match flow.step(&*self.edge) {
                 Step::Done(outcome) => return outcome,
                 Step::Need(need) => {
+                    let _span = span.need(&need);
                     let answer = self.edge.perform(need).await;
                     flow.answer(answer);
                 }
@@ -92,8 +99,9 @@ impl Checks {
 #[tonic::async_trait]
 impl Authorization for Checks {
     async fn check(&self, call: Call<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let request = Request::from_check(call.into_inner()).map_err(Status::invalid_argument)?;
-        let outcome = self.decide(request).await;
+        let (metadata, _, check) = call.into_parts();
+        let request = Request::from_check(check).map_err(Status::invalid_argument)?;
+        let outcome = self.decide(request, &metadata.into_headers()).await;
         self.count(&outcome);
         Ok(Response::new(match outcome {
             Outcome::Allow(mutations) => allow(*mutations),

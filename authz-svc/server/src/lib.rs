@@ -9,6 +9,7 @@ mod documents;
 mod edge;
 mod explain;
 mod metrics;
+mod traces;
 
 pub use args::Args;
 
@@ -32,11 +33,14 @@ use decisions::{Audit, Decisions, Recorder};
 use documents::Documents;
 use edge::{Edge, Stages, Store, Upstreams, Work};
 use metrics::Metrics;
+use traces::Traces;
 
 /// Name of the gRPC service for health checks.
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 /// Longest CheckRequest, in bytes: Envoy may send a body.
 const MAX_MESSAGE: usize = 16 << 20;
+/// At the end, for the collector of traces to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 /// How the process ends.
 const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duration::from_secs(10) };
 
@@ -78,15 +82,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             stages: Stages::register(&mut registry),
         });
         let audit = settings.audit.as_ref().map(|a| Audit::open(a, &mut registry)).transpose()?;
+        let (traces, spans) = Traces::start(settings.traces.as_ref(), &mut registry)?;
         let recorder = Recorder::default();
         let decisions = Decisions::new(&mut registry, audit, recorder.clone());
         let extra =
             explain::routes(recorder, configuration.clone(), edge.clone(), settings.admin_token);
         let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration, extra)?;
-        let checks = Checks::new(configuration, edge, decisions, metrics, settings.timeout);
+        let checks = Checks::new(configuration, edge, decisions, traces, metrics, settings.timeout);
         let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
         let routes = Routes::new(service);
         grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await;
+        if let Some(spans) = spans {
+            spans.finish(LAST_SPANS).await;
+        }
         tracing::info!("stopped");
         Ok(())
     })

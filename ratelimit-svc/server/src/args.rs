@@ -3,7 +3,6 @@
 mod grpc;
 mod redis;
 mod stats;
-mod traces;
 mod xds;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -201,7 +200,8 @@ impl Args {
                 "text" => Format::Text,
                 other => bail!("LOG_FORMAT={other}: use text or json"),
             },
-            traces: traces::traces(env)?,
+            traces: otlp::Settings::of_service(|name| env.get(name), "RateLimit")
+                .map_err(anyhow::Error::msg)?,
             tls_dir: self.tls_dir.clone(),
             tls_clients: self.tls_clients,
             remarks: env.remarks(),

@@ -121,12 +121,8 @@ fn headers(request: &Request) -> Vec<HeaderShown> {
 }
 
 fn filters(flow: &Flow) -> Vec<FilterShown> {
-    let links = match flow.rule().map(|rule| &rule.chain) {
-        Some(Chain::Links(links)) => links.as_slice(),
-        _ => &[],
-    };
     let shown = |judgement: &authz_core::Judgement| {
-        let filter = &links.get(judgement.index)?.filter;
+        let filter = flow.filter(judgement.index)?;
         let (result, status, reason) = match &judgement.result {
             JudgementResult::Skipped => ("skipped", None, None),
             JudgementResult::Allowed => ("allowed", None, None),

@@ -8,6 +8,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::random_uuid;
+use crate::go;
+
 /// Resource attribute: what the program is called.
 pub const SERVICE_NAME: &str = "service.name";
 /// Resource attribute: in which group of services its name is unique.
@@ -64,6 +67,52 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// As [`Self::read`], with envoyproxy/ratelimit's variables, which go before OpenTelemetry's;
+    /// none unless `TRACING_ENABLED` is true. `name` is what the program is called unless a
+    /// variable says otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of_service<'e>(
+        variable: impl Fn(&str) -> Option<&'e str>,
+        name: &str,
+    ) -> Result<Option<Self>, String> {
+        match variable("TRACING_ENABLED").map(|text| (text, go::parse_bool(text))) {
+            None | Some((_, Some(false))) => return Ok(None),
+            Some((_, Some(true))) => {}
+            Some((text, None)) => {
+                return Err(format!("TRACING_ENABLED={text}: neither true nor false"));
+            }
+        }
+        let protocol = match variable("TRACING_EXPORTER_PROTOCOL") {
+            None => None,
+            Some("http") => Some(Protocol::Http),
+            Some("grpc") => Some(Protocol::Grpc),
+            Some(other) => {
+                return Err(format!("TRACING_EXPORTER_PROTOCOL={other}: use http or grpc"));
+            }
+        };
+        let mut settings = Self::read(&variable, protocol)?;
+        if let Some(text) = variable("TRACING_SAMPLING_RATE") {
+            let share = text.parse().ok().filter(|s| (0.0..=1.0).contains(s));
+            settings.sampling = share
+                .ok_or_else(|| format!("TRACING_SAMPLING_RATE={text}: not a number from 0 to 1"))?;
+        }
+        for (variable_name, attribute) in [
+            ("TRACING_SERVICE_NAME", SERVICE_NAME),
+            ("TRACING_SERVICE_NAMESPACE", SERVICE_NAMESPACE),
+            ("TRACING_SERVICE_INSTANCE_ID", SERVICE_INSTANCE_ID),
+        ] {
+            if let Some(value) = variable(variable_name) {
+                settings.resource.insert(attribute.to_owned(), value.to_owned());
+            }
+        }
+        let resource = &mut settings.resource;
+        resource.entry(SERVICE_NAME.to_owned()).or_insert_with(|| name.to_owned());
+        resource.entry(SERVICE_INSTANCE_ID.to_owned()).or_insert_with(random_uuid);
+        Ok(Some(settings))
+    }
+
     /// Reads the variables; `variable` gives one that is set to something. `protocol` goes before
     /// theirs; every trace is recorded.
     ///

@@ -77,3 +77,66 @@ fn what_is_wrong_is_named_and_secrets_are_not_said() {
         assert!(error.starts_with(name) && !error.contains("secret"), "{error}");
     }
 }
+
+fn of_service(variables: &[(&str, &'static str)]) -> Result<Option<Settings>, String> {
+    let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    Settings::of_service(variable, "RateLimit")
+}
+
+fn read_service(variables: &[(&str, &'static str)]) -> Result<Option<Settings>, String> {
+    let on = [("TRACING_ENABLED", "true")];
+    let all: Vec<_> = on.iter().chain(variables).copied().collect();
+    of_service(&all)
+}
+
+#[test]
+fn off_by_default_whatever_else_is_set() {
+    let variables = [("TRACING_EXPORTER_PROTOCOL", "x"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "x")];
+    assert!(of_service(&variables).unwrap().is_none());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_original() {
+    let settings = read_service(&[]).unwrap().unwrap();
+    assert_eq!((settings.protocol, settings.sampling), (Protocol::Http, 1.0));
+    assert_eq!(settings.resource[SERVICE_NAME], "RateLimit");
+    assert!(!settings.resource.contains_key(SERVICE_NAMESPACE));
+    let id = &settings.resource[SERVICE_INSTANCE_ID];
+    assert_ne!(*id, read_service(&[]).unwrap().unwrap().resource[SERVICE_INSTANCE_ID]);
+}
+
+#[test]
+fn its_names_go_before_those_of_opentelemetry() {
+    let otel = [
+        ("OTEL_SERVICE_NAME", "b"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=c"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ];
+    let settings = read_service(&otel).unwrap().unwrap();
+    assert_eq!(settings.protocol, Protocol::Grpc);
+    assert_eq!(settings.resource[SERVICE_NAME], "b");
+    assert_eq!(settings.resource[SERVICE_NAMESPACE], "c");
+    let own = [
+        ("TRACING_SERVICE_NAME", "a"),
+        ("TRACING_SERVICE_NAMESPACE", "n"),
+        ("TRACING_EXPORTER_PROTOCOL", "http"),
+    ];
+    let all: Vec<_> = otel.into_iter().chain(own).collect();
+    let settings = read_service(&all).unwrap().unwrap();
+    assert_eq!(settings.protocol, Protocol::Http);
+    assert_eq!(settings.resource[SERVICE_NAME], "a");
+    assert_eq!(settings.resource[SERVICE_NAMESPACE], "n");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (name, value) in [
+        ("TRACING_EXPORTER_PROTOCOL", "zipkin"),
+        ("TRACING_SAMPLING_RATE", "2"),
+        ("TRACING_SAMPLING_RATE", "NaN"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ] {
+        let error = read_service(&[(name, value)]).unwrap_err();
+        assert!(error.starts_with(name), "{error}");
+    }
+}
