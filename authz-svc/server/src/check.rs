@@ -4,11 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use authz_core::filter::ResponseHeader;
 use authz_core::{Failure, Flow, Mutations, Outcome, Reply, Request, Step};
 use axum::http::HeaderMap;
 use futures::FutureExt as _;
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption, QueryParameter};
 use proto::envoy::service::auth::v3::authorization_server::Authorization;
 use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::envoy::service::auth::v3::{
@@ -16,6 +19,7 @@ use proto::envoy::service::auth::v3::{
 };
 use proto::envoy::r#type::v3::HttpStatus;
 use proto::google::rpc::Status as RpcStatus;
+use serde_json::{Map, Value as Json};
 use tonic::{Request as Call, Response, Status};
 
 use crate::configuration::{Configuration, State};
@@ -111,11 +115,24 @@ impl Authorization for Checks {
 }
 
 fn header((key, value): (String, String)) -> HeaderValueOption {
+    header_option(key, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
+}
+
+fn header_option(key: String, value: String, action: HeaderAppendAction) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        append_action: action.into(),
         ..HeaderValueOption::default()
     }
+}
+
+fn response_header(header: ResponseHeader) -> HeaderValueOption {
+    let action = if header.append {
+        HeaderAppendAction::AppendIfExistsOrAdd
+    } else {
+        HeaderAppendAction::OverwriteIfExistsOrAdd
+    };
+    header_option(header.name, header.value, action)
 }
 
 fn response(code: i32, http_response: HttpResponse) -> CheckResponse {
@@ -127,12 +144,42 @@ fn response(code: i32, http_response: HttpResponse) -> CheckResponse {
 }
 
 fn allow(mutations: Mutations) -> CheckResponse {
+    let query = |(key, value): (String, String)| QueryParameter { key, value };
     let ok = OkHttpResponse {
         headers: mutations.set.into_iter().map(header).collect(),
         headers_to_remove: mutations.remove,
+        response_headers_to_add: mutations
+            .response_headers
+            .into_iter()
+            .map(response_header)
+            .collect(),
+        query_parameters_to_set: mutations.query_set.into_iter().map(query).collect(),
+        query_parameters_to_remove: mutations.query_remove,
         ..OkHttpResponse::default()
     };
-    response(tonic::Code::Ok.into(), HttpResponse::OkResponse(ok))
+    let metadata = (!mutations.metadata.is_empty()).then(|| structure(mutations.metadata));
+    CheckResponse {
+        dynamic_metadata: metadata,
+        ..response(tonic::Code::Ok.into(), HttpResponse::OkResponse(ok))
+    }
+}
+
+fn structure(map: Map<String, Json>) -> Struct {
+    Struct { fields: map.into_iter().map(|(name, json)| (name, value(json))).collect() }
+}
+
+fn value(json: Json) -> Value {
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(flag) => Kind::BoolValue(flag),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text),
+        Json::Array(list) => {
+            Kind::ListValue(ListValue { values: list.into_iter().map(value).collect() })
+        }
+        Json::Object(map) => Kind::StructValue(structure(map)),
+    };
+    Value { kind: Some(kind) }
 }
 
 fn deny(reply: Reply) -> CheckResponse {
