@@ -76,11 +76,15 @@ impl Policies {
     }
 
     fn handles(&self, policy: &str) -> Arc<Handles> {
-        if let Some(handles) = self.known.load().get(policy) {
+        let known = self.known.load();
+        if let Some(handles) = known.get(policy) {
             return handles.clone();
         }
-        let full = self.known.load().len() >= MOST;
-        let name = if full { OTHER } else { policy };
+        let name = if known.len() >= MOST { OTHER } else { policy };
+        // What follows copies the map: once, not at each request of those that share.
+        if let Some(handles) = known.get(name) {
+            return handles.clone();
+        }
         let label =
             |ending: Ending| DecisionLabel { policy: name.to_owned(), result: ending.name() };
         let handles = Arc::new(Handles {
