@@ -54,7 +54,7 @@ others() {
     done
 }
 
-# measure WORKLOAD SERVER…: each under authz-load. A server named NAME/WORKLOAD gets another workload.
+# measure WORKLOAD SERVER…: each under authz-load; SERVER/WORKLOAD is one with a workload of its own.
 measure() {
     local default=$1 round one server workload
     shift
@@ -73,7 +73,7 @@ measure() {
                 [ ! -f "$work/$server.log" ] || tail -n 20 "$work/$server.log" >&2
                 exit 1
             fi
-            echo "$server $(cat "$work/line")" >>"$work/results"
+            echo "$one $(cat "$work/line")" >>"$work/results"
         done
     done
     echo
@@ -133,4 +133,5 @@ echo "JWT RS256, 200 tokens, one in ten with a bad signature:"
 measure jwt "${jwt_servers[@]}"
 echo
 echo "10,000 policies on 1,000 hosts beside 10 on one:"
-measure few-policies authz-svc-few authz-svc-many/many-policies
+# What many requests that differ cost a server that looks nothing up is not the lookup's.
+measure few-policies authz-svc-few authz-svc-many/many-policies ceiling ceiling/many-policies
