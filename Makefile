@@ -27,6 +27,11 @@ smoke: tools bins ## Run the demo, make its requests, show each status and why.
 bench: tools ## Compare speed with a bare RLS server and, when Go is here, with envoyproxy/ratelimit.
 	@scripts/bench.sh
 
+.PHONY: bench-authz
+bench-authz: ## Compare the authorization service's speed with an empty one and, when it is here, OPA-Envoy.
+	@scripts/require.sh cargo python3
+	@scripts/bench-authz.sh
+
 .PHONY: images
 images: ## Build the container images into target/images, without a registry.
 	@scripts/images.sh

@@ -76,11 +76,15 @@ impl Policies {
     }
 
     fn handles(&self, policy: &str) -> Arc<Handles> {
-        if let Some(handles) = self.known.load().get(policy) {
+        let known = self.known.load();
+        if let Some(handles) = known.get(policy) {
             return handles.clone();
         }
-        let full = self.known.load().len() >= MOST;
-        let name = if full { OTHER } else { policy };
+        let name = if known.len() >= MOST { OTHER } else { policy };
+        // What follows copies the map: once, not at each request of those that share.
+        if let Some(handles) = known.get(name) {
+            return handles.clone();
+        }
         let label =
             |ending: Ending| DecisionLabel { policy: name.to_owned(), result: ending.name() };
         let handles = Arc::new(Handles {
@@ -89,8 +93,8 @@ impl Policies {
         });
         self.known.rcu(|known| {
             let mut known = HashMap::clone(known);
-            // One more for those that share.
-            if known.len() <= MOST {
+            // One more for those that share; it has a place also when others came in between.
+            if name == OTHER || known.len() < MOST {
                 known.entry(name.to_owned()).or_insert_with(|| handles.clone());
             }
             known
@@ -123,5 +127,23 @@ mod tests {
             assert!(text.contains(line), "{line}");
         }
         assert!(policies.known.load().len() <= MOST + 1);
+    }
+
+    #[test]
+    fn those_that_share_are_found_though_many_came_at_once() {
+        let policies = Policies::register(&mut Registry::default());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let policies = &policies;
+                scope.spawn(move || {
+                    for i in 0..MOST {
+                        let name = format!("p{i}-{thread}.edge");
+                        policies.count(Some(&name), Ending::Allowed, Duration::ZERO);
+                    }
+                });
+            }
+        });
+        let known = policies.known.load();
+        assert!(known.contains_key(OTHER) && known.len() <= MOST + 1, "{}", known.len());
     }
 }
