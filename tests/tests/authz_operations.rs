@@ -172,3 +172,21 @@ fn a_check_is_a_span_of_its_callers_trace() {
     assert_eq!((&call.parent, call.kind), (&span.id, 3));
     assert_eq!(json!(call.attributes), json!({"server.address": dead.to_string()}));
 }
+
+#[test]
+fn a_check_tells_what_is_wrong_and_where() {
+    let folder = TempDir::new("authz-check");
+    let run = || {
+        let program = e2e::process::program("authz-svc");
+        let run = std::process::Command::new(program).arg("check").arg(folder.path()).output();
+        let run = run.unwrap();
+        (run.status.code(), String::from_utf8(run.stdout).unwrap())
+    };
+    folder.write("a.yaml", &policy("shop", "shop.test", "key", ""));
+    folder.write("b.yaml", KEYS);
+    assert_eq!(run(), (Some(0), "ok: 1 rules\n".to_owned()));
+    folder.write("c.yaml", &KEYS.replace("name: key,", "name: bad,").replace("keys: [", "kees: ["));
+    let (code, said) = run();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("c.yaml:10: error: Filter edge/bad") && said.contains("unknown field"), "{said}");
+}

@@ -13,6 +13,7 @@ use service_kit::server::tls::Clients;
 use service_kit::{Secret, go};
 
 use crate::decisions::AuditSettings;
+use crate::lint::Check;
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
 ///
@@ -20,9 +21,13 @@ use crate::decisions::AuditSettings;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  authz-svc --config policies/ --grpc-addr 0.0.0.0:9001\n\nEnvoy calls it by an ext_authz filter with transport_api_version V3."
 )]
 pub struct Args {
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// File or folder with Filter, FilterPolicy and Secret objects; watched.
     #[arg(long, value_name = "PATH", conflicts_with = "xds")]
     pub config: Option<PathBuf>,
@@ -75,6 +80,16 @@ pub struct Args {
     /// Who has it may see decisions at the admin port from anywhere, not only from this machine.
     #[arg(long, env = "ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Reads policies as the service would, and tells everything that is wrong with them.
+    ///
+    /// One line for each problem, as FILE:LINE: error: OBJECT: FIELD: WORDS; the exit code is 1 when
+    /// there is an error. Warnings are told, and change nothing.
+    Check(Check),
 }
 
 /// The settings after validation.

@@ -100,7 +100,8 @@ impl Configuration {
     }
 }
 
-fn read(path: &Path, objects: &mut FileObjects) -> std::io::Result<Change> {
+/// What changed in a file or folder.
+pub(crate) fn read(path: &Path, objects: &mut FileObjects) -> std::io::Result<Change> {
     let mut files = files::read(path)?;
     if path.is_dir() {
         files.retain(|name, _| [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end)));

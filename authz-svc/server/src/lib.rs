@@ -8,10 +8,12 @@ mod decisions;
 mod documents;
 mod edge;
 mod explain;
+mod lint;
 mod metrics;
 mod traces;
 
-pub use args::Args;
+pub use args::{Args, Command};
+pub use lint::Check;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +53,9 @@ const DRAIN: Drain = Drain { delay: Duration::from_millis(500), timeout: Duratio
 /// user, with the next step.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = args.settings()?;
+    if let Some(Command::Check(check)) = &args.command {
+        return lint::run(check, &settings.compile);
+    }
     telemetry::init(&args.log_level, args.log_format()).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
