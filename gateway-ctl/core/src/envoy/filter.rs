@@ -1,9 +1,16 @@
 //! The HTTP filters and their order.
 
+mod buffer;
 mod closed;
+mod compressor;
 mod cors;
 mod ext_authz;
+mod grpc_http1_bridge;
+mod grpc_stats;
+mod grpc_web;
+mod lua;
 mod ratelimit;
+mod rbac;
 mod router;
 
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -14,6 +21,15 @@ use crate::ir::{HttpFilters, HttpOptions};
 pub const CORS: &str = "envoy.filters.http.cors";
 /// Name of the filter that asks who may come in.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+
+const BUFFER: &str = "envoy.filters.http.buffer";
+const CLOSED: &str = "envoy.filters.http.lua.closed";
+const COMPRESSOR: &str = "envoy.filters.http.compressor";
+const GRPC_HTTP1_BRIDGE: &str = "envoy.filters.http.grpc_http1_bridge";
+const GRPC_STATS: &str = "envoy.filters.http.grpc_stats";
+const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
+const LUA: &str = "envoy.filters.http.lua";
+const RBAC: &str = "envoy.filters.http.rbac";
 
 /// What a filter is made of. `None` when it is not wanted.
 type Make = fn(&HttpFilters, &HttpOptions) -> Option<hcm::HttpFilter>;
@@ -31,12 +47,43 @@ pub struct Filter {
 /// Every filter, in the order in which requests pass them.
 pub const ORDER: &[Filter] = &[
     Filter {
+        name: GRPC_HTTP1_BRIDGE,
+        reason: "what follows sees gRPC, however it came",
+        make: grpc_http1_bridge::make,
+    },
+    Filter {
+        name: GRPC_WEB,
+        reason: "as the bridge: what follows sees gRPC",
+        make: grpc_web::make,
+    },
+    Filter { name: GRPC_STATS, reason: "counts what follows refuses, too", make: grpc_stats::make },
+    Filter {
+        name: LUA,
+        reason: "scripts of Emissary's users see requests before anything decides about them",
+        make: lua::make,
+    },
+    Filter {
+        name: COMPRESSOR,
+        reason: "answers of what follows are compressed, too",
+        make: compressor::make,
+    },
+    Filter {
+        name: BUFFER,
+        reason: "a request that is too long costs nothing more",
+        make: buffer::make,
+    },
+    Filter {
+        name: RBAC,
+        reason: "an address that may not come in costs nobody a question",
+        make: rbac::make,
+    },
+    Filter {
         name: CORS,
         reason: "a browser's preflight has no credentials, so it is answered before they are asked for",
         make: cors::make,
     },
     Filter {
-        name: "envoy.filters.http.lua",
+        name: CLOSED,
         reason: "refuses everything in the place of what would authorize, when that is misconfigured",
         make: closed::make,
     },

@@ -1,6 +1,7 @@
 //! Listeners and what their HTTP traffic passes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A port that is listened on.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,77 @@ pub struct HttpOptions {
     pub max_request_headers_kb: Option<u32>,
     /// Most bytes that wait on a connection.
     pub buffer_limit_bytes: Option<u32>,
+    /// Filters that the Module asks for.
+    pub filters: ModuleFilters,
+}
+
+/// Filters that only the Module asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModuleFilters {
+    /// HTTP/1.1 clients may speak to gRPC services.
+    pub grpc_http1_bridge: bool,
+    /// gRPC-Web clients may speak to gRPC services.
+    pub grpc_web: bool,
+    /// Statistics of gRPC calls.
+    pub grpc_stats: Option<GrpcStats>,
+    /// A Lua script that sees every request.
+    pub lua: Option<String>,
+    /// Answers are compressed.
+    pub gzip: Option<Gzip>,
+    /// Largest request that is buffered whole, in bytes.
+    pub buffer: Option<u32>,
+    /// Addresses that may or may not come in.
+    pub addresses: Option<AddressRule>,
+}
+
+/// Statistics of gRPC calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcStats {
+    /// Services and their methods that have statistics; none: all of them.
+    pub services: Option<BTreeMap<String, Vec<String>>>,
+    /// Whether the time of services is counted.
+    pub upstream: bool,
+}
+
+/// How answers are compressed; what is absent is Envoy's default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gzip {
+    /// 1 to 9.
+    pub memory_level: Option<u32>,
+    /// 9 to 15.
+    pub window_bits: Option<u32>,
+    /// Number of Envoy's `Gzip.CompressionLevel`.
+    pub level: i32,
+    /// Number of Envoy's `Gzip.CompressionStrategy`.
+    pub strategy: i32,
+    /// Shorter answers are left as they are, in bytes.
+    pub min_content_length: Option<u32>,
+    /// Only these; empty: Envoy's list.
+    pub content_type: Vec<String>,
+    /// Answers with an `etag` are left as they are.
+    pub disable_on_etag_header: bool,
+    /// Services do not see `accept-encoding`.
+    pub remove_accept_encoding_header: bool,
+}
+
+/// Which addresses may come in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddressRule {
+    /// Only these may, or all but these.
+    pub allow: bool,
+    /// The addresses.
+    pub ranges: Vec<AddressRange>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddressRange {
+    /// The other end of the connection, or the client behind trusted proxies.
+    pub peer: bool,
+    /// As in `10.0.0.0`.
+    pub address: IpAddr,
+    /// Bits that count.
+    pub prefix_length: u8,
 }
 
 /// What happens to headers with an underscore in their name.
@@ -85,6 +157,7 @@ impl Default for HttpOptions {
             idle_timeout_ms: None,
             max_request_headers_kb: None,
             buffer_limit_bytes: None,
+            filters: ModuleFilters::default(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `Module` `ambassador`: settings of the whole gateway.
 
+mod http_filters;
 mod unread;
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostic, Diagnostics, Object, Severity};
 
@@ -17,7 +19,7 @@ use super::traffic::{
     read_removed,
 };
 use crate::crd::UNTYPED;
-use crate::ir::listener::Underscores;
+use crate::ir::listener::{ModuleFilters, Underscores};
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
 use crate::syntax::header;
 
@@ -132,7 +134,7 @@ pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
 
 fn config_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = fields::schema::<Raw, unread::Fields>(generator, UNREAD);
-    fields::add_fields::<unread::Closing>(&mut schema, generator, |_| "not yet");
+    fields::add_fields::<http_filters::Raw>(&mut schema, generator, |_| "yes");
     // It was never typed, so what was accepted once must be accepted on: types are for people only.
     schema.insert(UNTYPED.to_owned(), true.into());
     schema
@@ -230,15 +232,32 @@ impl Module {
                 .hint("the settings of the gateway are in the Module named ambassador");
             return None;
         }
-        let mut config = match spec.as_object_mut().and_then(|m| m.remove("config")) {
+        let config = match spec.as_object_mut().and_then(|m| m.remove("config")) {
             None | Some(Value::Null) => Value::Object(serde_json::Map::new()),
             Some(config) => config,
         };
-        let closed = read_closing(&mut config, found);
+        let guarded = http_filters::is_guarded(&config);
+        let read = Self::read_settings(object, config, found);
+        // Whoever is kept out must stay out, also when the rest cannot be read.
+        read.or_else(|| {
+            guarded.then(|| Self {
+                closed: Some("the Module says who may come in, and cannot be read".to_owned()),
+                ..Self::default()
+            })
+        })
+    }
+
+    fn read_settings(
+        object: &Object,
+        mut config: Value,
+        found: &mut Diagnostics<'_>,
+    ) -> Option<Self> {
         fields::strip("Module", "spec.config", &mut config, UNREAD, found);
-        let raw = read_config(object, config, found)?;
+        let filters = read_config(object, http_filters::take(&mut config), found)?;
+        let raw: Raw = read_config(object, config, found)?;
         let defaults = read_mapping_defaults(&raw, found);
-        let http = read_http(&raw, found);
+        let (filters, closed) = http_filters::read(&filters, found);
+        let http = read_http(&raw, filters, found);
         let labels = LabelDefaults {
             domain: raw
                 .default_label_domain
@@ -256,7 +275,11 @@ impl Module {
 }
 
 /// Reads `spec.config` with paths that say so.
-fn read_config(object: &Object, config: Value, found: &mut Diagnostics<'_>) -> Option<Raw> {
+fn read_config<T: DeserializeOwned>(
+    object: &Object,
+    config: Value,
+    found: &mut Diagnostics<'_>,
+) -> Option<T> {
     let mut inner = Diagnostics::new(object);
     let raw = fields::read(object, config, &mut inner);
     for d in inner.into_vec() {
@@ -269,20 +292,6 @@ fn read_config(object: &Object, config: Value, found: &mut Diagnostics<'_>) -> O
         added.hint(d.hint);
     }
     raw
-}
-
-fn read_closing(config: &mut Value, found: &mut Diagnostics<'_>) -> Option<String> {
-    let map = config.as_object_mut()?;
-    let mut closed = None;
-    for field in unread::CLOSES {
-        if map.remove(*field).is_some_and(|v| !fields::is_unset(&v)) {
-            found
-                .error(format!("spec.config.{field}"), format!("not supported yet: Module.{field}"))
-                .hint("without it requests would pass that must not, so every request is refused; remove the field");
-            closed = Some(format!("Module.{field} is not supported yet"));
-        }
-    }
-    closed
 }
 
 fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<MappingDefaults> {
@@ -353,7 +362,11 @@ fn read_edits(spec: &MappingDefaultsSpec, found: &mut Diagnostics<'_>) -> Option
     })
 }
 
-fn read_http(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HttpOptions> {
+fn read_http(
+    raw: &Raw,
+    filters: Option<ModuleFilters>,
+    found: &mut Diagnostics<'_>,
+) -> Option<HttpOptions> {
     let standard = HttpOptions::default();
     let server_name =
         raw.server_name.clone().filter(|n| !n.is_empty()).unwrap_or(standard.server_name);
@@ -396,5 +409,6 @@ fn read_http(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HttpOptions> {
         idle_timeout_ms: fields::milliseconds(raw.listener_idle_timeout_ms, path, found)?,
         max_request_headers_kb: kb,
         buffer_limit_bytes: raw.buffer_limit_bytes,
+        filters: filters?,
     })
 }

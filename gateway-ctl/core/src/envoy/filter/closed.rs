@@ -1,22 +1,12 @@
 //! Refuses every request when what would decide about them is misconfigured.
 
-use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
-use proto::envoy::extensions::filters::http::lua::v3::Lua;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
 use crate::ir::{HttpFilters, HttpOptions};
 
 pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter> {
     let reason = filters.closed.as_ref()?;
-    let lua = Lua {
-        default_source_code: Some(DataSource {
-            specifier: Some(Specifier::InlineString(script(reason))),
-            ..DataSource::default()
-        }),
-        ..Lua::default()
-    };
-    let name = "envoy.filters.http.lua";
-    Some(super::filter(name, "envoy.extensions.filters.http.lua.v3.Lua", &lua))
+    Some(super::lua::filter(super::CLOSED, script(reason)))
 }
 
 fn script(reason: &str) -> String {

@@ -12,24 +12,18 @@ use crate::resource::load_balancer::LoadBalancerSpec;
 pub const UNREAD: Unread = &[
     ("admin_port", Treatment::Without),
     ("auth_enabled", Treatment::NoEffect),
-    ("buffer", Treatment::Without),
     ("debug_mode", Treatment::NoEffect),
     ("diag_port", Treatment::NoEffect),
     ("diagnostics", Treatment::Without),
-    ("enable_grpc_http11_bridge", Treatment::Without),
-    ("enable_grpc_web", Treatment::Without),
     ("envoy_log_format", Treatment::Without),
     ("envoy_log_path", Treatment::Without),
     ("envoy_log_type", Treatment::Without),
     ("envoy_validation_timeout", Treatment::NoEffect),
     ("error_response_overrides", Treatment::Without),
     ("forward_client_cert_details", Treatment::Without),
-    ("grpc_stats", Treatment::Without),
-    ("gzip", Treatment::Without),
     ("header_case_overrides", Treatment::Without),
     ("liveness_probe", Treatment::Without),
     ("load_balancer", Treatment::Without),
-    ("lua_scripts", Treatment::Without),
     ("readiness_probe", Treatment::Without),
     ("regex_type", Treatment::NoEffect),
     ("resolver", Treatment::Without),
@@ -42,19 +36,6 @@ pub const UNREAD: Unread = &[
     ("xff_num_trusted_hops", Treatment::NoEffect),
 ];
 
-/// Keys that decide who may come in: without them everything is refused.
-pub(super) const CLOSES: &[&str] = &["ip_allow", "ip_deny"];
-
-/// The types of [`CLOSES`].
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-pub(super) struct Closing {
-    /// Addresses that may come in, as `peer: CIDR` or `remote: CIDR`; all others may not.
-    ip_allow: Option<Vec<BTreeMap<String, String>>>,
-    /// Addresses that may not come in, as `peer: CIDR` or `remote: CIDR`.
-    ip_deny: Option<Vec<BTreeMap<String, String>>>,
-}
-
 /// The types of [`UNREAD`].
 #[derive(JsonSchema)]
 #[allow(dead_code)]
@@ -63,8 +44,6 @@ pub(super) struct Fields {
     admin_port: Option<i64>,
     /// Has no effect.
     auth_enabled: Option<bool>,
-    /// Buffers whole requests: `max_request_bytes`.
-    buffer: Option<BTreeMap<String, Value>>,
     /// Has no effect.
     debug_mode: Option<bool>,
     /// Has no effect.
@@ -72,10 +51,6 @@ pub(super) struct Fields {
     /// The Mapping of the diagnostics page: `enabled`, `prefix`, `rewrite`, `service`,
     /// `allow_non_local`.
     diagnostics: Option<BTreeMap<String, Value>>,
-    /// Whether HTTP/1.1 clients may speak to gRPC services. Default: false.
-    enable_grpc_http11_bridge: Option<bool>,
-    /// Whether gRPC-Web clients may speak to gRPC services. Default: false.
-    enable_grpc_web: Option<bool>,
     /// The access log's format: a text, or an object for the types json and typed_json.
     envoy_log_format: Option<Value>,
     /// The access log's file. Default: standard output.
@@ -88,18 +63,12 @@ pub(super) struct Fields {
     error_response_overrides: Option<Vec<BTreeMap<String, Value>>>,
     /// What happens to `x-forwarded-client-cert`.
     forward_client_cert_details: Option<String>,
-    /// Statistics of gRPC calls: `services` or `all_methods`, and `upstream_stats`.
-    grpc_stats: Option<BTreeMap<String, Value>>,
-    /// Compresses answers: `content_type`, `min_content_length`, `compression_level` and more.
-    gzip: Option<BTreeMap<String, Value>>,
     /// Header names that are sent in just this case.
     header_case_overrides: Option<Vec<String>>,
     /// The Mapping of the liveness probe: `enabled`, `prefix`, `rewrite`, `service`.
     liveness_probe: Option<BTreeMap<String, Value>>,
     /// Load balancing of Mappings that have none.
     load_balancer: Option<LoadBalancerSpec>,
-    /// A Lua script that sees every request.
-    lua_scripts: Option<String>,
     /// The Mapping of the readiness probe: `enabled`, `prefix`, `rewrite`, `service`.
     readiness_probe: Option<BTreeMap<String, Value>>,
     /// Has no effect.
