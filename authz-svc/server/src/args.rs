@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings};
+use ipnet::IpNet;
 use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 use service_kit::{Secret, go};
 
 use crate::decisions::AuditSettings;
+use crate::edge::Addresses;
 use crate::lint::Check;
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
@@ -77,6 +79,13 @@ pub struct Args {
     /// Of requests that pass, one in so many is in the audit log; 0: none. Others always are.
     #[arg(long, env = "AUTHZ_AUDIT_ALLOWED_ONE_IN", value_name = "N", default_value = "1")]
     pub audit_allowed_one_in: u64,
+    /// Ranges of addresses (CIDR) that are never called, whoever names them; those of clouds'
+    /// metadata never are.
+    #[arg(long, env = "AUTHZ_DENY_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
+    pub deny_addresses: Vec<IpNet>,
+    /// Ranges of addresses that may be called in spite of that.
+    #[arg(long, env = "AUTHZ_ALLOW_ADDRESSES", value_name = "CIDR,…", value_delimiter = ',')]
+    pub allow_addresses: Vec<IpNet>,
     /// Who has it may see decisions at the admin port from anywhere, not only from this machine.
     #[arg(long, env = "ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
@@ -100,6 +109,7 @@ pub(crate) struct ServiceSettings {
     pub audit: Option<AuditSettings>,
     pub admin_token: Option<Secret<String>>,
     pub traces: Option<otlp::Settings>,
+    pub addresses: Addresses,
 }
 
 impl Args {
@@ -138,7 +148,8 @@ impl Args {
             |name: &str| variables.get(name).map(String::as_str).filter(|v| !v.is_empty());
         let traces =
             otlp::Settings::of_service(variable, "authz-svc").map_err(anyhow::Error::msg)?;
-        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces })
+        let addresses = Addresses::new(self.deny_addresses.clone(), self.allow_addresses.clone());
+        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces, addresses })
     }
 
     pub(crate) fn log_format(&self) -> Format {

@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use authz_core::need::{CallError, Document, DocumentKind, Fetch};
 use tokio::sync::Mutex;
 
+use crate::edge::Addresses;
 use crate::metrics::Metrics;
 use fetch::{Clients, Fetched};
 
@@ -62,8 +63,8 @@ struct Cached {
 
 impl Documents {
     /// None yet.
-    pub(crate) fn new(metrics: Metrics) -> anyhow::Result<Self> {
-        Ok(Self { entries: ArcSwap::default(), clients: Clients::new()?, metrics })
+    pub(crate) fn new(addresses: &Addresses, metrics: Metrics) -> anyhow::Result<Self> {
+        Ok(Self { entries: ArcSwap::default(), clients: Clients::new(addresses)?, metrics })
     }
 
     /// The document that `fetch` names, if it is there and fresh.

@@ -1,6 +1,7 @@
 //! Does what filters ask for: fetches, calls, the store of sessions, long work. What is asked for,
 //! and what becomes of an answer, is the core's.
 
+mod addresses;
 mod stages;
 mod store;
 mod upstreams;
@@ -12,6 +13,7 @@ use authz_core::need::{Answer, AtHand, CallError, Need};
 
 use crate::documents::Documents;
 
+pub(crate) use addresses::Addresses;
 pub(crate) use stages::Stages;
 pub(crate) use store::Store;
 pub(crate) use upstreams::Upstreams;

@@ -80,8 +80,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         })?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
         let edge = Arc::new(Edge {
-            documents: Documents::new(metrics.clone())?,
-            upstreams: Upstreams::default(),
+            documents: Documents::new(&settings.addresses, metrics.clone())?,
+            upstreams: Upstreams::new(settings.addresses.clone(), &mut registry),
             store: Store::default(),
             work: Work::default(),
             stages: Stages::register(&mut registry),

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use accept::{Connection, Listener, accept};
-pub use client::ClientFiles;
+pub use client::{ClientFiles, client_config};
 pub use connect::{connect, connect_with};
 use identity::Identity;
 pub use identity::{Clients, Source};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use authz_core::keys;
 use authz_core::need::{Document, Fetch};
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
-use reqwest::redirect::Policy;
 use sha2::{Digest as _, Sha256};
+
+use crate::edge::Addresses;
 
 /// Longest time for a fetch; below the budget of a request.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,20 +27,16 @@ pub(super) struct Fetched {
 /// HTTP clients; those that accept any certificate are apart.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
+    addresses: Addresses,
     strict: reqwest::Client,
     insecure: reqwest::Client,
 }
 
 impl Clients {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(Policy::none())
-                .timeout(TIMEOUT)
-                .connect_timeout(TIMEOUT)
-                .user_agent(concat!("authz-svc/", env!("CARGO_PKG_VERSION")))
-        };
+    pub(super) fn new(addresses: &Addresses) -> anyhow::Result<Self> {
+        let builder = || addresses.client().timeout(TIMEOUT).connect_timeout(TIMEOUT);
         Ok(Self {
+            addresses: addresses.clone(),
             strict: builder().build()?,
             insecure: builder().danger_accept_invalid_certs(true).build()?,
         })
@@ -51,8 +48,12 @@ impl Clients {
         fetch: &Fetch,
         max_stale: Duration,
     ) -> Result<Fetched, String> {
+        let url: reqwest::Url = fetch.url.parse().map_err(|_| "its address is no URL")?;
+        if !self.addresses.may_call_url(&url) {
+            return Err("its address must not be called (see --deny-addresses)".to_owned());
+        }
         let client = if fetch.insecure_tls { &self.insecure } else { &self.strict };
-        let mut request = client.get(&*fetch.url).header("accept", "application/json");
+        let mut request = client.get(url).header("accept", "application/json");
         if !max_stale.is_zero() {
             request = request.header(CACHE_CONTROL, format!("max-stale={}", max_stale.as_secs()));
         }

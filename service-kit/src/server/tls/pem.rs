@@ -30,6 +30,11 @@ impl Pem {
         Self::read_as(format!("{setting}: {}", path.display()), path)
     }
 
+    /// A text that came in another way than as a file.
+    pub fn given(name: &str, text: &[u8]) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned() }
+    }
+
     fn read_as(name: String, path: &Path) -> Result<Self, String> {
         let text = std::fs::read(path).map_err(|e| format!("{name}: {e}"))?;
         Ok(Self { name, text })
