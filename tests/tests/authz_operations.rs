@@ -188,5 +188,8 @@ fn a_check_tells_what_is_wrong_and_where() {
     folder.write("c.yaml", &KEYS.replace("name: key,", "name: bad,").replace("keys: [", "kees: ["));
     let (code, said) = run();
     assert_eq!(code, Some(1));
-    assert!(said.contains("c.yaml:10: error: Filter edge/bad") && said.contains("unknown field"), "{said}");
+    assert!(
+        said.contains("c.yaml:10: error: Filter edge/bad") && said.contains("unknown field"),
+        "{said}"
+    );
 }

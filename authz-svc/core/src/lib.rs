@@ -17,6 +17,7 @@ mod reply;
 pub mod request;
 pub mod secrets;
 pub mod spec;
+mod structure;
 
 pub use compile::{Compiled, Settings, check, compile, secret_refs};
 pub use context::{Context, Identity};

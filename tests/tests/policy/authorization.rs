@@ -1,6 +1,7 @@
 //! Cases of Filter and FilterPolicy objects through authz-svc.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use e2e::cases;
 use e2e::clock::Clock;
@@ -21,10 +22,11 @@ const NOW: u64 = 1_893_456_000;
 
 pub(crate) fn run(case: &Value) {
     let keys = KeyServer::start();
+    let external = External::start(&case["ext"]);
     let folder = TempDir::new("policy");
     let text = json!({"apiVersion": "v1", "kind": "List", "items": objects(case)}).to_string();
-    folder
-        .write("objects.json", &text.replace("http://jwks.test", &format!("http://{}", keys.addr)));
+    let text = text.replace("http://jwks.test", &format!("http://{}", keys.addr));
+    folder.write("objects.json", &text.replace("ext.test:3000", &external.addr.to_string()));
     let requests = cases::listed(&case["req"]);
     let requests = if requests.is_empty() { vec![json!({})] } else { requests };
     let clock = Clock::at(now(&requests[0]));
@@ -51,7 +53,8 @@ pub(crate) fn run(case: &Value) {
         clock.set(now(request));
         let response = runtime.block_on(client.check(check(request))).unwrap().into_inner();
         let answer = Answer::of(response);
-        answer.expect(&want).unwrap_or_else(|why| {
+        let seen = external.expect(&want["ext_saw"]);
+        answer.expect(&want).and(seen).unwrap_or_else(|why| {
             panic!("{request}: {why}\nin {answer:?}\nserver log:\n{}", server.log())
         });
     }
@@ -187,9 +190,6 @@ impl Answer {
         if want["body"].as_str().is_some_and(|body| body != self.body) {
             return Err(format!("want body {}", want["body"]));
         }
-        if !want["ext_saw"].is_null() {
-            return Err("the harness has no external service yet".to_owned());
-        }
         match want.get("body_json") {
             Some(json) => {
                 let got = serde_json::from_str(&self.body)
@@ -222,5 +222,76 @@ impl KeyServer {
             let _ = axum::serve(listener, router).await;
         });
         Self { addr, _runtime: runtime }
+    }
+}
+
+/// What the external service of a case was asked: path with query, and headers.
+type Asked = Arc<Mutex<Option<(String, Vec<(String, String)>)>>>;
+
+/// The external service of a case: answers as `ext` says.
+struct External {
+    addr: SocketAddr,
+    asked: Asked,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl External {
+    fn start(ext: &Value) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (asked, ext) = (Asked::default(), ext.clone());
+        let heard = asked.clone();
+        let answer = move |request: axum::extract::Request| {
+            let headers = request.headers().iter();
+            let headers = headers.map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_owned()));
+            let path = request.uri().path_and_query().unwrap().to_string();
+            *heard.lock().unwrap() = Some((path, headers.collect()));
+            let ext = ext.clone();
+            async move {
+                if ext["hang"] == true {
+                    std::future::pending::<()>().await;
+                }
+                let status = ext["status"].as_u64().unwrap_or(200);
+                let mut response =
+                    http::Response::builder().status(u16::try_from(status).unwrap());
+                for (name, value) in ext["headers"].as_object().into_iter().flatten() {
+                    response = response.header(name, cases::text(value));
+                }
+                let body = ext["body"].as_str().unwrap_or_default().to_owned();
+                response.body(axum::body::Body::from(body)).unwrap()
+            }
+        };
+        runtime.spawn(async move {
+            let _ = axum::serve(listener, axum::Router::new().fallback(answer)).await;
+        });
+        Self { addr, asked, _runtime: runtime }
+    }
+
+    fn expect(&self, want: &Value) -> Result<(), String> {
+        if want.is_null() {
+            return Ok(());
+        }
+        let asked = self.asked.lock().unwrap().clone();
+        let Some((path, headers)) = asked else { return Err("it was not asked".to_owned()) };
+        let get = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        if want["path"].as_str().is_some_and(|wanted| wanted != path) {
+            return Err(format!("it was asked for {path}"));
+        }
+        for (name, value) in want["headers"].as_object().into_iter().flatten() {
+            if get(name) != Some(&cases::text(value)) {
+                return Err(format!("it was sent {name}: {:?}", get(name)));
+            }
+        }
+        for name in cases::listed(&want["absent"]) {
+            if get(name.as_str().unwrap()).is_some() {
+                return Err(format!("it was sent {name}"));
+            }
+        }
+        Ok(())
     }
 }
