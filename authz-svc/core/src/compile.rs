@@ -103,7 +103,7 @@ pub fn compile<'a>(
     rules.sort_by(|(a, _), (b, _)| a.cmp(b));
     all.extend(twins(&rules));
     all.sort();
-    let rules = Rules::new(rules.into_iter().map(|(_, rule)| rule).collect());
+    let rules = Rules::new(rules.into_iter().map(|(_, rule)| Arc::new(rule)).collect());
     let snapshot =
         Snapshot { rules, filters, default: settings.default, strip_unset: settings.strip_unset };
     Compiled { snapshot, found: all }
