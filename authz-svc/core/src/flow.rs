@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::context::{Context, Identity};
 use crate::filter::{Filter, Modification, ResponseHeader, Verdict, misconfigured};
-use crate::need::{Answer, AtHand, Need, Pending};
+use crate::need::{Answer, AtHand, Fetch, Need, Pending};
 use crate::policy::{Chain, Found, Link, Rule, Rules, Then};
 use crate::reply::Reply;
 use crate::request::{Changes, Request};
@@ -27,6 +27,14 @@ pub struct Snapshot {
     pub default: DefaultDecision,
     /// Remove a client's header where `doNotSet` ran.
     pub strip_unset: bool,
+}
+
+impl Snapshot {
+    /// Documents that its filters will need, so that they are there before the first request.
+    pub fn documents(&self) -> Vec<Fetch> {
+        let judges = self.filters.values().filter_map(|f| f.judge.as_ref());
+        judges.flat_map(|judge| judge.documents()).collect()
+    }
 }
 
 /// What becomes of a request that meets no rule.

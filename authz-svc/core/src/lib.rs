@@ -20,6 +20,7 @@ pub mod spec;
 
 pub use compile::{Compiled, Settings, check, compile, secret_refs};
 pub use context::{Context, Identity};
+pub use filter::jwt::TokenCache;
 pub use flow::{DefaultDecision, Failure, Flow, Mutations, Outcome, Snapshot, Step};
 pub use reply::Reply;
 pub use request::Request;
