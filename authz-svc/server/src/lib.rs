@@ -52,10 +52,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let ready = Readiness::new(&["configuration"]);
         let tls = tls::from_flags(args.tls_dir.as_deref(), args.tls_clients, &mut registry)
             .map_err(anyhow::Error::msg)?;
+        let documents = Documents::new(metrics.clone())?;
+        documents.register(&mut registry, settings.compile.token_cache.clone());
         let configuration = Configuration::open(
             &args,
             tls.clone(),
             settings.compile,
+            documents.clone(),
             ready.clone(),
             shutdown.clone(),
         )?;
@@ -68,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration)?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
         let edge = Edge {
-            documents: Documents::new(metrics.clone())?,
+            documents,
             upstreams: Upstreams::default(),
             store: Store::default(),
             work: Work::default(),

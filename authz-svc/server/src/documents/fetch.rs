@@ -1,15 +1,20 @@
 //! One fetch of a document over HTTP.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authz_core::keys;
 use authz_core::need::{Document, Fetch};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::Policy;
 use sha2::{Digest as _, Sha256};
 
-/// Longest time for a fetch; below the budget of a request.
-const TIMEOUT: Duration = Duration::from_secs(3);
+use super::address::is_forbidden;
+
+/// Longest time for a fetch; requests that wait for it have their own.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long a document is good when its server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// For how long at most, whatever the server says.
@@ -37,6 +42,7 @@ impl Clients {
                 .redirect(Policy::none())
                 .timeout(TIMEOUT)
                 .connect_timeout(TIMEOUT)
+                .dns_resolver(Arc::new(Guarded))
                 .user_agent(concat!("authz-svc/", env!("CARGO_PKG_VERSION")))
         };
         Ok(Self {
@@ -51,6 +57,7 @@ impl Clients {
         fetch: &Fetch,
         max_stale: Duration,
     ) -> Result<Fetched, String> {
+        check_literal(&fetch.url)?;
         let client = if fetch.insecure_tls { &self.insecure } else { &self.strict };
         let mut request = client.get(&*fetch.url).header("accept", "application/json");
         if !max_stale.is_zero() {
@@ -68,8 +75,42 @@ impl Clients {
                 return Err("it is longer than 1 MiB".to_owned());
             }
         }
-        let document = Document::parse(fetch.what, &body)?;
-        Ok(Fetched { document, digest: Sha256::digest(&body).into(), lifetime })
+        // A large one takes the processor for some time.
+        let what = fetch.what;
+        let read = move || {
+            Document::parse(what, &body).map(|document| Fetched {
+                document,
+                digest: Sha256::digest(&body).into(),
+                lifetime,
+            })
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| "a fault of this program".to_owned())?
+    }
+}
+
+/// Names to addresses that may be called.
+struct Guarded;
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if found.iter().any(|a| is_forbidden(a.ip())) {
+                return Err("its name leads to an address that must not be called".into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Refuses a URL with an address that must not be called; names are left to [`Guarded`].
+fn check_literal(url: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(url).map_err(|e| format!("its URL is none: {e}"))?;
+    let host = url.host_str().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(address) if is_forbidden(address) => Err("its address must not be called".to_owned()),
+        _ => Ok(()),
     }
 }
 
@@ -106,6 +147,22 @@ fn lifetime(headers: &HeaderMap, max_stale: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_looked_at_in_any_spelling() {
+        for url in [
+            "http://169.254.169.254/latest/meta-data",
+            "https://[::ffff:a9fe:a9fe]/k",
+            "http://2852039166/",
+            "http://0xa9.254.43518/",
+            "nonsense",
+        ] {
+            assert!(check_literal(url).is_err(), "{url}");
+        }
+        for url in ["http://127.0.0.1:8080/k", "https://idp.test/k", "http://[::1]/k"] {
+            assert!(check_literal(url).is_ok(), "{url}");
+        }
+    }
 
     #[test]
     fn caching_follows_the_server_unless_stale_keys_are_allowed() {
