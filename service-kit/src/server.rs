@@ -4,7 +4,7 @@ pub mod admin;
 pub mod aside;
 pub mod files;
 pub mod grpc;
-mod jitter;
+pub mod jitter;
 pub mod live;
 pub mod objects;
 #[cfg(feature = "otlp")]

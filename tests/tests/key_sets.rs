@@ -19,7 +19,7 @@ use proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use serde_json::json;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 /// What the key server does.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ enum Mood {
     Serves(&'static str),
     Fails,
     Hangs,
+    /// A body without end.
+    Endless,
 }
 
 struct Setting {
@@ -69,6 +71,12 @@ impl Setting {
                     *counted.lock().unwrap() += 1;
                     match mood {
                         Mood::Fails => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+                        Mood::Endless => {
+                            let spaces = axum::body::Bytes::from_static(&[b' '; 4096]);
+                            let chunk = move || Ok::<_, std::io::Error>(spaces.clone());
+                            let chunks = futures::stream::repeat_with(chunk);
+                            axum::body::Body::from_stream(chunks).into_response()
+                        }
                         Mood::Hangs => std::future::pending().await,
                         Mood::Serves(kid) => {
                             let jwk = Jwk::from_encoding_key(&key(), Algorithm::RS256).unwrap();
@@ -120,27 +128,29 @@ impl Setting {
 
     /// The status of a request with this token.
     fn ask(&self, token: &str) -> i32 {
-        let headers = [("authorization".to_owned(), token.to_owned())].into();
-        let http = HttpRequest {
-            host: "a.test".into(),
-            path: "/".into(),
-            headers,
-            ..HttpRequest::default()
-        };
-        let attributes = AttributeContext {
-            request: Some(Request { http: Some(http), time: None }),
-            ..AttributeContext::default()
-        };
-        let response = self.runtime.block_on(async {
-            let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
-            let mut client = AuthorizationClient::new(endpoint.connect().await.unwrap());
-            client.check(CheckRequest { attributes: Some(attributes) }).await.unwrap().into_inner()
-        });
-        match response.http_response {
-            Some(HttpResponse::OkResponse(_)) => 200,
-            Some(HttpResponse::DeniedResponse(denied)) => denied.status.unwrap().code,
-            other => panic!("{other:?}: {}", self.service.log()),
-        }
+        self.runtime.block_on(async { status(&mut self.client().await, token).await })
+    }
+
+    async fn client(&self) -> AuthorizationClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
+        AuthorizationClient::new(endpoint.connect().await.unwrap())
+    }
+}
+
+async fn status(client: &mut AuthorizationClient<Channel>, token: &str) -> i32 {
+    let headers = [("authorization".to_owned(), token.to_owned())].into();
+    let http =
+        HttpRequest { host: "a.test".into(), path: "/".into(), headers, ..HttpRequest::default() };
+    let attributes = AttributeContext {
+        request: Some(Request { http: Some(http), time: None }),
+        ..AttributeContext::default()
+    };
+    let check = CheckRequest { attributes: Some(attributes) };
+    let response = client.check(check).await.unwrap().into_inner();
+    match response.http_response {
+        Some(HttpResponse::OkResponse(_)) => 200,
+        Some(HttpResponse::DeniedResponse(denied)) => denied.status.unwrap().code,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -180,6 +190,55 @@ fn without_keys_nobody_passes_and_a_server_that_hangs_costs_a_bounded_time() {
     std::thread::sleep(Duration::from_millis(1100)); // a failed fetch is not repeated within a second
     let begun = Instant::now();
     assert_eq!(setting.ask(&token("k1")), 504);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    setting.set(Mood::Serves("k1"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while setting.ask(&token("k1")) != 200 {
+        assert!(Instant::now() < end, "it does not recover: {}", setting.service.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_storm_of_bad_tokens_fetches_once_in_a_while() {
+    let setting = Setting::start(Mood::Serves("k1"));
+    let good = token("k1");
+    assert_eq!(setting.ask(&good), 200);
+    let signed = good.rsplit_once('.').unwrap().0.to_owned();
+    let strange = |i: usize| {
+        let header =
+            URL_SAFE_NO_PAD.encode(json!({"alg": "RS256", "kid": format!("x{i}")}).to_string());
+        format!("Bearer {header}.e30.{}", URL_SAFE_NO_PAD.encode([7; 256]))
+    };
+    let forged = |i: usize| {
+        let mut signature = [7; 256];
+        signature[..8].copy_from_slice(&i.to_be_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    };
+    let begun = Instant::now();
+    setting.runtime.block_on(async {
+        let client = setting.client().await;
+        for batch in 0..200 {
+            let asked = (batch * 100..(batch + 1) * 100).map(|i| {
+                let token = if i % 2 == 0 { strange(i) } else { forged(i) };
+                let mut client = client.clone();
+                async move { status(&mut client, &token).await }
+            });
+            let statuses = futures::future::join_all(asked).await;
+            assert!(statuses.iter().all(|s| *s == 401), "{statuses:?}");
+        }
+    });
+    let most = 2 + begun.elapsed().as_secs() as usize / 10;
+    assert!(setting.fetches() <= most, "{} fetches in {:?}", setting.fetches(), begun.elapsed());
+    assert_eq!(setting.ask(&good), 200);
+    println!("20,000 bad tokens: {} fetches in {:?}", setting.fetches(), begun.elapsed());
+}
+
+#[test]
+fn an_endless_key_set_is_given_up() {
+    let setting = Setting::start(Mood::Endless);
+    let begun = Instant::now();
+    assert_eq!(setting.ask(&token("k1")), 500, "{}", setting.service.log());
     assert!(begun.elapsed() < Duration::from_secs(10));
     setting.set(Mood::Serves("k1"));
     let end = Instant::now() + Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! Objects to a [`Snapshot`], with everything that is wrong with them.
 
 mod filter;
+mod memory;
 mod policy;
 
 use std::collections::HashMap;
@@ -10,13 +11,16 @@ use serde_json::Value as Json;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef};
 
 use crate::filter::Filter;
+use crate::filter::jwt::TokenCache;
 use crate::flow::{DefaultDecision, Snapshot};
-use crate::policy::Rules;
+use crate::policy::{Rule, Rules};
 use crate::secrets::Secrets;
 
 pub(crate) use filter::Compiling;
 use filter::compile_filter;
-use policy::{compile_policy, twins};
+use memory::{FilterUnit, Lookup, PolicyUnit};
+pub(crate) use memory::{Memory, Version};
+use policy::{Place, compile_policy, twins};
 
 /// Settings of an installation.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Settings {
     pub default: DefaultDecision,
     /// Remove a client's header where `doNotSet` ran, instead of leaving it.
     pub strip_unset: bool,
+    /// What is known of tokens.
+    pub token_cache: TokenCache,
 }
 
 impl Default for Settings {
@@ -35,6 +41,7 @@ impl Default for Settings {
             ambassador_id: Some("default".to_owned()),
             default: DefaultDecision::Allow,
             strip_unset: false,
+            token_cache: TokenCache::default(),
         }
     }
 }
@@ -54,7 +61,7 @@ pub(crate) type Filters = HashMap<(String, String), Arc<Filter>>;
 /// The Secrets that a `Filter` object names; none when it cannot be read.
 pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
     let mut ignored = Diagnostics::new(object);
-    compile_filter(object, None, &mut ignored).1
+    compile_filter(object, None, &Settings::default(), &mut ignored).1
 }
 
 /// Everything that is wrong with one `Filter` or `FilterPolicy` object by itself; whether what it
@@ -63,7 +70,7 @@ pub fn check(object: &Object) -> Vec<Diagnostic> {
     let mut found = Diagnostics::new(object);
     match object.reference.kind.as_str() {
         "Filter" => {
-            compile_filter(object, None, &mut found);
+            compile_filter(object, None, &Settings::default(), &mut found);
         }
         "FilterPolicy" => {
             compile_policy(object, None, &mut found);
@@ -74,39 +81,99 @@ pub fn check(object: &Object) -> Vec<Diagnostic> {
 }
 
 /// Compiles all objects of the kinds Filter, FilterPolicy and Secret; others are left alone.
-pub fn compile<'a>(
-    objects: impl IntoIterator<Item = &'a Object> + Clone,
+pub fn compile<'a>(objects: impl IntoIterator<Item = &'a Object>, settings: &Settings) -> Compiled {
+    let objects: Vec<(&Object, Version)> = objects.into_iter().map(|o| (o, 0)).collect();
+    compile_changes(&objects, settings, &mut Memory::default())
+}
+
+/// As [`compile`]; what `memory` has of objects that are the same keeps its compiled form.
+pub(crate) fn compile_changes(
+    objects: &[(&Object, Version)],
     settings: &Settings,
+    memory: &mut Memory,
 ) -> Compiled {
-    let secrets = Secrets::new(objects.clone());
-    let mut all = Vec::new();
-    let mut filters = Filters::new();
     let of_kind = |kind: &'static str| {
-        objects.clone().into_iter().filter(move |o| {
-            o.reference.kind == kind
-                && settings.ambassador_id.as_ref().is_none_or(|id| o.is_for(id))
-        })
+        let ours = |o: &Object| settings.ambassador_id.as_ref().is_none_or(|id| o.is_for(id));
+        objects.iter().copied().filter(move |(o, _)| o.reference.kind == kind && ours(o))
     };
-    for object in of_kind("Filter") {
-        let mut found = Diagnostics::new(object);
-        let (filter, _) = compile_filter(object, Some(&secrets), &mut found);
-        let ObjectRef { namespace, name, .. } = &object.reference;
-        filters.insert((namespace.clone(), name.clone()), Arc::new(filter));
-        all.extend(found.into_vec());
-    }
-    let mut rules = Vec::new();
-    for object in of_kind("FilterPolicy") {
-        let mut found = Diagnostics::new(object);
-        rules.extend(compile_policy(object, Some(&filters), &mut found));
-        all.extend(found.into_vec());
-    }
-    rules.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut all = Vec::new();
+    let filters = compile_filters(objects, of_kind("Filter"), settings, memory, &mut all);
+    let rules = compile_policies(of_kind("FilterPolicy"), &filters, memory, &mut all);
     all.extend(twins(&rules));
     all.sort();
     let rules = Rules::new(rules.into_iter().map(|(_, rule)| rule).collect());
     let snapshot =
         Snapshot { rules, filters, default: settings.default, strip_unset: settings.strip_unset };
     Compiled { snapshot, found: all }
+}
+
+fn compile_filters<'a>(
+    objects: &[(&Object, Version)],
+    filters: impl Iterator<Item = (&'a Object, Version)>,
+    settings: &Settings,
+    memory: &mut Memory,
+    all: &mut Vec<Diagnostic>,
+) -> Filters {
+    let secrets = Secrets::new(objects.iter().map(|(o, _)| *o));
+    let versions: HashMap<&ObjectRef, Version> = objects
+        .iter()
+        .filter(|(o, _)| o.reference.kind == "Secret")
+        .map(|(o, version)| (&o.reference, *version))
+        .collect();
+    let mut known = std::mem::take(&mut memory.filters);
+    let mut compiled = Filters::new();
+    for (object, version) in filters {
+        let same = |unit: &FilterUnit| {
+            let secret = |(r, v): &(ObjectRef, Option<Version>)| versions.get(r).copied() == *v;
+            unit.version == version && unit.secrets.iter().all(secret)
+        };
+        let unit = known.remove(&object.reference).filter(same).unwrap_or_else(|| {
+            let mut found = Diagnostics::new(object);
+            let (filter, refs) = compile_filter(object, Some(&secrets), settings, &mut found);
+            let secrets = refs.into_iter().map(|r| (versions.get(&r).copied(), r));
+            FilterUnit {
+                version,
+                secrets: secrets.map(|(version, r)| (r, version)).collect(),
+                filter: Arc::new(filter),
+                found: found.into_vec(),
+            }
+        });
+        all.extend(unit.found.iter().cloned());
+        let ObjectRef { namespace, name, .. } = &object.reference;
+        compiled.insert((namespace.clone(), name.clone()), unit.filter.clone());
+        memory.filters.insert(object.reference.clone(), unit);
+    }
+    compiled
+}
+
+/// All rules in their order.
+fn compile_policies<'a>(
+    policies: impl Iterator<Item = (&'a Object, Version)>,
+    filters: &Filters,
+    memory: &mut Memory,
+    all: &mut Vec<Diagnostic>,
+) -> Vec<(Place, Arc<Rule>)> {
+    let mut known = std::mem::take(&mut memory.policies);
+    let mut rules = Vec::new();
+    for (object, version) in policies {
+        let same = |unit: &PolicyUnit| unit.is_current(version, filters);
+        let unit = known.remove(&object.reference).filter(same).unwrap_or_else(|| {
+            let mut found = Diagnostics::new(object);
+            let lookup = Lookup::new(filters);
+            let rules = compile_policy(object, Some(&lookup), &mut found);
+            PolicyUnit {
+                version,
+                filters: lookup.into_asked(),
+                rules: rules.into_iter().map(|(place, rule)| (place, Arc::new(rule))).collect(),
+                found: found.into_vec(),
+            }
+        });
+        all.extend(unit.found.iter().cloned());
+        rules.extend(unit.rules.iter().cloned());
+        memory.policies.insert(object.reference.clone(), unit);
+    }
+    rules.sort_by(|(a, _), (b, _)| a.cmp(b));
+    rules
 }
 
 /// Reads a part of a spec at `path`; unknown fields are errors.

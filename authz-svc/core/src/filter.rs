@@ -26,7 +26,7 @@ use service_kit::AmbassadorId;
 use crate::arguments::Arguments;
 use crate::compile::Compiling;
 use crate::context::{Context, Identity};
-use crate::need::Pending;
+use crate::need::{Fetch, Pending};
 use crate::reply::Reply;
 
 pub use template::HeaderTemplates;
@@ -49,6 +49,11 @@ pub trait Judge: fmt::Debug + Send + Sync {
     /// # Errors
     /// While an answer of the edge is not there.
     fn judge(&self, context: &Context<'_>, arguments: &Arguments) -> Judged;
+
+    /// Documents that it will need, so that they are there before the first request.
+    fn documents(&self) -> Vec<Fetch> {
+        Vec::new()
+    }
 
     /// As a JWT filter, for filters that have tokens judged by one.
     fn as_jwt(&self) -> Option<&jwt::Jwt> {

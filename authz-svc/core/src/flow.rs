@@ -11,8 +11,8 @@ use serde_json::{Map, Value as Json};
 
 use crate::context::{Context, Identity};
 use crate::filter::{Filter, Modification, ResponseHeader, Verdict, misconfigured};
-use crate::need::{Answer, AtHand, Need, Pending};
-use crate::policy::{Chain, Link, Rule, Rules, Then};
+use crate::need::{Answer, AtHand, Fetch, Need, Pending};
+use crate::policy::{Chain, Found, Link, Rule, Rules, Then};
 use crate::reply::Reply;
 use crate::request::{Changes, Request};
 
@@ -27,6 +27,14 @@ pub struct Snapshot {
     pub default: DefaultDecision,
     /// Remove a client's header where `doNotSet` ran.
     pub strip_unset: bool,
+}
+
+impl Snapshot {
+    /// Documents that its filters will need, so that they are there before the first request.
+    pub fn documents(&self) -> Vec<Fetch> {
+        let judges = self.filters.values().filter_map(|f| f.judge.as_ref());
+        judges.flat_map(|judge| judge.documents()).collect()
+    }
 }
 
 /// What becomes of a request that meets no rule.
@@ -115,8 +123,8 @@ pub struct Flow {
     snapshot: Arc<Snapshot>,
     request: Request,
     now: Duration,
-    /// The rule it meets, by its place.
-    rule: Option<usize>,
+    /// What it meets.
+    found: Found,
     /// The next link of the chain.
     at: usize,
     changes: Changes,
@@ -131,12 +139,12 @@ pub struct Flow {
 impl Flow {
     /// Begins. `now` is since the Unix epoch.
     pub fn new(snapshot: Arc<Snapshot>, request: Request, now: Duration) -> Self {
-        let rule = snapshot.rules.find_index(&request);
+        let found = snapshot.rules.find_index(&request, snapshot.default);
         Self {
             snapshot,
             request,
             now,
-            rule,
+            found,
             at: 0,
             changes: Changes::default(),
             mutations: Mutations::default(),
@@ -155,7 +163,14 @@ impl Flow {
 
     /// The rule that the request meets.
     pub fn rule(&self) -> Option<&Rule> {
-        self.snapshot.rules.get(self.rule?)
+        self.snapshot.rules.get(self.place()?)
+    }
+
+    fn place(&self) -> Option<usize> {
+        match self.found {
+            Found::Rule(place) => Some(place),
+            _ => None,
+        }
     }
 
     /// The filter at this place of the rule's chain.
@@ -194,20 +209,27 @@ impl Flow {
     /// Goes as far as it can.
     pub fn step(&mut self, at_hand: &dyn AtHand) -> Step {
         let snapshot = self.snapshot.clone();
-        let Some(rule) = self.rule.and_then(|i| snapshot.rules.get(i)) else {
-            return Step::Done(match snapshot.default {
-                DefaultDecision::Allow => Outcome::Allow(Box::default()),
-                DefaultDecision::Deny => Outcome::Deny(Reply::json(
-                    403,
-                    "no policy allows this request",
-                    self.request.id(),
-                )),
-            });
+        let Some(rule) = self.place().and_then(|i| snapshot.rules.get(i)) else {
+            return Step::Done(self.without_rule(snapshot.default));
         };
         match self.run(&snapshot, rule, at_hand) {
             Ok(outcome) => Step::Done(self.conclude(rule, outcome)),
             Err(Pending(need)) => Step::Need(*need),
         }
+    }
+
+    /// What becomes of a request that no rule judges.
+    fn without_rule(&self, default: DefaultDecision) -> Outcome {
+        let (status, words) = match (self.found, default) {
+            (Found::TooLong, _) => (414, "the path is longer than 64 KiB"),
+            (Found::Ambiguous, _) => {
+                (400, "the path can be read in two ways that different rules guard")
+            }
+            (_, DefaultDecision::Deny) => (403, "no policy allows this request"),
+            (_, DefaultDecision::Allow) => return Outcome::Allow(Box::default()),
+        };
+        let reply = Reply::json(status, words, self.request.id());
+        Outcome::Deny(if self.request.is_grpc() { reply.in_plain_words() } else { reply })
     }
 
     /// Gives up: what the client gets then.
@@ -218,7 +240,7 @@ impl Flow {
         };
         let outcome = Outcome::Error(Reply::json(status, words, self.request.id()));
         let snapshot = self.snapshot.clone();
-        match self.rule.and_then(|i| snapshot.rules.get(i)) {
+        match self.place().and_then(|i| snapshot.rules.get(i)) {
             Some(rule) => self.conclude(rule, outcome),
             None => outcome,
         }

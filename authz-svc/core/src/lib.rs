@@ -21,6 +21,7 @@ mod structure;
 
 pub use compile::{Compiled, Settings, check, compile, secret_refs};
 pub use context::{Context, Identity};
+pub use filter::jwt::TokenCache;
 pub use flow::{
     DefaultDecision, Failure, Flow, Judgement, JudgementResult, Mutations, Outcome, Snapshot, Step,
 };

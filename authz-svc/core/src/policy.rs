@@ -1,8 +1,9 @@
 //! Which rule a request meets, and what its chain consists of.
 
 mod glob;
+mod index;
+mod paths;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use gotemplate::Template;
@@ -12,7 +13,9 @@ pub use glob::{Glob, GlobError};
 
 use crate::arguments::Arguments;
 use crate::filter::Filter;
+use crate::flow::DefaultDecision;
 use crate::request::{Changes, Request};
+use index::Index;
 
 /// What to do after a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,55 +75,74 @@ impl Rule {
         self.name.split('[').next().unwrap_or_default()
     }
 
-    fn matches(&self, request: &Request) -> bool {
-        let host = self.host.matches(request.authority())
-            || request.host_without_port().is_some_and(|host| self.host.matches(host));
-        host && self.path.matches(request.path())
+    /// Whether it lets everything pass; one in shadow does, whatever its filters say.
+    fn is_open(&self) -> bool {
+        self.shadow || matches!(&self.chain, Chain::Links(links) if links.is_empty())
     }
 }
 
-/// All rules in the order in which they are looked at, found by host.
+/// What a request meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The rule at this place.
+    Rule(usize),
+    /// No rule.
+    None,
+    /// Its path can be read in several ways, and different rules guard them.
+    Ambiguous,
+    /// Its path is longer than 64 KiB.
+    TooLong,
+}
+
+/// All rules in the order in which they are looked at, found by host and path.
 #[derive(Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
-    /// Rules with a host that is no pattern, by that host.
-    exact: HashMap<String, Vec<usize>>,
-    /// All other rules.
-    patterns: Vec<usize>,
+    rules: Vec<Arc<Rule>>,
+    index: Index,
 }
 
 impl Rules {
     /// Takes rules in order.
-    pub fn new(rules: Vec<Rule>) -> Self {
-        let (mut exact, mut patterns) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
-        for (i, rule) in rules.iter().enumerate() {
-            match rule.host.literal() {
-                Some(host) => exact.entry(host.to_owned()).or_default().push(i),
-                None => patterns.push(i),
-            }
-        }
-        Self { rules, exact, patterns }
-    }
-
-    /// The first rule that a request meets.
-    pub fn find(&self, request: &Request) -> Option<&Rule> {
-        self.get(self.find_index(request)?)
+    pub fn new(rules: Vec<Arc<Rule>>) -> Self {
+        Self { index: Index::new(rules.iter().map(|rule| (&rule.host, &rule.path))), rules }
     }
 
     /// The rule at a place.
     pub fn get(&self, index: usize) -> Option<&Rule> {
-        self.rules.get(index)
+        self.rules.get(index).map(|rule| &**rule)
     }
 
-    /// The place of the first rule that a request meets.
-    pub fn find_index(&self, request: &Request) -> Option<usize> {
-        let of = |host: &str| self.exact.get(host).map_or(&[][..], Vec::as_slice);
-        let bare = request.host_without_port().map_or(&[][..], of);
-        let lists = [of(request.authority()), bare, &self.patterns];
-        let first = |list: &[usize]| {
-            list.iter().copied().find(|i| self.rules.get(*i).is_some_and(|r| r.matches(request)))
-        };
-        lists.into_iter().filter_map(first).min()
+    /// The first rule that a request meets. No other reading of its path gets past a rule that
+    /// guards it; `default` says whether a request that meets no rule is guarded.
+    pub fn find_index(&self, request: &Request, default: DefaultDecision) -> Found {
+        let (hosts, path) = (hosts(request.authority()), request.path());
+        if self.rules.is_empty() {
+            return Found::None;
+        }
+        if path.len() > MAX_PATH {
+            return Found::TooLong;
+        }
+        let mut choice = Choice::new(self.first(&hosts, path), |place| self.guard(place, default));
+        if paths::is_plain(path) {
+            return choice.literal();
+        }
+        let well_formed = paths::readings(path, |reading| choice.see(self.first(&hosts, reading)));
+        choice.conclude(well_formed)
+    }
+
+    fn first(&self, hosts: &[Option<&str>], path: &str) -> Option<usize> {
+        let hosts = hosts.iter().flatten().copied();
+        self.index.first(hosts, path, |i| self.rules.get(i).is_some_and(|r| r.path.matches(path)))
+    }
+
+    fn guard(&self, place: Option<usize>, default: DefaultDecision) -> Guard {
+        match place.and_then(|i| self.get(i)) {
+            None if default == DefaultDecision::Deny => Guard::Guarded,
+            None => Guard::Open,
+            Some(rule) if rule.shadow => Guard::Shadow,
+            Some(rule) if rule.is_open() => Guard::Open,
+            Some(_) => Guard::Guarded,
+        }
     }
 
     /// How many there are.
@@ -131,6 +153,76 @@ impl Rules {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+}
+
+/// Longest path that is looked up, in bytes: a bound on the time that patterns take.
+const MAX_PATH: usize = 64 << 10;
+
+/// The authority as sent and without port, each also without the dot of a full name.
+fn hosts(authority: &str) -> [Option<&str>; 4] {
+    let bare = authority.rsplit_once(':').and_then(|(host, port)| {
+        let is_port = port.bytes().all(|b| b.is_ascii_digit());
+        (is_port && (host.ends_with(']') || !host.contains(':'))).then_some(host)
+    });
+    [Some(authority), without_dot(authority), bare, bare.and_then(without_dot)]
+}
+
+fn without_dot(host: &str) -> Option<&str> {
+    host.ends_with('.').then(|| host.trim_end_matches('.'))
+}
+
+/// How strict what a reading meets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Guard {
+    /// Everything passes.
+    Open,
+    /// Everything passes, and the rule wants to know of it.
+    Shadow,
+    /// Filters, or a denial.
+    Guarded,
+}
+
+/// Chooses among what several readings of a path meet.
+struct Choice<F> {
+    guard: F,
+    literal: Option<usize>,
+    best: Option<usize>,
+    strictness: Guard,
+    differs: bool,
+    conflict: bool,
+}
+
+impl<F: Fn(Option<usize>) -> Guard> Choice<F> {
+    fn new(literal: Option<usize>, guard: F) -> Self {
+        let strictness = guard(literal);
+        Self { guard, literal, best: literal, strictness, differs: false, conflict: false }
+    }
+
+    fn see(&mut self, place: Option<usize>) {
+        if place == self.best {
+            self.differs |= place != self.literal;
+            return;
+        }
+        self.differs = true;
+        let strictness = (self.guard)(place);
+        if strictness == Guard::Guarded && self.strictness == Guard::Guarded {
+            self.conflict = true;
+        }
+        if strictness > self.strictness {
+            (self.best, self.strictness) = (place, strictness);
+        }
+    }
+
+    fn literal(&self) -> Found {
+        self.literal.map_or(Found::None, Found::Rule)
+    }
+
+    fn conclude(self, well_formed: bool) -> Found {
+        if self.conflict || (self.differs && !well_formed) {
+            return Found::Ambiguous;
+        }
+        self.best.map_or(Found::None, Found::Rule)
     }
 }
 
@@ -168,3 +260,7 @@ impl Condition {
         result != self.negate
     }
 }
+
+#[cfg(test)]
+#[path = "policy/tests.rs"]
+mod tests;

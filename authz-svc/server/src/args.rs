@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use authz_core::{DefaultDecision, Settings};
+use authz_core::{DefaultDecision, Settings, TokenCache};
 use ipnet::IpNet;
 use service_kit::server::otlp;
 use service_kit::server::telemetry::Format;
@@ -16,6 +16,9 @@ use service_kit::{Secret, go};
 use crate::decisions::AuditSettings;
 use crate::edge::Addresses;
 use crate::lint::Check;
+
+/// Most tokens that may be remembered: 4 GiB of them.
+const MAX_TOKENS: usize = 1_000_000;
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
 ///
@@ -73,6 +76,9 @@ pub struct Args {
     /// Remove a client's header where a template says doNotSet, instead of leaving it.
     #[arg(long, env = "AUTHZ_STRIP_UNSET", default_value = "false")]
     pub strip_unset: String,
+    /// How many verified tokens (of up to 4 KiB) are remembered; 0: none.
+    #[arg(long, env = "AUTHZ_TOKEN_CACHE", value_name = "NUMBER", default_value = "10000")]
+    pub token_cache: usize,
     /// Writes a line of JSON for each decision: a file, or `-` for standard output.
     #[arg(long, env = "AUTHZ_AUDIT_LOG", value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
@@ -135,7 +141,11 @@ impl Args {
         };
         // What gateway-ctl streams, gateway-ctl chose; to choose again could only lose a policy.
         let ambassador_id = self.xds.is_none().then(|| self.ambassador_id.clone());
-        let compile = Settings { ambassador_id, default, strip_unset };
+        if self.token_cache > MAX_TOKENS {
+            bail!("AUTHZ_TOKEN_CACHE: {} is too many; the most are {MAX_TOKENS}", self.token_cache);
+        }
+        let token_cache = TokenCache::new(self.token_cache);
+        let compile = Settings { ambassador_id, default, strip_unset, token_cache };
         let audit = self.audit_log.as_ref().map(|file| AuditSettings {
             file: (file.as_os_str() != "-").then(|| file.clone()),
             allowed_one_in: self.audit_allowed_one_in,

@@ -17,6 +17,7 @@ use service_kit::server::xds_client::{self, AUTHORIZATION_OBJECT};
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use crate::Args;
+use crate::documents::Documents;
 
 /// What decides now.
 #[derive(Clone, Debug)]
@@ -40,11 +41,13 @@ impl Configuration {
         args: &Args,
         tls: Option<Tls>,
         settings: Settings,
+        documents: Documents,
         ready: Readiness,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
         let this = Self { live: Live::new(State::Waiting), objects: Live::new(Vec::new()) };
-        let mut loader = Loader { catalog: Catalog::default(), settings, ready, to: this.clone() };
+        let catalog = Catalog::default();
+        let mut loader = Loader { catalog, settings, documents, ready, to: this.clone() };
         match (&args.config, &args.xds) {
             (Some(path), _) => {
                 let mut watch = Watch::new(path).with_context(|| {
@@ -112,6 +115,7 @@ pub(crate) fn read(path: &Path, objects: &mut FileObjects) -> std::io::Result<Ch
 struct Loader {
     catalog: Catalog,
     settings: Settings,
+    documents: Documents,
     ready: Readiness,
     to: Configuration,
 }
@@ -154,6 +158,7 @@ impl Loader {
         }
         tracing::info!("configuration in force: {} rules", compiled.snapshot.rules.len());
         self.to.objects.publish(Arc::new(self.catalog.references().cloned().collect()), Vec::new());
+        self.documents.want(&compiled.snapshot.documents());
         self.to.live.publish(Arc::new(State::Ready(Arc::new(compiled.snapshot))), found);
         self.ready.set("configuration", Ok(()));
     }

@@ -64,7 +64,7 @@ impl Edge {
 impl AtHand for Edge {
     fn answer(&self, need: &Need) -> Option<Answer> {
         match need {
-            Need::Document(fetch) => self.documents.fresh(fetch).map(|d| Answer::Document(Ok(d))),
+            Need::Document(fetch) => self.documents.at_hand(fetch).map(Answer::Document),
             Need::Random => Some(random()),
             _ => None,
         }

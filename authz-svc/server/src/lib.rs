@@ -65,10 +65,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let ready = Readiness::new(&["configuration"]);
         let tls = tls::from_flags(args.tls_dir.as_deref(), args.tls_clients, &mut registry)
             .map_err(anyhow::Error::msg)?;
+        let documents = Documents::new(&settings.addresses, metrics.clone())?;
+        documents.register(&mut registry, settings.compile.token_cache.clone());
         let configuration = Configuration::open(
             &args,
             tls.clone(),
             settings.compile,
+            documents.clone(),
             ready.clone(),
             shutdown.clone(),
         )?;
@@ -80,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         })?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
         let edge = Arc::new(Edge {
-            documents: Documents::new(&settings.addresses, metrics.clone())?,
+            documents,
             upstreams: Upstreams::new(settings.addresses.clone(), &mut registry),
             store: Store::default(),
             work: Work::default(),

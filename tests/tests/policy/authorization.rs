@@ -257,8 +257,7 @@ impl External {
                     std::future::pending::<()>().await;
                 }
                 let status = ext["status"].as_u64().unwrap_or(200);
-                let mut response =
-                    http::Response::builder().status(u16::try_from(status).unwrap());
+                let mut response = http::Response::builder().status(u16::try_from(status).unwrap());
                 for (name, value) in ext["headers"].as_object().into_iter().flatten() {
                     response = response.header(name, cases::text(value));
                 }

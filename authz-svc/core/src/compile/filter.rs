@@ -2,6 +2,7 @@
 
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Secret, Severity};
 
+use super::Settings;
 use crate::filter::{Filter, Judge, KINDS, Spec};
 use crate::secrets::{SecretData, Secrets};
 
@@ -14,6 +15,8 @@ pub(crate) struct Compiling<'a, 'd> {
     pub(crate) namespace: &'a str,
     /// What is wrong. Paths begin with `spec`; [`Self::path`] makes them.
     pub(crate) found: &'a mut Diagnostics<'d>,
+    /// Of the installation.
+    pub(crate) settings: &'a Settings,
     kind: &'static str,
     /// None while only the object by itself is looked at.
     secrets: Option<&'a Secrets<'a>>,
@@ -109,6 +112,7 @@ impl<'a, 'd> Compiling<'a, 'd> {
 pub(super) fn compile_filter<'a>(
     object: &'a Object,
     secrets: Option<&'a Secrets<'a>>,
+    settings: &'a Settings,
     found: &mut Diagnostics<'_>,
 ) -> (Filter, Vec<ObjectRef>) {
     let ObjectRef { namespace, name, .. } = &object.reference;
@@ -122,7 +126,8 @@ pub(super) fn compile_filter<'a>(
         found.error("spec", message).hint(format!("keep one of {}", KINDS.join(", ")));
         return (Filter::broken(full_name), Vec::new());
     }
-    let mut compiling = Compiling { name, namespace, found, kind: "", secrets, refs: Vec::new() };
+    let refs = Vec::new();
+    let mut compiling = Compiling { name, namespace, found, settings, kind: "", secrets, refs };
     let compiled = spec.compile(&mut compiling);
     let refs = std::mem::take(&mut compiling.refs);
     let filter = match compiled {

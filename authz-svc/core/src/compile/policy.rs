@@ -8,7 +8,8 @@ use regex::RegexBuilder;
 use serde_json::Value as Json;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
-use super::{Filters, read_at};
+use super::memory::Lookup;
+use super::read_at;
 use crate::arguments::{Arguments, Instead, InsteadOfRedirect, SameSite};
 use crate::filter::{Filter, arguments_of};
 use crate::policy::{Chain, Condition, Glob, Link, Rule, Test, Then};
@@ -21,7 +22,7 @@ pub(super) type Place = (std::cmp::Reverse<i64>, String, String, usize);
 /// references are not resolved.
 pub(super) fn compile_policy(
     object: &Object,
-    filters: Option<&Filters>,
+    filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> Vec<(Place, Rule)> {
     let ObjectRef { namespace, name, .. } = &object.reference;
@@ -52,7 +53,7 @@ fn compile_rule(
     object: &Object,
     i: usize,
     json: &Json,
-    filters: Option<&Filters>,
+    filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> (i64, Rule) {
     let path = format!("spec.rules[{i}]");
@@ -100,7 +101,7 @@ fn links(
     object: &Object,
     path: &str,
     references: &[spec::FilterRef],
-    filters: Option<&Filters>,
+    filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> Vec<Link> {
     let mut links = Vec::new();
@@ -115,12 +116,8 @@ fn links(
             None => None,
             Some(filters) => {
                 let key = (namespace.to_owned(), filter.name.clone());
-                Some(
-                    filters
-                        .get(&key)
-                        .cloned()
-                        .unwrap_or_else(|| missing(filter, namespace, &path, found)),
-                )
+                let known = filters.get(key);
+                Some(known.unwrap_or_else(|| missing(filter, namespace, &path, found)))
             }
         };
         let then =
@@ -205,7 +202,7 @@ fn arguments(
     filter: &spec::FilterRef,
     target: Option<&Filter>,
     path: &str,
-    filters: Option<&Filters>,
+    filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> Arguments {
     let Some(json) = filter.arguments.as_ref().filter(|a| !a.is_null()) else {
@@ -257,7 +254,7 @@ fn instead(
     object: &Object,
     spec: &spec::InsteadOfRedirect,
     path: &str,
-    filters: Option<&Filters>,
+    filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> Option<InsteadOfRedirect> {
     let condition = match &spec.if_request_header {
@@ -324,7 +321,7 @@ fn metadata(
 }
 
 /// Warns of rules of different policies that only their names put in order.
-pub(super) fn twins(rules: &[(Place, Rule)]) -> Vec<Diagnostic> {
+pub(super) fn twins(rules: &[(Place, Arc<Rule>)]) -> Vec<Diagnostic> {
     let mut first: HashMap<(i64, &Glob, &Glob), &Place> = HashMap::new();
     let mut found = Vec::new();
     for (place, rule) in rules {

@@ -41,6 +41,11 @@ impl HeaderTemplates {
         Self(compiled)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Fixed text under `name` (lower case).
     pub fn push_text(&mut self, name: &str, text: &str) {
         // A text without delimiters always is a template; one with them is sent as it is.

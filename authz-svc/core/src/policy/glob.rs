@@ -54,6 +54,19 @@ impl Part {
     }
 }
 
+/// What an alternative of a pattern asks of a text, as far as an index can use it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// To be this text.
+    Exact(String),
+    /// To begin with this.
+    Prefix(String),
+    /// To end with this.
+    Suffix(String),
+    /// To begin with this, and more that only the pattern itself can say.
+    Other(String),
+}
+
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Glob {
@@ -91,6 +104,22 @@ impl Glob {
     /// The only text it matches, when there is only one.
     pub fn literal(&self) -> Option<&str> {
         self.literal.as_deref()
+    }
+
+    /// One for each alternative.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> {
+        let text = |parts: &[Part]| parts.iter().map(Part::char).collect::<Option<String>>();
+        self.alternatives.iter().map(move |parts| {
+            let head: String = parts.iter().map_while(Part::char).collect();
+            match parts.as_slice() {
+                [Part::Any, tail @ ..] if !tail.is_empty() => {
+                    text(tail).map_or(Shape::Other(head), Shape::Suffix)
+                }
+                [.., Part::Any] if head.chars().count() + 1 == parts.len() => Shape::Prefix(head),
+                _ if head.chars().count() == parts.len() => Shape::Exact(head),
+                _ => Shape::Other(head),
+            }
+        })
     }
 
     /// Whether it matches the whole of `text`. At most pattern times text steps.

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::edge::Addresses;
 
-/// Longest time for a fetch; below the budget of a request.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest time for a fetch; requests that wait for it have their own.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long a document is good when its server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// For how long at most, whatever the server says.
@@ -69,8 +69,16 @@ impl Clients {
                 return Err("it is longer than 1 MiB".to_owned());
             }
         }
-        let document = Document::parse(fetch.what, &body)?;
-        Ok(Fetched { document, digest: Sha256::digest(&body).into(), lifetime })
+        // A large one takes the processor for some time.
+        let what = fetch.what;
+        let read = move || {
+            Document::parse(what, &body).map(|document| Fetched {
+                document,
+                digest: Sha256::digest(&body).into(),
+                lifetime,
+            })
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| "a fault of this program".to_owned())?
     }
 }
 

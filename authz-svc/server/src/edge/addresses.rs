@@ -1,7 +1,9 @@
 //! Addresses that are never called, whoever names them: those of a cloud's metadata above all.
 //! Checked where a name is resolved, too, so that a name cannot lead there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod forbidden;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -19,13 +21,6 @@ struct Lists {
     allow: Vec<IpNet>,
 }
 
-/// Metadata services that are outside of the link-local ranges.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
-
 impl Addresses {
     /// With ranges that may not be called, and ranges that may in spite of all rules.
     pub(crate) fn new(deny: Vec<IpNet>, allow: Vec<IpNet>) -> Self {
@@ -39,14 +34,7 @@ impl Addresses {
         if within(&self.0.allow) {
             return true;
         }
-        let never = METADATA.contains(&address)
-            || address.is_unspecified()
-            || address.is_multicast()
-            || match address {
-                IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-                IpAddr::V6(v6) => v6.is_unicast_link_local(),
-            };
-        !never && !within(&self.0.deny)
+        !forbidden::is_forbidden(address) && !within(&self.0.deny)
     }
 
     /// Whether a URL may be called: none whose host is an address that may not. A name is judged

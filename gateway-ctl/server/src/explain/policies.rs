@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use authz_core::policy::Found;
 use authz_core::{DefaultDecision, Flow, Outcome, Step};
 use gateway_core::Overview;
 use gateway_core::overview::RouteOverview;
@@ -55,7 +56,15 @@ pub(super) fn explain(
     let Ok(check) = authz_core::Request::from_check(check_request(request)) else {
         return Decision::GoesOn(Vec::new());
     };
-    match snapshot.rules.find(&check) {
+    let found = snapshot.rules.find_index(&check, snapshot.default);
+    let rule = match found {
+        Found::Rule(place) => snapshot.rules.get(place),
+        _ => None,
+    };
+    match rule {
+        None if matches!(found, Found::Ambiguous | Found::TooLong) => {
+            out.more("the path is too long, or different FilterPolicy rules guard its readings");
+        }
         None => {
             let default = match snapshot.default {
                 DefaultDecision::Allow => "it passes untouched",

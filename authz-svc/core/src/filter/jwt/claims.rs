@@ -80,10 +80,12 @@ impl ClaimRules {
 
     fn audience_fits(&self, claim: Option<&Json>) -> bool {
         let claim = match claim {
-            None | Some(Json::Null) => return !self.require_audience,
+            None => return !self.require_audience,
             Some(claim) => claim,
         };
-        let Some(wanted) = &self.audience else { return true };
+        let Some(wanted) = &self.audience else {
+            return !(self.require_audience && claim.is_null());
+        };
         match claim {
             Json::String(one) => one == wanted,
             Json::Array(many) => many.iter().any(|a| a.as_str() == Some(wanted)),
@@ -93,7 +95,8 @@ impl ClaimRules {
 
     fn issuer_fits(&self, claim: Option<&Json>) -> bool {
         match (claim, &self.issuer) {
-            (None | Some(Json::Null), _) => !self.require_issuer,
+            (None, _) => !self.require_issuer,
+            (Some(Json::Null), None) => !self.require_issuer,
             (_, None) => true,
             (Some(claim), Some(wanted)) => claim.as_str() == Some(wanted),
         }
@@ -104,7 +107,7 @@ impl TimeRule {
     /// The claim and the leeway in seconds; none when it is absent and may be.
     fn of(self, claims: &Json, name: &str) -> Result<Option<(f64, f64)>, ()> {
         match claims.get(name) {
-            None | Some(Json::Null) => {
+            None => {
                 if self.required {
                     Err(())
                 } else {
@@ -179,5 +182,8 @@ mod tests {
             bits::AUDIENCE | bits::ISSUER
         );
         assert_eq!(check(&rules, json!({"aud": 1}), 1), bits::AUDIENCE);
+        assert_eq!(check(&rules, json!({"aud": null}), 1), bits::AUDIENCE, "null is no audience");
+        assert_eq!(check(&rules, json!({"iss": null}), 1), bits::ISSUER);
+        assert_eq!(check(&rules, json!({"exp": null}), 1), bits::EXPIRED, "null is no time");
     }
 }

@@ -36,7 +36,9 @@ pub(crate) fn compile(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<
         unsigned,
         claims: claims(spec),
         inject: HeaderTemplates::compile(headers, "spec.JWT.injectRequestHeaders", compiling.found),
+        strip_authorization: spec.strip_authorization == Some(true),
         refusal: refusal(spec, compiling),
+        cache: compiling.settings.token_cache.clone(),
     }))
 }
 
@@ -152,8 +154,17 @@ fn remote(url: &str, spec: &Spec, found: &mut Diagnostics<'_>) -> Keys {
 
 fn fixed(path: &str, set: Result<KeySet, String>, found: &mut Diagnostics<'_>) -> Keys {
     match set {
-        Ok(set) if !set.is_empty() => return Keys::Fixed(Arc::new(set)),
-        Ok(_) => found.error(path, "the key set has no key that can be used"),
+        Ok(set) if !set.is_empty() => {
+            for words in set.left_out() {
+                found.warning(path, words.as_str());
+            }
+            return Keys::Fixed(Arc::new(set));
+        }
+        Ok(set) => {
+            let mut words = vec!["the key set has no key that can be used".to_owned()];
+            words.extend_from_slice(set.left_out());
+            found.error(path, words.join("; "))
+        }
         Err(why) => found.error(path, why),
     }
     .hint("it is a JSON object as in {\"keys\": [{\"kty\": \"RSA\", …}]} (RFC 7517)");

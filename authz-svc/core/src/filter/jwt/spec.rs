@@ -68,6 +68,9 @@ pub struct Spec {
     /// `never`, `onceAsClient` or `freelyAsClient`; only `never` can be done. Default: `never`.
     #[serde(default, rename = "renegotiateTLS", deserialize_with = "unset_if_empty")]
     pub renegotiate_tls: Option<String>,
+    /// Whether the header `Authorization` is removed from requests that are allowed. Default: false.
+    #[serde(default)]
+    pub strip_authorization: Option<bool>,
     /// Headers that are set on requests that are allowed; values are Go templates.
     #[serde(default)]
     pub inject_request_headers: Option<Vec<HeaderTemplate>>,

@@ -1,14 +1,18 @@
 //! The token in a request, and the words of a refusal (RFC 6750 section 3).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gotemplate::Value;
+use jsonwebtoken::Algorithm;
 use serde_json::Value as Json;
 
 use super::bits;
+use super::unique::Unique;
 use crate::context::Identity;
+use crate::keys::Fingerprint;
 
 /// Longest token, in bytes.
 const MAX_LEN: usize = 16 << 10;
@@ -77,82 +81,147 @@ pub(super) fn bearer(header: Option<&str>) -> Result<&str, Challenge> {
 
 /// A token taken apart; nothing of it is verified yet.
 #[derive(Debug)]
-pub(super) struct Token {
-    raw: String,
+pub(super) struct Token<'a> {
+    text: &'a str,
     header: Json,
-    pub(super) claims: Json,
+    claims: Json,
     /// `alg` of the header.
     pub(super) algorithm: String,
     /// `kid` of the header.
     pub(super) key_id: Option<String>,
     /// What the signature is of.
-    pub(super) signed: String,
-    pub(super) signature: String,
+    pub(super) signed: &'a str,
+    pub(super) signature: &'a str,
 }
 
-impl Token {
-    pub(super) fn parse(text: &str) -> Result<Self, Challenge> {
+impl<'a> Token<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, Challenge> {
         let malformed =
             |why: &str| Challenge::invalid_token(bits::MALFORMED, format!("the token is {why}"));
         if text.len() > MAX_LEN {
             return Err(malformed("longer than 16 KiB"));
         }
-        let mut parts = text.split('.');
-        let (Some(header), Some(claims), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(malformed("not a JWT"));
-        };
-        let object = |part: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-            serde_json::from_slice(&bytes).ok().filter(Json::is_object)
-        };
-        let header_json: Json = object(header).ok_or_else(|| malformed("not a JWT"))?;
-        let claims_json = object(claims).ok_or_else(|| malformed("not a JWT"))?;
-        let text_of = |name: &str| header_json.get(name).and_then(Json::as_str).map(str::to_owned);
-        if header_json.get("crit").is_some() {
+        let no_jwt = || malformed("not a JWT");
+        let (signed, signature) = text.rsplit_once('.').ok_or_else(no_jwt)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(no_jwt)?;
+        if claims.contains('.') {
+            return Err(no_jwt());
+        }
+        let header = object(header).ok_or_else(no_jwt)?;
+        let claims = object(claims).ok_or_else(no_jwt)?;
+        if header.get("crit").is_some() {
             return Err(malformed("using extensions that are not understood"));
         }
-        Ok(Self {
-            algorithm: text_of("alg").ok_or_else(|| malformed("not a JWT"))?,
-            key_id: text_of("kid"),
-            signed: format!("{header}.{claims}"),
-            signature: signature.to_owned(),
-            raw: text.to_owned(),
-            header: header_json,
-            claims: claims_json,
-        })
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Json::String(id)) => Some(id.clone()),
+            Some(_) => return Err(no_jwt()),
+        };
+        let algorithm = header.get("alg").and_then(Json::as_str).ok_or_else(no_jwt)?.to_owned();
+        Ok(Self { text, header, claims, algorithm, key_id, signed, signature })
+    }
+
+    /// `key` verified it with `algorithm`; none: it needs no signature.
+    pub(super) fn verified(self, by: Option<(Algorithm, Fingerprint)>) -> Verified {
+        let subject = self.claims.get("sub").and_then(Json::as_str).unwrap_or_default();
+        Verified {
+            subject: subject.to_owned(),
+            text: self.text.into(),
+            signature_at: self.text.len() - self.signature.len(),
+            header: self.header,
+            claims: Arc::new(self.claims),
+            by,
+            value: OnceLock::new(),
+        }
+    }
+}
+
+/// A part of a token: a JSON object, in which no name stands twice, as servers differ in which of
+/// the two counts.
+fn object(part: &str) -> Option<Json> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice::<Unique>(&bytes).ok()?;
+    serde_json::from_slice(&bytes).ok().filter(Json::is_object)
+}
+
+/// A token whose signature is good, or that needs none. Whether it is valid now is not said.
+#[derive(Debug)]
+pub struct Verified {
+    subject: String,
+    text: Arc<str>,
+    signature_at: usize,
+    header: Json,
+    claims: Arc<Json>,
+    by: Option<(Algorithm, Fingerprint)>,
+    /// What templates see, made when the first of them asks.
+    value: OnceLock<Value>,
+}
+
+impl Verified {
+    /// Its claims: a JSON object.
+    pub fn claims(&self) -> &Json {
+        &self.claims
+    }
+
+    /// The algorithm and the key that verified it; none for an unsigned one.
+    pub(super) fn by(&self) -> Option<&(Algorithm, Fingerprint)> {
+        self.by.as_ref()
+    }
+
+    /// `exp`, since the Unix epoch.
+    pub(super) fn expires(&self) -> Option<Duration> {
+        let seconds = self.claims.get("exp")?.as_f64()?;
+        Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+    }
+
+    /// About how many bytes it takes, once templates saw it, too.
+    pub(super) fn size(&self) -> usize {
+        2 * (self.text.len() + size(&self.header) + size(&self.claims)) + size_of::<Self>()
     }
 
     /// Whom the token is of.
-    pub(super) fn identity(&self) -> Identity {
-        let subject = self.claims.get("sub").and_then(Json::as_str).unwrap_or_default();
-        Identity { subject: subject.to_owned(), attributes: Arc::new(self.claims.clone()) }
+    pub fn identity(&self) -> Identity {
+        Identity { subject: self.subject.clone(), attributes: self.claims.clone() }
     }
 
     /// What templates see as `.token`.
-    pub(super) fn template_value(&self) -> Value {
-        Value::map([
-            ("Raw", Value::from(self.raw.as_str())),
-            ("Header", Value::from(self.header.clone())),
-            ("Claims", Value::from(self.claims.clone())),
-            ("Signature", Value::from(self.signature.as_str())),
-        ])
+    pub fn template_value(&self) -> Value {
+        let make = || {
+            Value::map([
+                ("Raw", Value::from(&*self.text)),
+                ("Header", Value::from(self.header.clone())),
+                ("Claims", Value::from(Json::clone(&self.claims))),
+                ("Signature", Value::from(self.text.get(self.signature_at..).unwrap_or_default())),
+            ])
+        };
+        self.value.get_or_init(make).clone()
     }
+}
+
+/// About how many bytes a value takes.
+fn size(json: &Json) -> usize {
+    /// Of an entry of a map besides its key and value.
+    const ENTRY: usize = 48;
+    size_of::<Json>()
+        + match json {
+            Json::String(text) => text.len(),
+            Json::Array(items) => items.iter().map(size).sum(),
+            Json::Object(map) => map.iter().map(|(k, v)| k.len() + ENTRY + size(v)).sum(),
+            _ => 0,
+        }
 }
 
 /// Whether all of `wanted` are in the claims `scope` or `scp`, each a list or a text with blanks.
 pub(super) fn check_scope(claims: &Json, wanted: &[String]) -> Result<(), Challenge> {
-    let granted: Vec<&str> = ["scope", "scp"]
-        .iter()
-        .filter_map(|name| claims.get(name))
-        .flat_map(|claim| match claim {
-            Json::String(text) => text.split_whitespace().collect(),
-            Json::Array(items) => items.iter().filter_map(Json::as_str).collect(),
-            _ => Vec::new(),
-        })
-        .collect();
-    if wanted.iter().all(|scope| granted.contains(&scope.as_str())) {
+    let has = |claim: &Json, scope: &str| match claim {
+        Json::String(text) => text.split_whitespace().any(|s| s == scope),
+        Json::Array(items) => items.iter().any(|s| s.as_str() == Some(scope)),
+        _ => false,
+    };
+    let granted = |scope: &String| {
+        ["scope", "scp"].iter().any(|name| claims.get(name).is_some_and(|c| has(c, scope)))
+    };
+    if wanted.iter().all(granted) {
         return Ok(());
     }
     let message = "the token lacks a scope that is needed here";
