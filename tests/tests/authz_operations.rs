@@ -142,19 +142,18 @@ fn a_check_is_a_span_of_its_callers_trace() {
     let (addr, dead) = (free_addr(), free_addr());
     let collector = Collector::start(Protocol::Grpc, addr);
     let folder = TempDir::new("spans");
-    let jwt = format!(
+    let external = format!(
         "---\napiVersion: getambassador.io/v3alpha1\nkind: Filter\n\
-         metadata: {{name: jwt, namespace: edge}}\nspec: {{JWT: {{jwksURI: 'http://{dead}/keys'}}}}\n"
+         metadata: {{name: other, namespace: edge}}\nspec: {{External: {{auth_service: '{dead}'}}}}\n"
     );
-    folder.write("a.yaml", &format!("{jwt}{}", policy("shop", "shop.test", "jwt", "")));
+    folder.write("a.yaml", &format!("{external}{}", policy("shop", "shop.test", "other", "")));
     let variables = [
         ("TRACING_ENABLED", "true"),
         ("TRACING_EXPORTER_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{addr}")),
     ];
     let mut service = Authorizer::start(&folder, &[], &variables);
-    let token = [("authorization", "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6Im4ifQ.e30.AA")];
-    let mut request = tonic::Request::new(check("shop.test", "/", &token));
+    let mut request = tonic::Request::new(check("shop.test", "/", &[]));
     let parent = format!("00-{TRACE}-{CALLER}-01").parse().unwrap();
     request.metadata_mut().insert("traceparent", parent);
     service.call(request).unwrap();
@@ -164,11 +163,11 @@ fn a_check_is_a_span_of_its_callers_trace() {
         json!(span.attributes),
         json!({
             "authz.policy": "shop.edge", "authz.rule": "shop.edge[0]", "authz.result": "failed",
-            "authz.filters": ["jwt.edge: failed"], "http.response.status_code": 500,
+            "authz.filters": ["other.edge: failed"], "http.response.status_code": 403,
         })
     );
-    assert!(span.error.is_some_and(|e| e.contains("keys to verify the token")));
-    let call = collector.wait(|span| span.name == "Document");
+    assert!(span.error.is_some_and(|e| e.contains("did not answer")));
+    let call = collector.wait(|span| span.name == "HTTP call");
     assert_eq!((&call.parent, call.kind), (&span.id, 3));
     assert_eq!(json!(call.attributes), json!({"server.address": dead.to_string()}));
 }

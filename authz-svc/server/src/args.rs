@@ -13,6 +13,7 @@ use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 use service_kit::{Secret, go};
 
+use crate::answer::Style;
 use crate::decisions::AuditSettings;
 use crate::edge::Addresses;
 use crate::lint::Check;
@@ -79,6 +80,10 @@ pub struct Args {
     /// How many verified tokens (of up to 4 KiB) are remembered; 0: none.
     #[arg(long, env = "AUTHZ_TOKEN_CACHE", value_name = "NUMBER", default_value = "10000")]
     pub token_cache: usize,
+    /// Tell Envoy (1.37 or later) that a request could not be decided as an error, which obeys its
+    /// failure_mode_allow, and not as a denial.
+    #[arg(long, env = "AUTHZ_ERROR_RESPONSE", default_value = "false")]
+    pub error_response: String,
     /// Writes a line of JSON for each decision: a file, or `-` for standard output.
     #[arg(long, env = "AUTHZ_AUDIT_LOG", value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
@@ -116,6 +121,7 @@ pub(crate) struct ServiceSettings {
     pub admin_token: Option<Secret<String>>,
     pub traces: Option<otlp::Settings>,
     pub addresses: Addresses,
+    pub style: Style,
 }
 
 impl Args {
@@ -135,6 +141,13 @@ impl Args {
         let strip_unset = go::parse_bool(&self.strip_unset).with_context(|| {
             format!("AUTHZ_STRIP_UNSET: `{}` is neither true nor false", self.strip_unset)
         })?;
+        let style = match go::parse_bool(&self.error_response) {
+            Some(true) => Style::Error,
+            Some(false) => Style::Denied,
+            None => {
+                bail!("AUTHZ_ERROR_RESPONSE: `{}` is neither true nor false", self.error_response)
+            }
+        };
         let default = match self.default.as_str() {
             "deny" => DefaultDecision::Deny,
             _ => DefaultDecision::Allow,
@@ -159,7 +172,7 @@ impl Args {
         let traces =
             otlp::Settings::of_service(variable, "authz-svc").map_err(anyhow::Error::msg)?;
         let addresses = Addresses::new(self.deny_addresses.clone(), self.allow_addresses.clone());
-        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces, addresses })
+        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces, addresses, style })
     }
 
     pub(crate) fn log_format(&self) -> Format {

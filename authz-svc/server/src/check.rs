@@ -1,32 +1,29 @@
-//! `envoy.service.auth.v3.Authorization` over gRPC.
+//! `envoy.service.auth.v3.Authorization` over gRPC: from bytes to a decision and back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use authz_core::filter::ResponseHeader;
-use authz_core::{Failure, Flow, Mutations, Outcome, Reply, Request, Step};
+use authz_core::{Failure, Flow, Outcome, Reply, Request, Step};
 use axum::http::HeaderMap;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
-use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption, QueryParameter};
-use proto::envoy::service::auth::v3::authorization_server::Authorization;
-use proto::envoy::service::auth::v3::check_response::HttpResponse;
-use proto::envoy::service::auth::v3::{
-    CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
-use proto::envoy::r#type::v3::HttpStatus;
-use proto::google::rpc::Status as RpcStatus;
-use serde_json::{Map, Value as Json};
-use tonic::{Request as Call, Response, Status};
+use prost::Message as _;
+use proto::envoy::service::auth::v3::CheckRequest;
+use service_kit::server::grpc::Unary;
+use tonic::Status;
 
+use crate::answer::{self, Style};
 use crate::configuration::{Configuration, State};
 use crate::decisions::Decisions;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
 use crate::traces::{Span, Traces};
+
+/// Where Envoy calls it.
+pub(crate) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// What is left of the caller's time for the answer to reach it.
+const WAY_BACK: Duration = Duration::from_millis(5);
 
 /// Answers checks.
 #[derive(Debug)]
@@ -37,6 +34,7 @@ pub(crate) struct Checks {
     traces: Traces,
     metrics: Metrics,
     timeout: Duration,
+    style: Style,
 }
 
 impl Checks {
@@ -47,12 +45,19 @@ impl Checks {
         traces: Traces,
         metrics: Metrics,
         timeout: Duration,
+        style: Style,
     ) -> Self {
-        Self { configuration, edge, decisions, traces, metrics, timeout }
+        Self { configuration, edge, decisions, traces, metrics, timeout, style }
     }
 
-    /// The answer; in time, and a denial whatever happens on the way.
-    async fn decide(&self, request: Request, headers: &HeaderMap) -> Outcome {
+    /// The answer; in time, and a denial whatever happens on the way. `headers` are those of the
+    /// call.
+    async fn decide(
+        &self,
+        request: Request,
+        headers: &HeaderMap,
+        deadline: Option<Duration>,
+    ) -> Outcome {
         let snapshot = match self.configuration.state() {
             State::Waiting => {
                 let words = "the authorization service is not configured yet";
@@ -62,10 +67,12 @@ impl Checks {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start = Instant::now();
+        let given = deadline.map(|deadline| deadline.saturating_sub(WAY_BACK));
+        let time = given.map_or(self.timeout, |given| given.min(self.timeout));
         let mut flow = Flow::new(snapshot, request, now);
         let span = self.traces.begin(headers);
         let chain = AssertUnwindSafe(self.run(&mut flow, &span)).catch_unwind();
-        let outcome = match tokio::time::timeout(self.timeout, chain).await {
+        let outcome = match tokio::time::timeout(time, chain).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
                 tracing::error!("a check failed by a fault of this program; it was denied");
@@ -100,97 +107,23 @@ impl Checks {
     }
 }
 
-#[tonic::async_trait]
-impl Authorization for Checks {
-    async fn check(&self, call: Call<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (metadata, _, check) = call.into_parts();
-        let request = Request::from_check(check).map_err(Status::invalid_argument)?;
-        let outcome = self.decide(request, &metadata.into_headers()).await;
+impl Unary for Checks {
+    async fn call(
+        &self,
+        message: Bytes,
+        metadata: HeaderMap,
+        deadline: Option<Duration>,
+    ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
+        // What cannot be read is refused in an answer: an error could be taken as a reason to let
+        // the request pass.
+        let read = CheckRequest::decode(message).map_err(|_| "the check cannot be read");
+        let outcome = match read.and_then(Request::from_check) {
+            Ok(request) => self.decide(request, &metadata, deadline).await,
+            Err(why) => Outcome::Deny(Reply::json(400, why, "")),
+        };
+        let outcome = answer::checked(outcome);
         self.count(&outcome);
-        Ok(Response::new(match outcome {
-            Outcome::Allow(mutations) => allow(*mutations),
-            Outcome::Deny(reply) | Outcome::Error(reply) => deny(reply),
-        }))
+        let style = self.style;
+        Ok(move |out: &mut BytesMut| answer::write(outcome, style, out))
     }
-}
-
-fn header((key, value): (String, String)) -> HeaderValueOption {
-    header_option(key, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
-}
-
-fn header_option(key: String, value: String, action: HeaderAppendAction) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
-        append_action: action.into(),
-        ..HeaderValueOption::default()
-    }
-}
-
-fn response_header(header: ResponseHeader) -> HeaderValueOption {
-    let action = if header.append {
-        HeaderAppendAction::AppendIfExistsOrAdd
-    } else {
-        HeaderAppendAction::OverwriteIfExistsOrAdd
-    };
-    header_option(header.name, header.value, action)
-}
-
-fn response(code: i32, http_response: HttpResponse) -> CheckResponse {
-    CheckResponse {
-        status: Some(RpcStatus { code, ..RpcStatus::default() }),
-        http_response: Some(http_response),
-        dynamic_metadata: None,
-    }
-}
-
-fn allow(mutations: Mutations) -> CheckResponse {
-    let query = |(key, value): (String, String)| QueryParameter { key, value };
-    let ok = OkHttpResponse {
-        headers: mutations.set.into_iter().map(header).collect(),
-        headers_to_remove: mutations.remove,
-        response_headers_to_add: mutations
-            .response_headers
-            .into_iter()
-            .map(response_header)
-            .collect(),
-        query_parameters_to_set: mutations.query_set.into_iter().map(query).collect(),
-        query_parameters_to_remove: mutations.query_remove,
-        ..OkHttpResponse::default()
-    };
-    let metadata = (!mutations.metadata.is_empty()).then(|| structure(mutations.metadata));
-    CheckResponse {
-        dynamic_metadata: metadata,
-        ..response(tonic::Code::Ok.into(), HttpResponse::OkResponse(ok))
-    }
-}
-
-fn structure(map: Map<String, Json>) -> Struct {
-    Struct { fields: map.into_iter().map(|(name, json)| (name, value(json))).collect() }
-}
-
-fn value(json: Json) -> Value {
-    let kind = match json {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(flag) => Kind::BoolValue(flag),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(list) => {
-            Kind::ListValue(ListValue { values: list.into_iter().map(value).collect() })
-        }
-        Json::Object(map) => Kind::StructValue(structure(map)),
-    };
-    Value { kind: Some(kind) }
-}
-
-fn deny(reply: Reply) -> CheckResponse {
-    let code = match reply.status {
-        401 => tonic::Code::Unauthenticated,
-        _ => tonic::Code::PermissionDenied,
-    };
-    let denied = DeniedHttpResponse {
-        status: Some(HttpStatus { code: i32::from(reply.status) }),
-        headers: reply.headers.into_iter().map(header).collect(),
-        body: reply.body,
-    };
-    response(code.into(), HttpResponse::DeniedResponse(denied))
 }

@@ -1,6 +1,7 @@
 //! Envoy's external authorization service: the edge around `authz-core`. Sockets, files, fetches
 //! and metrics are here; what is allowed is not.
 
+mod answer;
 mod args;
 mod check;
 mod configuration;
@@ -22,9 +23,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use prometheus_client::registry::Registry;
-use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
-use service_kit::server::grpc::{self, Drain};
+use service_kit::server::grpc::{self, Drain, Limits, Server};
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{telemetry, tls};
 use tonic::service::Routes;
@@ -96,10 +96,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let extra =
             explain::routes(recorder, configuration.clone(), edge.clone(), settings.admin_token);
         let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration, extra)?;
-        let checks = Checks::new(configuration, edge, decisions, traces, metrics, settings.timeout);
-        let service = AuthorizationServer::new(checks).max_decoding_message_size(MAX_MESSAGE);
-        let routes = Routes::new(service);
-        grpc::serve(listener, tls, routes, &[SERVICE], ready, DRAIN, shutdown).await;
+        let (timeout, style) = (settings.timeout, settings.style);
+        let checks = Checks::new(configuration, edge, decisions, traces, metrics, timeout, style);
+        let limits = Limits { message: MAX_MESSAGE, ..Limits::default() };
+        let server = Server::new(Routes::default())
+            .unary(check::PATH, checks)
+            .health_services(&[SERVICE])
+            .limits(limits);
+        server.serve(listener, tls, ready, DRAIN, shutdown).await;
         if let Some(spans) = spans {
             spans.finish(LAST_SPANS).await;
         }
