@@ -121,11 +121,3 @@ struct JwtFilterRef {
     /// Its arguments: `scope`.
     arguments: Option<BTreeMap<String, Value>>,
 }
-
-/// `Filter.spec.Plugin`.
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-pub(crate) struct Plugin {
-    /// Its name.
-    name: Option<String>,
-}

@@ -1,0 +1,3 @@
+module plugin-shim
+
+go 1.21
