@@ -86,7 +86,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             documents,
             upstreams: Upstreams::new(settings.addresses.clone(), &mut registry),
             store: Store::default(),
-            work: Work::default(),
+            work: Work::register(&mut registry),
             stages: Stages::register(&mut registry),
         });
         let audit = settings.audit.as_ref().map(|a| Audit::open(a, &mut registry)).transpose()?;
