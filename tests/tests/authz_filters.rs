@@ -53,7 +53,7 @@ fn a_password_is_held_against_its_hash() {
 #[test]
 fn a_plugin_of_edge_stack_runs_as_a_server() {
     let (folder, source) = (TempDir::new("plugin"), TempDir::new("plugin-source"));
-    source.write("go.mod", "module plugin\n\ngo 1.21\n");
+    source.write("go.mod", "module mine\n\ngo 1.21\n");
     source.write(
         "main.go",
         r#"package main

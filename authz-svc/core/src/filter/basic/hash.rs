@@ -128,9 +128,9 @@ fn apr1(password: &[u8], salt: &[u8]) -> String {
     for round in 0..1000 {
         let mut next = Md5::new();
         if round % 2 == 1 {
-            next.update(password)
+            next.update(password);
         } else {
-            next.update(digest)
+            next.update(digest);
         }
         if round % 3 != 0 {
             next.update(salt);
@@ -139,9 +139,9 @@ fn apr1(password: &[u8], salt: &[u8]) -> String {
             next.update(password);
         }
         if round % 2 == 1 {
-            next.update(digest)
+            next.update(digest);
         } else {
-            next.update(password)
+            next.update(password);
         }
         digest = next.finalize();
     }
