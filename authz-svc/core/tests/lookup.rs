@@ -56,7 +56,11 @@ fn ten_thousand_policies_cost_as_ten() {
             2 => format!("/v{i}/*/items/?"),
             _ => format!("/v{i}/{{a,b}}"),
         };
-        let host = if host % 2 == 0 { format!("h{host}.test") } else { format!("*.h{host}.test") };
+        let host = if host.is_multiple_of(2) {
+            format!("h{host}.test")
+        } else {
+            format!("*.h{host}.test")
+        };
         (host, path)
     };
     let few = rules((0..10).map(|i| on(i, 1)));
