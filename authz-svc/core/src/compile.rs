@@ -1,5 +1,6 @@
 //! Objects to a [`Snapshot`], with everything that is wrong with them.
 
+mod dialect;
 mod filter;
 mod memory;
 mod policy;

@@ -2,7 +2,7 @@
 
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Secret, Severity};
 
-use super::Settings;
+use super::{Settings, dialect};
 use crate::filter::{Filter, Judge, KINDS, Spec};
 use crate::secrets::{SecretData, Secrets};
 
@@ -117,7 +117,9 @@ pub(super) fn compile_filter<'a>(
 ) -> (Filter, Vec<ObjectRef>) {
     let ObjectRef { namespace, name, .. } = &object.reference;
     let full_name = format!("{name}.{namespace}");
-    let Some(spec) = object.read_spec::<Spec>(Severity::Error, found) else {
+    let spec = dialect::filter(object, found)
+        .and_then(|object| object.read_spec::<Spec>(Severity::Error, found));
+    let Some(spec) = spec else {
         return (Filter::broken(full_name), Vec::new());
     };
     let given = spec.given();

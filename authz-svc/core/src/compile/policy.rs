@@ -1,5 +1,6 @@
 //! `FilterPolicy` objects to rules.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use super::memory::Lookup;
-use super::read_at;
+use super::{dialect, read_at};
 use crate::arguments::{Arguments, Instead, InsteadOfRedirect, SameSite};
 use crate::filter::{Filter, arguments_of};
 use crate::policy::{Chain, Condition, Glob, Link, Rule, Test, Then};
@@ -25,6 +26,7 @@ pub(super) fn compile_policy(
     filters: Option<&Lookup<'_>>,
     found: &mut Diagnostics<'_>,
 ) -> Vec<(Place, Rule)> {
+    let object = &*dialect::policy(object, found);
     let ObjectRef { namespace, name, .. } = &object.reference;
     let place = |precedence, i| (std::cmp::Reverse(precedence), namespace.clone(), name.clone(), i);
     let Some(policy) = object.read_spec::<spec::FilterPolicy>(Severity::Error, found) else {
@@ -209,6 +211,7 @@ fn arguments(
         return Arguments::default();
     };
     let path = format!("{path}.arguments");
+    let json = &*without_type(object, json, target, &path, found);
     let Some(spec) = read_at::<spec::Arguments>(json, &path, found) else {
         return Arguments::default();
     };
@@ -234,6 +237,39 @@ fn arguments(
             .and_then(|i| instead(object, i, &format!("{path}.insteadOfRedirect"), filters, found)),
         same_site: spec.same_site.as_deref().and_then(|text| same_site(text, &path, found)),
     }
+}
+
+/// Without `type` (v1alpha1), which must be the filter's.
+fn without_type<'a>(
+    object: &Object,
+    json: &'a Json,
+    target: Option<&Filter>,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> Cow<'a, Json> {
+    let mut json = Cow::Borrowed(json);
+    if !dialect::is_used_by(object) || !json.is_object() {
+        return json;
+    }
+    let named = json.to_mut().as_object_mut().and_then(|fields| fields.remove("type"));
+    let named = named.as_ref().and_then(Json::as_str).unwrap_or_default();
+    let path = format!("{path}.type");
+    match (dialect::kind_of(named), target.filter(|f| f.judge.is_some())) {
+        (None, _) => {
+            found
+                .error(path, format!("`{named}` is not a type of filter"))
+                .hint("use jwt or oauth2");
+        }
+        (Some(kind), Some(filter)) if filter.kind != kind => {
+            let message = format!(
+                "these are arguments for a filter of kind {kind}, this one is {}",
+                filter.kind
+            );
+            found.error(path, message).hint("name the type of the filter");
+        }
+        (Some(_), _) => {}
+    }
+    json
 }
 
 fn same_site(text: &str, path: &str, found: &mut Diagnostics<'_>) -> Option<SameSite> {

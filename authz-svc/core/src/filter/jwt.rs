@@ -83,6 +83,8 @@ struct Refusal {
     realm: String,
     headers: HeaderTemplates,
     body: Option<Template>,
+    /// No template looks at anything.
+    is_plain: bool,
 }
 
 /// Why a request is not allowed.
@@ -254,8 +256,12 @@ impl Jwt {
 
     fn refuse(&self, context: &Context<'_>, challenge: &Challenge) -> Reply {
         let Challenge { status, message, bits, .. } = challenge;
-        let data =
-            template_data(*status, message, context.request_id(), *bits, context.header_value());
+        let data = if self.refusal.is_plain {
+            Value::Nil
+        } else {
+            let headers = context.header_value();
+            template_data(*status, message, context.request_id(), *bits, headers)
+        };
         let mut headers = self.refusal.headers.render_good(&data);
         if let Some(value) = challenge.www_authenticate(&self.refusal.realm) {
             headers.push(("www-authenticate".to_owned(), value));

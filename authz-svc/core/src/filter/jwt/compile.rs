@@ -175,6 +175,8 @@ fn refusal(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Refusal {
     const PATH: &str = "spec.JWT.errorResponse";
     let Compiling { name, namespace, ref mut found, .. } = *compiling;
     let response = spec.error_response.clone().unwrap_or_default();
+    let is_plain =
+        response.headers.as_deref().is_none_or(<[_]>::is_empty) && response.body_template.is_none();
     let mut headers = match response.headers.as_deref() {
         None | Some([]) if response.content_type.is_none() => {
             let mut headers = HeaderTemplates::default();
@@ -196,5 +198,6 @@ fn refusal(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Refusal {
     });
     let realm = response.realm.unwrap_or_else(|| format!("{name}.{namespace}"));
     let plain: String = realm.chars().filter(|c| !c.is_control()).collect();
-    Refusal { realm: plain.replace('\\', "\\\\").replace('"', "\\\""), headers, body }
+    let realm = plain.replace('\\', "\\\\").replace('"', "\\\"");
+    Refusal { realm, headers, body, is_plain }
 }
