@@ -189,8 +189,7 @@ fn a_policy_with_errors_is_passed_on_so_that_what_it_guards_stays_shut() {
 /// Whether every request is refused.
 fn is_closed(engine: &Engine) -> bool {
     let listener = json(engine, ResourceType::Listener, "edge");
-    listener.to_string().contains("is misconfigured")
-        || listener.to_string().contains("not supported yet")
+    listener.to_string().contains("envoy.filters.http.lua.closed")
 }
 
 #[test]
@@ -200,7 +199,15 @@ fn what_would_refuse_requests_and_cannot_refuses_all() {
         ("AuthService", "a", "{proto: grpc, protocol_version: v3}"),
         ("AuthService", "a", "{auth_service: a, proto: grpc, protocol_version: v3, tls: ctx}"),
         ("RateLimitService", "r", "{service: r, failure_mode_deny: true}"),
-        ("Module", "ambassador", "{config: {ip_deny: [{remote: 10.0.0.0/8}]}}"),
+        ("Module", "ambassador", "{config: {ip_deny: [{remote: 10.0.0.0/99}]}}"),
+        ("Module", "ambassador", "{config: {ip_deny: [{from: 10.0.0.0/8}]}}"),
+        ("Module", "ambassador", "{config: {ip_deny: 10.0.0.0/8}}"),
+        ("Module", "ambassador", "{config: {ip_allow: [{peer: 10.0.0.1}], server_name: [7]}}"),
+        (
+            "Module",
+            "ambassador",
+            "{config: {ip_allow: [{peer: 10.0.0.1}], ip_deny: [{peer: 10.0.0.1}]}}",
+        ),
     ] {
         let mut engine = engine(edge());
         assert!(!is_closed(&engine));

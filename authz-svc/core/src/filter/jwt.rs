@@ -25,7 +25,8 @@ use crate::keys::{Fingerprint, KeySet};
 use crate::need::{Fetch, Pending};
 use crate::reply::{Reply, json_body, template_data};
 use cache::Known;
-use token::{Challenge, Token};
+use token::Token;
+pub(in crate::filter) use token::{Challenge, bearer, check_scope};
 
 /// The arguments it takes.
 pub(crate) const ARGUMENTS: &[&str] = &["scope"];
@@ -101,7 +102,7 @@ impl From<Pending> for Problem {
 
 impl Judge for Jwt {
     fn judge(&self, context: &Context<'_>, arguments: &Arguments) -> Judged {
-        let text = match token::bearer(context.header("authorization")) {
+        let text = match bearer(context.header("authorization")) {
             Ok(text) => text,
             Err(challenge) => return Ok(self.refused(context, &challenge)),
         };
@@ -140,7 +141,7 @@ impl Jwt {
         self.claims
             .check(token.claims(), context.now)
             .map_err(|(bits, text)| Problem::Refused(Challenge::invalid_token(bits, text)))?;
-        token::check_scope(token.claims(), scope).map_err(Problem::Refused)?;
+        check_scope(token.claims(), scope).map_err(Problem::Refused)?;
         Ok(token)
     }
 

@@ -19,9 +19,9 @@ const MAX_LEN: usize = 16 << 10;
 
 /// A refusal before it is put in the user's form.
 #[derive(Debug)]
-pub(super) struct Challenge {
-    pub(super) status: u16,
-    pub(super) message: String,
+pub(in crate::filter) struct Challenge {
+    pub(in crate::filter) status: u16,
+    pub(in crate::filter) message: String,
     /// What is wrong with the token itself.
     pub(super) bits: Option<u32>,
     error: Option<&'static str>,
@@ -33,7 +33,7 @@ impl Challenge {
         Self { status, message: message.into(), bits: None, error, scope: None }
     }
 
-    pub(super) fn invalid_token(bits: u32, message: String) -> Self {
+    pub(in crate::filter) fn invalid_token(bits: u32, message: String) -> Self {
         Self { bits: Some(bits), ..Self::new(401, Some("invalid_token"), message) }
     }
 
@@ -44,7 +44,7 @@ impl Challenge {
 
     /// The header's value; none for a failure. `realm` is escaped already, and no other word of it
     /// comes from the client.
-    pub(super) fn www_authenticate(&self, realm: &str) -> Option<String> {
+    pub(in crate::filter) fn www_authenticate(&self, realm: &str) -> Option<String> {
         if self.status >= 500 {
             return None;
         }
@@ -60,7 +60,7 @@ impl Challenge {
 }
 
 /// The token of an `Authorization` header.
-pub(super) fn bearer(header: Option<&str>) -> Result<&str, Challenge> {
+pub(in crate::filter) fn bearer(header: Option<&str>) -> Result<&str, Challenge> {
     let none = || Challenge::new(401, None, "a bearer token is missing");
     let header = header.map(str::trim).filter(|h| !h.is_empty()).ok_or_else(none)?;
     let mut words = header.split([' ', '\t']).filter(|w| !w.is_empty());
@@ -212,7 +212,7 @@ fn size(json: &Json) -> usize {
 }
 
 /// Whether all of `wanted` are in the claims `scope` or `scp`, each a list or a text with blanks.
-pub(super) fn check_scope(claims: &Json, wanted: &[String]) -> Result<(), Challenge> {
+pub(in crate::filter) fn check_scope(claims: &Json, wanted: &[String]) -> Result<(), Challenge> {
     let has = |claim: &Json, scope: &str| match claim {
         Json::String(text) => text.split_whitespace().any(|s| s == scope),
         Json::Array(items) => items.iter().any(|s| s.as_str() == Some(scope)),
