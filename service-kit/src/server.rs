@@ -9,6 +9,8 @@ pub mod live;
 pub mod objects;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod reply;
 pub mod shutdown;
 pub mod sotw_client;

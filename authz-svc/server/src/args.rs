@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings, TokenCache};
 use ipnet::IpNet;
 use service_kit::server::otlp;
+use service_kit::server::redis::RedisServer;
 use service_kit::server::telemetry::Format;
 use service_kit::server::tls::Clients;
 use service_kit::{Secret, go};
@@ -17,9 +18,14 @@ use crate::answer::Style;
 use crate::decisions::AuditSettings;
 use crate::edge::Addresses;
 use crate::lint::Check;
+use crate::store::StoreSettings;
 
 /// Most tokens that may be remembered: 4 GiB of them.
 const MAX_TOKENS: usize = 1_000_000;
+/// Deadline of a command to Redis when REDIS_TIMEOUT is not set.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often an idle Redis is asked whether it lives when REDIS_PING_INTERVAL is not set.
+const REDIS_PING: Duration = Duration::from_secs(1);
 
 /// Envoy's external authorization service, for Filter and FilterPolicy resources.
 ///
@@ -56,9 +62,16 @@ pub struct Args {
     /// With --tls-dir: whether callers need a certificate, `require` or `optional`.
     #[arg(long, env = "TLS_CLIENTS", value_name = "WORD", default_value = "require")]
     pub tls_clients: Clients,
-    /// Sessions of logins: not supported yet.
-    #[arg(long, value_name = "URL")]
+    /// Where sessions of logins are, as in redis://:password@host:6379 or host:6379; more is said by
+    /// REDIS_TYPE, REDIS_AUTH, REDIS_TLS and others. In memory without it.
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<String>,
+    /// What keys in Redis begin with.
+    #[arg(long, env = "REDIS_KEY_PREFIX", value_name = "TEXT", default_value = "tollgate-authz:")]
+    pub redis_key_prefix: String,
+    /// Without Redis: most bytes of sessions in memory; the oldest go when there are more.
+    #[arg(long, env = "STORE_MEMORY_BYTES", value_name = "BYTES", default_value = "67108864")]
+    pub store_memory_bytes: usize,
     /// Objects of --config for other ids are left alone; with --xds gateway-ctl chooses.
     #[arg(long, env = "AMBASSADOR_ID", default_value = "default")]
     pub ambassador_id: String,
@@ -122,15 +135,13 @@ pub(crate) struct ServiceSettings {
     pub traces: Option<otlp::Settings>,
     pub addresses: Addresses,
     pub style: Style,
+    pub store: StoreSettings,
 }
 
 impl Args {
     pub(crate) fn settings(&self) -> anyhow::Result<ServiceSettings> {
         if self.http_addr != "off" {
             bail!("--http-addr: checks over HTTP are not supported yet; use `off` and gRPC");
-        }
-        if self.redis_url.is_some() {
-            bail!("--redis-url: nothing is kept in Redis yet; leave it out");
         }
         let timeout = go::parse_duration(&self.auth_timeout)
             .map_err(anyhow::Error::msg)
@@ -172,7 +183,35 @@ impl Args {
         let traces =
             otlp::Settings::of_service(variable, "authz-svc").map_err(anyhow::Error::msg)?;
         let addresses = Addresses::new(self.deny_addresses.clone(), self.allow_addresses.clone());
-        Ok(ServiceSettings { compile, timeout, audit, admin_token, traces, addresses, style })
+        let store = self.store(&variable)?;
+        Ok(ServiceSettings {
+            compile,
+            timeout,
+            audit,
+            admin_token,
+            traces,
+            addresses,
+            style,
+            store,
+        })
+    }
+
+    /// Where sessions are: in Redis if there is a URL.
+    fn store<'a>(
+        &self,
+        variable: &'a dyn Fn(&str) -> Option<&'a str>,
+    ) -> anyhow::Result<StoreSettings> {
+        let Some(url) = self.redis_url.as_deref().filter(|url| !url.is_empty()) else {
+            return Ok(StoreSettings::Memory { bytes: self.store_memory_bytes });
+        };
+        let server = RedisServer::read(variable, "REDIS", url, REDIS_TIMEOUT);
+        let ping = variable("REDIS_PING_INTERVAL").map(go::parse_duration).transpose();
+        let ping = ping.map_err(anyhow::Error::msg).context("REDIS_PING_INTERVAL")?;
+        Ok(StoreSettings::Redis {
+            server: server.map_err(anyhow::Error::msg)?,
+            prefix: self.redis_key_prefix.clone(),
+            ping: ping.filter(|p| !p.is_zero()).unwrap_or(REDIS_PING),
+        })
     }
 
     pub(crate) fn log_format(&self) -> Format {

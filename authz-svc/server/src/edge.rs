@@ -3,7 +3,7 @@
 
 mod addresses;
 mod stages;
-mod store;
+pub mod store;
 mod upstreams;
 mod work;
 
@@ -15,7 +15,7 @@ use crate::documents::Documents;
 
 pub(crate) use addresses::Addresses;
 pub(crate) use stages::Stages;
-pub(crate) use store::Store;
+use store::Store;
 pub(crate) use upstreams::Upstreams;
 pub(crate) use work::Work;
 

@@ -14,6 +14,7 @@ mod metrics;
 mod traces;
 
 pub use args::{Args, Command};
+pub use edge::store;
 pub use lint::Check;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{self, Drain, Limits, Server};
 use service_kit::server::shutdown::Shutdown;
@@ -33,8 +35,9 @@ use check::Checks;
 use configuration::Configuration;
 use decisions::{Audit, Decisions, Recorder};
 use documents::Documents;
-use edge::{Edge, Stages, Store, Upstreams, Work};
+use edge::{Edge, Stages, Upstreams, Work};
 use metrics::Metrics;
+use store::Store;
 use traces::Traces;
 
 /// Name of the gRPC service for health checks.
@@ -82,10 +85,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             )
         })?;
         tracing::info!("listening for gRPC on {}", listener.local_addr()?);
+        let store = Store::open(&settings.store, &mut registry);
+        store.tell(&ready);
         let edge = Arc::new(Edge {
             documents,
             upstreams: Upstreams::new(settings.addresses.clone(), &mut registry),
-            store: Store::default(),
+            store,
             work: Work::register(&mut registry),
             stages: Stages::register(&mut registry),
         });
@@ -95,7 +100,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let decisions = Decisions::new(&mut registry, audit, recorder.clone());
         let extra =
             explain::routes(recorder, configuration.clone(), edge.clone(), settings.admin_token);
-        let _admin = serve_admin(args.admin_addr, registry, ready.clone(), &configuration, extra)?;
+        let config = {
+            let (configuration, edge) = (configuration.clone(), edge.clone());
+            move || {
+                let mut report = configuration.report();
+                report["store"] = edge.store.shown().into();
+                report
+            }
+        };
+        let _admin = serve_admin(args.admin_addr, registry, ready.clone(), config, extra)?;
         let (timeout, style) = (settings.timeout, settings.style);
         let checks = Checks::new(configuration, edge, decisions, traces, metrics, timeout, style);
         let limits = Limits { message: MAX_MESSAGE, ..Limits::default() };
@@ -116,11 +129,10 @@ fn serve_admin(
     addr: SocketAddr,
     registry: Registry,
     ready: Readiness,
-    configuration: &Configuration,
+    config: impl Fn() -> Value + Send + Sync + 'static,
     extra: Router,
 ) -> anyhow::Result<AdminServer> {
-    let configuration = configuration.clone();
-    let config = Box::new(move || configuration.report());
+    let config = Box::new(config);
     let server = admin::serve(addr, Admin { registry, ready, config, extra })
         .context("the admin port cannot be used; choose another by --admin-addr")?;
     tracing::info!("listening for admin on {}", server.addr);

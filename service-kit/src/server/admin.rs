@@ -20,33 +20,51 @@ use crate::Secret;
 
 /// Whether each named component works. A component starts as not ready.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
+pub struct Readiness(Arc<Mutex<Components>>);
+
+type States = BTreeMap<&'static str, Result<(), String>>;
+
+#[derive(Debug)]
+struct Components {
+    needed: States,
+    /// Told, and not needed.
+    noted: States,
+}
 
 impl Readiness {
     /// With these components, none of them ready.
     pub fn new(components: &[&'static str]) -> Self {
         let starting = |c: &&'static str| (*c, Err("starting".to_owned()));
-        Self(Arc::new(Mutex::new(components.iter().map(starting).collect())))
+        let needed = components.iter().map(starting).collect();
+        Self(Arc::new(Mutex::new(Components { needed, noted: States::new() })))
     }
 
     /// Says how `component` is, in words when it is not ready.
     pub fn set(&self, component: &'static str, state: Result<(), String>) {
-        self.lock().insert(component, state);
+        self.lock().needed.insert(component, state);
     }
 
-    /// Whether all components are ready.
+    /// Says how a component is without which most requests can be answered: it is told, and does
+    /// not count.
+    pub fn note(&self, component: &'static str, state: Result<(), String>) {
+        self.lock().noted.insert(component, state);
+    }
+
+    /// Whether all components that are needed are ready.
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(Result::is_ok)
+        self.lock().needed.values().all(Result::is_ok)
     }
 
     /// `{"component": "ok" | "why not"}`.
     pub fn report(&self) -> Value {
         let state =
             |r: &Result<(), String>| r.as_ref().map_or_else(Clone::clone, |()| "ok".to_owned());
-        self.lock().iter().map(|(c, r)| ((*c).to_owned(), Value::String(state(r)))).collect()
+        let components = self.lock();
+        let all = components.needed.iter().chain(&components.noted);
+        all.map(|(c, r)| ((*c).to_owned(), Value::String(state(r)))).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Result<(), String>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Components> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,6 @@
 //! Counters in Redis (or Valkey), under envoyproxy/ratelimit's keys.
 
 mod batch;
-mod cluster;
-mod dial;
 mod inspect;
 mod lease;
 mod link;
@@ -10,7 +8,6 @@ mod local_cache;
 mod script;
 mod seen;
 mod settings;
-mod tls;
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -20,6 +17,7 @@ use foldhash::fast::RandomState;
 use futures::future::join_all;
 use ratelimit_core::algorithm::fixed_window::window_start;
 use ratelimit_core::{Count, Counter, CounterKind, Plan};
+use service_kit::server::redis::{Cluster, Dial, Node as _, State, Target};
 use service_kit::server::shutdown::Shutdown;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
@@ -28,15 +26,14 @@ use super::{Results, StoreError, Want};
 use crate::health::Health;
 use crate::metrics::{PoolStats, StoreStats};
 use batch::{Operation, Reply, Task};
-use cluster::Cluster;
-use dial::{Dial, Target};
 use lease::{Leases, Taken};
-use link::{Habits, Link, Replies, State};
+use link::{Habits, Link, Replies};
 use local_cache::LocalCache;
 
-pub use dial::{Address, Credentials, Sentinels};
-pub use settings::{RedisServer, RedisSettings, Topology};
-pub use tls::{Tls, Trust};
+pub use service_kit::server::redis::{
+    Address, Credentials, RedisServer, Sentinels, Tls, Topology, Trust,
+};
+pub use settings::RedisSettings;
 
 /// How often a task may be sent on to another server of a cluster.
 const MAX_HOPS: usize = 4;
@@ -62,7 +59,7 @@ enum Servers {
         hasher: RandomState,
         dial: Dial,
     },
-    Cluster(Cluster),
+    Cluster(Cluster<Link>),
 }
 
 /// A task on its way to a server.
@@ -390,7 +387,7 @@ impl Servers {
 
     fn state(&self) -> Vec<watch::Receiver<State>> {
         match self {
-            Self::One { links, .. } => links.iter().map(Link::state).collect(),
+            Self::One { links, .. } => links.iter().map(|l| l.state()).collect(),
             Self::Cluster(cluster) => vec![cluster.state()],
         }
     }

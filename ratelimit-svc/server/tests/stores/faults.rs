@@ -65,7 +65,7 @@ async fn limits_decide(store: &Store) {
 async fn starts_while_redis_is_down_and_finds_it_later() {
     let mut redis = Server::start();
     redis.kill();
-    let store = open(&redis.settings(DEADLINE));
+    let store = open(&settings(redis.server(DEADLINE)));
     let error = given_up(&store, "refused").await;
     assert!(error.starts_with("Redis 127.0.0.1:"), "{error}");
     limits_decide(&store).await;
@@ -76,7 +76,7 @@ async fn starts_while_redis_is_down_and_finds_it_later() {
 #[tokio::test]
 async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
     let redis = Server::start();
-    let store = open(&redis.settings(DEADLINE));
+    let store = open(&settings(redis.server(DEADLINE)));
     ask(&store, ONE).await;
     redis.signal("STOP");
     let start = Instant::now();
@@ -92,7 +92,7 @@ async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
 #[tokio::test]
 async fn a_redis_that_is_killed_and_comes_back_empty_counts_anew() {
     let mut redis = Server::start();
-    let store = open(&redis.settings(DEADLINE));
+    let store = open(&settings(redis.server(DEADLINE)));
     // Scripts are known to the server, and forgotten with it.
     assert_eq!(ask(&store, &[("two", "k", 2), ("burst", "k", 1)]).await, [2, 1]);
     redis.kill();
@@ -106,7 +106,7 @@ async fn a_redis_that_is_killed_and_comes_back_empty_counts_anew() {
 #[tokio::test]
 async fn a_redis_that_became_a_replica_is_left() {
     let (redis, other) = (Server::start(), Server::start());
-    let store = open(&redis.settings(DEADLINE));
+    let store = open(&settings(redis.server(DEADLINE)));
     ask(&store, ONE).await;
     redis.ask(&format!("REPLICAOF 127.0.0.1 {}", other.port));
     given_up(&store, "it is a replica, which takes no writes").await;
@@ -171,7 +171,7 @@ async fn slow_proxy(port: u16, delay: std::sync::Arc<std::sync::atomic::AtomicU6
 #[tokio::test]
 async fn a_crowd_at_a_redis_that_hangs_is_refused_and_not_kept() {
     let redis = Server::start();
-    let store = std::sync::Arc::new(open(&redis.settings(DEADLINE)));
+    let store = std::sync::Arc::new(open(&settings(redis.server(DEADLINE))));
     ask(&store, ONE).await;
     redis.signal("STOP");
     let crowd: Vec<_> = (0..20_000)
@@ -211,7 +211,7 @@ async fn load(
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_name_another_master_and_it_is_taken() {
     let mut redis = SentinelRedis::start();
-    let store = std::sync::Arc::new(open(&redis.settings(DEADLINE)));
+    let store = std::sync::Arc::new(open(&settings(redis.server(DEADLINE))));
     recovered(&store).await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let crowd: Vec<_> =
@@ -234,7 +234,7 @@ async fn sentinels_name_another_master_and_it_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_gives_a_dead_servers_slots_to_its_replica() {
     let mut cluster = ClusterRedis::start();
-    let store = std::sync::Arc::new(open(&cluster.settings(DEADLINE)));
+    let store = std::sync::Arc::new(open(&settings(cluster.server(DEADLINE))));
     recovered(&store).await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let crowd: Vec<_> =
@@ -265,7 +265,7 @@ async fn a_cluster_gives_a_dead_servers_slots_to_its_replica() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_cluster_gone_is_said_and_mended() {
     let mut cluster = ClusterRedis::start();
-    let store = open(&cluster.settings(DEADLINE));
+    let store = open(&settings(cluster.server(DEADLINE)));
     recovered(&store).await;
     // A master and its replica: its slots have nobody.
     let nodes = cluster.nodes[0].ask("CLUSTER NODES");

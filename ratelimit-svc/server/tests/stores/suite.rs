@@ -9,7 +9,7 @@ use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Stored, Trust};
 
 use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, try_ask, try_with};
 use crate::servers::{
-    ClusterRedis, PATIENCE, SentinelRedis, Server, TlsRedis, on_socket, wait, with_acl,
+    ClusterRedis, PATIENCE, SentinelRedis, Server, TlsRedis, on_socket, settings, wait, with_acl,
 };
 
 async fn whole_suite(store: &Store) {
@@ -169,20 +169,21 @@ async fn memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_alone() {
     let server = Server::start();
-    suite_and_race(&server.settings(PATIENCE)).await;
+    suite_and_race(&settings(server.server(PATIENCE))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_several_connections() {
     let server = Server::start();
-    let mut settings = server.settings(PATIENCE);
+    let mut settings = settings(server.server(PATIENCE));
     settings.main.connections = 4;
     suite_and_race(&settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_users() {
-    let (_server, mut settings) = with_acl();
+    let (_server, own) = with_acl();
+    let mut settings = settings(own);
     suite_and_race(&settings).await;
     settings.main.credentials = None;
     let error = try_ask(&redis(&settings), &[("two", "a", 1)]).await.unwrap_err().to_string();
@@ -191,16 +192,17 @@ async fn redis_with_users() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_on_a_socket() {
-    let (_server, _folder, settings) = on_socket();
+    let (_server, _folder, own) = on_socket();
+    let settings = settings(own);
     suite_and_race(&settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls() {
     let tls = TlsRedis::start();
-    suite_and_race(&tls.settings("localhost", Trust::Full, true)).await;
+    suite_and_race(&settings(tls.server("localhost", Trust::Full, true))).await;
     let fails = |host, trust, shown| {
-        let store = redis(&tls.settings(host, trust, shown));
+        let store = redis(&settings(tls.server(host, trust, shown)));
         async move { try_ask(&store, &[("two", "t", 1)]).await.err().map(|e| e.to_string()) }
     };
     // Of another name: trusted only when names are not looked at.
@@ -219,13 +221,13 @@ async fn redis_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_sentinels() {
     let sentinels = SentinelRedis::start();
-    suite_and_race(&sentinels.settings(PATIENCE)).await;
+    suite_and_race(&settings(sentinels.server(PATIENCE))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_as_a_cluster() {
     let cluster = ClusterRedis::start();
-    let settings = cluster.settings(PATIENCE);
+    let settings = settings(cluster.server(PATIENCE));
     let store = redis(&settings);
     while try_ask(&store, &[("two", "ready", 0)]).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -289,7 +291,7 @@ async fn a_full_memory_forgets_nobody_who_is_over() {
 #[tokio::test]
 async fn what_is_over_is_not_asked_for_again() {
     let server = Server::start();
-    let settings = RedisSettings { local_cache_bytes: 1, ..server.settings(PATIENCE) };
+    let settings = RedisSettings { local_cache_bytes: 1, ..settings(server.server(PATIENCE)) };
     let store = redis(&settings);
     let key = format!("d_two_l_{}", NOON.as_secs());
     assert_eq!(ask(&store, &[("two", "l", 3)]).await, [3]);
@@ -309,8 +311,10 @@ async fn what_is_over_is_not_asked_for_again() {
 #[tokio::test]
 async fn limits_of_seconds_may_be_on_a_server_of_their_own() {
     let (main, seconds) = (Server::start(), Server::start());
-    let settings =
-        RedisSettings { per_second: Some(seconds.server(PATIENCE)), ..main.settings(PATIENCE) };
+    let settings = RedisSettings {
+        per_second: Some(seconds.server(PATIENCE)),
+        ..settings(main.server(PATIENCE))
+    };
     let store = redis(&settings);
     let all = [("two", "p", 1), ("quick", "p", 1), ("burst", "p", 1), ("quick", "p", 1)];
     // The second time both of `quick` would be over, so that only they are charged.
@@ -327,7 +331,7 @@ async fn limits_of_seconds_may_be_on_a_server_of_their_own() {
 #[tokio::test]
 async fn a_key_lives_as_long_as_its_window_and_some_seconds() {
     let server = Server::start();
-    let store = redis(&server.settings(PATIENCE));
+    let store = redis(&settings(server.server(PATIENCE)));
     let life = || {
         let answer = server.ask(&format!("TTL d_two_t_{}", NOON.as_secs()));
         answer.trim().trim_start_matches(':').parse::<i64>().unwrap()
@@ -346,7 +350,8 @@ async fn a_key_lives_as_long_as_its_window_and_some_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_admit_the_limit_and_ask_seldom() {
     let server = Server::start();
-    let replicas = [redis(&server.settings(PATIENCE)), redis(&server.settings(PATIENCE))];
+    let replicas =
+        [redis(&settings(server.server(PATIENCE))), redis(&settings(server.server(PATIENCE)))];
     let mut admitted = 0;
     for i in 0..3000_usize {
         let counts = ask(&replicas[i % 2], &[("leased", "k", 1)]).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
+use service_kit::server::redis::Dial;
 use tokio::time::timeout;
 
-use super::dial::Dial;
 use super::{Redis, Servers, refused};
 use crate::store::{Found, StoreError, Stored};
 

@@ -12,12 +12,12 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
+use service_kit::server::redis::{Dial, Node, State};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::batch::{After, Batch, Reply, Scripts, Task};
-use super::dial::Dial;
 use super::seen::Seen;
 use crate::metrics::PoolStats;
 use crate::store::StoreError;
@@ -45,9 +45,6 @@ struct Job {
     since: Instant,
     reply: oneshot::Sender<Result<Replies, StoreError>>,
 }
-
-/// How a server is: in words when it cannot be relied on.
-pub(super) type State = Result<(), Arc<str>>;
 
 /// A server. Cheap to clone; when the last one is dropped, the connection ends.
 #[derive(Clone)]
@@ -78,9 +75,10 @@ pub(super) struct Habits {
     pub stats: PoolStats,
 }
 
-impl Link {
-    /// Starts to connect. Needs a tokio runtime.
-    pub(super) fn open(dial: Dial, habits: Habits) -> Self {
+impl Node for Link {
+    type Habits = Habits;
+
+    fn open(dial: Dial, habits: Habits) -> Self {
         let (queue, jobs) = mpsc::channel(MAX_WAITING);
         let (tell, state) = watch::channel(Err("not connected yet".into()));
         let shown: Arc<str> = dial.shown().into();
@@ -99,6 +97,20 @@ impl Link {
         Self(Arc::new(Shared { queue, state, shown }))
     }
 
+    fn state(&self) -> watch::Receiver<State> {
+        self.0.state.clone()
+    }
+
+    fn shown(&self) -> &str {
+        &self.0.shown
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Link {
     /// The replies to `tasks`, in their order.
     ///
     /// # Errors
@@ -109,20 +121,6 @@ impl Link {
         let shown = &self.0.shown;
         self.0.queue.try_send(job).map_err(|_| StoreError::Busy { url: shown.clone() })?;
         answer.await.unwrap_or_else(|_| Err(gone(shown, "the connection ended")))
-    }
-
-    /// How the server is, now and from now on.
-    pub(super) fn state(&self) -> watch::Receiver<State> {
-        self.0.state.clone()
-    }
-
-    pub(super) fn shown(&self) -> &str {
-        &self.0.shown
-    }
-
-    /// Whether both are the same connection.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisConnectionInfo, RedisResult, Value};
-use service_kit::Secret;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::tls::Tls;
+use crate::Secret;
 
 /// Longest wait for one Sentinel.
 const SENTINEL: Duration = Duration::from_millis(300);
@@ -64,23 +64,29 @@ pub struct Sentinels {
 
 /// What finds a server.
 #[derive(Clone, Debug)]
-pub(super) enum Target {
+pub enum Target {
+    /// The server itself.
     Address(Address),
+    /// Sentinels that know it.
     Sentinels(Arc<Sentinels>),
 }
 
 /// Everything that is needed to connect. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Dial {
+pub struct Dial {
+    /// What finds it.
     pub target: Target,
+    /// Of the server; Sentinels have their own.
     pub credentials: Option<Credentials>,
+    /// Number of the database.
     pub database: i64,
+    /// TLS; none for clear text.
     pub tls: Option<Tls>,
 }
 
 impl Dial {
     /// For people.
-    pub(super) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match &self.target {
             Target::Address(address) => address.to_string(),
             Target::Sentinels(sentinels) => format!("master `{}` of Sentinel", sentinels.master),
@@ -91,7 +97,7 @@ impl Dial {
     ///
     /// # Errors
     /// In words, without secrets.
-    pub(super) async fn connect(
+    pub async fn connect(
         &self,
         limit: Duration,
         first: &Pipeline,
@@ -106,7 +112,10 @@ impl Dial {
         };
         let mut connection = self.open(&address, self.credentials.as_ref()).await.map_err(of)?;
         is_writable(&mut connection).await.map_err(of)?;
-        first.query_async::<()>(&mut connection).await.map_err(|e| of(e.to_string()))?;
+        // The library would wait for the answer to nothing.
+        if !first.is_empty() {
+            first.query_async::<()>(&mut connection).await.map_err(|e| of(e.to_string()))?;
+        }
         // Whether it is quick enough, too.
         let ping = timeout(limit, redis::cmd("PING").query_async::<()>(&mut connection)).await;
         match ping {
@@ -147,7 +156,7 @@ impl Dial {
     ///
     /// # Errors
     /// In words, without secrets.
-    pub(super) async fn open(
+    pub async fn open(
         &self,
         address: &Address,
         credentials: Option<&Credentials>,

@@ -9,8 +9,8 @@ use redis::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::State;
 use super::dial::{Address, Dial, Target};
-use super::link::{Habits, Link, State};
 
 /// How many slots a cluster has.
 const SLOTS: usize = 16_384;
@@ -23,44 +23,60 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 /// Most servers of a cluster.
 const MAX_SERVERS: usize = 1_000;
 
+/// What commands to one server go through. Cheap to clone; when the last one is dropped, its
+/// connection ends.
+pub trait Node: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// How it behaves.
+    type Habits: Clone + std::fmt::Debug + Send + Sync;
+
+    /// Starts to connect. Needs a tokio runtime.
+    fn open(dial: Dial, habits: Self::Habits) -> Self;
+    /// How the server is, now and from now on.
+    fn state(&self) -> watch::Receiver<State>;
+    /// For people.
+    fn shown(&self) -> &str;
+    /// Whether both are the same.
+    fn is(&self, other: &Self) -> bool;
+}
+
 /// The cluster. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Cluster(Arc<Inner>);
+pub struct Cluster<N: Node>(Arc<Inner<N>>);
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<N: Node> {
     dial: Dial,
-    habits: Habits,
+    habits: N::Habits,
     seeds: Vec<Address>,
-    slots: ArcSwap<Slots>,
+    slots: ArcSwap<Slots<N>>,
     /// Every server that was heard of and may be asked; those of the slots and of `ASK`.
-    links: Mutex<HashMap<Address, Link>>,
+    links: Mutex<HashMap<Address, N>>,
     stale: Notify,
     state: watch::Sender<State>,
 }
 
-#[derive(Debug, Default)]
-struct Slots {
+#[derive(Debug)]
+struct Slots<N> {
     /// First slot, last slot, and who has them; in order.
-    ranges: Vec<(u16, u16, Link)>,
+    ranges: Vec<(u16, u16, N)>,
 }
 
-impl Slots {
-    fn link(&self, slot: u16) -> Option<&Link> {
+impl<N> Slots<N> {
+    fn link(&self, slot: u16) -> Option<&N> {
         let after = self.ranges.partition_point(|(first, ..)| *first <= slot);
         let (_, last, link) = self.ranges.get(after.checked_sub(1)?)?;
         (slot <= *last).then_some(link)
     }
 }
 
-impl Cluster {
+impl<N: Node> Cluster<N> {
     /// Starts to look for the cluster at `seeds`. Needs a tokio runtime.
-    pub(super) fn open(dial: Dial, habits: Habits, seeds: Vec<Address>) -> Self {
+    pub fn open(dial: Dial, habits: N::Habits, seeds: Vec<Address>) -> Self {
         let inner = Arc::new(Inner {
             dial,
             habits,
             seeds,
-            slots: ArcSwap::default(),
+            slots: ArcSwap::from_pointee(Slots { ranges: Vec::new() }),
             links: Mutex::default(),
             stale: Notify::new(),
             state: watch::Sender::new(Err("the cluster is not known yet".into())),
@@ -70,7 +86,7 @@ impl Cluster {
     }
 
     /// The server for a key; none while nobody has its slot.
-    pub(super) fn link(&self, key: &[u8]) -> Option<Link> {
+    pub fn link(&self, key: &[u8]) -> Option<N> {
         let found = self.0.slots.load().link(slot(key)).cloned();
         if found.is_none() {
             self.0.stale.notify_one();
@@ -79,43 +95,44 @@ impl Cluster {
     }
 
     /// Where a key is; none while nobody has its slot.
-    pub(super) fn address(&self, key: &[u8]) -> Option<Address> {
+    pub fn address(&self, key: &[u8]) -> Option<Address> {
         let link = self.link(key)?;
         let links = self.0.links();
         links.iter().find(|(_, other)| other.is(&link)).map(|(address, _)| address.clone())
     }
 
     /// Every server that has slots.
-    pub(super) fn addresses(&self) -> Vec<Address> {
+    pub fn addresses(&self) -> Vec<Address> {
         let links = self.0.links();
         let slots = self.0.slots.load();
-        let has_slots = |link: &Link| slots.ranges.iter().any(|(.., other)| other.is(link));
+        let has_slots = |link: &N| slots.ranges.iter().any(|(.., other)| other.is(link));
         links.iter().filter(|(_, link)| has_slots(link)).map(|(a, _)| a.clone()).collect()
     }
 
     /// A way to a server.
-    pub(super) fn dial(&self, address: Address) -> Dial {
+    pub fn dial(&self, address: Address) -> Dial {
         self.0.dial_to(address)
     }
 
     /// The server that another one named, as in `HOST:PORT`; the slots are asked for again.
-    pub(super) fn named(&self, address: &str) -> Option<Link> {
+    pub fn named(&self, address: &str) -> Option<N> {
         self.0.stale.notify_one();
         Some(self.0.link_to(Address::parse(address)?))
     }
 
     /// Asks for the slots again soon: a server failed.
-    pub(super) fn doubt(&self) {
+    pub fn doubt(&self) {
         self.0.stale.notify_one();
     }
 
-    pub(super) fn state(&self) -> watch::Receiver<State> {
+    /// How the cluster is, now and from now on.
+    pub fn state(&self) -> watch::Receiver<State> {
         self.0.state.subscribe()
     }
 }
 
 /// Keeps the slots true for as long as somebody asks for them.
-async fn follow(inner: std::sync::Weak<Inner>) {
+async fn follow<N: Node>(inner: std::sync::Weak<Inner<N>>) {
     loop {
         let Some(inner) = inner.upgrade() else { return };
         let state = inner.refresh().await;
@@ -129,7 +146,7 @@ async fn follow(inner: std::sync::Weak<Inner>) {
     }
 }
 
-impl Inner {
+impl<N: Node> Inner<N> {
     /// Asks one server after the other; gives how the cluster is.
     async fn refresh(&self) -> State {
         let mut asked: Vec<Address> = self.links().keys().cloned().collect();
@@ -163,7 +180,7 @@ impl Inner {
     }
 
     fn take(&self, ranges: Vec<(u16, u16, Address)>) {
-        let mut ranges: Vec<(u16, u16, Link)> = ranges
+        let mut ranges: Vec<(u16, u16, N)> = ranges
             .into_iter()
             .map(|(first, last, address)| (first, last, self.link_to(address)))
             .collect();
@@ -208,19 +225,19 @@ impl Inner {
         Dial { target: Target::Address(address), ..self.dial.clone() }
     }
 
-    fn link_to(&self, address: Address) -> Link {
+    fn link_to(&self, address: Address) -> N {
         let mut links = self.links();
         if let Some(known) = links.get(&address) {
             return known.clone();
         }
-        let link = Link::open(self.dial_to(address.clone()), self.habits.clone());
+        let link = N::open(self.dial_to(address.clone()), self.habits.clone());
         if links.len() < MAX_SERVERS {
             links.insert(address, link.clone());
         }
         link
     }
 
-    fn links(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Link>> {
+    fn links(&self) -> std::sync::MutexGuard<'_, HashMap<Address, N>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
