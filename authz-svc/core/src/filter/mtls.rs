@@ -168,7 +168,7 @@ impl Mtls {
         let uri = certificate::trust_domain(principal).is_some();
         Ok(Client::Told(Names {
             uris: uri.then(|| principal.to_owned()).into_iter().collect(),
-            subject: (!uri).then(|| principal.to_owned()).unwrap_or_default(),
+            subject: if uri { String::new() } else { principal.to_owned() },
             ..Names::default()
         }))
     }
