@@ -15,7 +15,7 @@ pub mod plugin;
 pub mod rego;
 mod template;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -139,6 +139,15 @@ impl Filter {
             None => Ok(Verdict::Fail(misconfigured(context.request_id()))),
         }
     }
+}
+
+/// In lower case.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What clients get of a broken configuration.

@@ -1,6 +1,5 @@
 //! A client's certificate: its names, and whether an authority signed it.
 
-use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Name};
+
+use crate::filter::hexadecimal;
 
 /// Longest text of a certificate and its chain, in bytes.
 const MAX_LEN: usize = 128 << 10;
@@ -166,14 +167,6 @@ fn names(der: &[u8], certificate: &X509Certificate<'_>) -> Option<Names> {
         }
     }
     Some(names)
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A name as RFC 4514 writes it: the last part first.
