@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef};
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason};
 
 use crate::filter::Filter;
 use crate::filter::jwt::TokenCache;
@@ -21,6 +21,7 @@ pub(crate) use filter::Compiling;
 use filter::compile_filter;
 use memory::{FilterUnit, Lookup, PolicyUnit};
 pub(crate) use memory::{Memory, Version};
+pub(crate) use policy::condition;
 use policy::{Place, compile_policy, twins};
 
 /// Settings of an installation.
@@ -99,6 +100,9 @@ pub(crate) fn compile_changes(
     };
     let mut all = Vec::new();
     let filters = compile_filters(objects, of_kind("Filter"), settings, memory, &mut all);
+    for (object, _) in of_kind("Filter") {
+        all.extend(check_reference(object, &filters));
+    }
     let rules = compile_policies(of_kind("FilterPolicy"), &filters, memory, &mut all);
     all.extend(twins(&rules));
     all.sort();
@@ -145,6 +149,32 @@ fn compile_filters<'a>(
         memory.filters.insert(object.reference.clone(), unit);
     }
     compiled
+}
+
+/// Whether the JWT filter that an OAuth2 filter names is there. Without it requests are answered
+/// 500: it is looked for with each of them.
+fn check_reference(object: &Object, filters: &Filters) -> Vec<Diagnostic> {
+    let ObjectRef { namespace, name, .. } = &object.reference;
+    let judge = |key: &(String, String)| filters.get(key).and_then(|f| f.judge.as_ref());
+    let own = judge(&(namespace.clone(), name.clone()));
+    let Some(key) = own.and_then(|j| j.as_oauth2()).and_then(|o| o.jwt_filter()) else {
+        return Vec::new();
+    };
+    if judge(key).is_some_and(|j| j.as_jwt().is_some()) {
+        return Vec::new();
+    }
+    let mut found = Diagnostics::new(object);
+    let (namespace, name) = key;
+    let message = match filters.get(key) {
+        None => format!("there is no Filter {name}.{namespace}"),
+        Some(filter) if filter.judge.is_none() => format!("Filter {name}.{namespace} is broken"),
+        Some(filter) => format!("Filter {name}.{namespace} is of kind {}, not JWT", filter.kind),
+    };
+    found
+        .error("spec.OAuth2.accessTokenJWTFilter", message)
+        .hint("name a JWT Filter; until then requests are answered 500")
+        .reason(Reason::RefNotResolved);
+    found.into_vec()
 }
 
 /// All rules in their order.

@@ -93,6 +93,28 @@ impl<'a> Context<'a> {
         self.identity.map_or(Value::Nil, Identity::template_value)
     }
 
+    /// What a filter within this one sees: it asks in the same order of asking.
+    pub(crate) fn within<R>(
+        &self,
+        changes: &Changes,
+        identity: Option<&Identity>,
+        run: impl FnOnce(&Context<'_>) -> R,
+    ) -> R {
+        let inner = Context {
+            request: self.request,
+            changes,
+            now: self.now,
+            snapshot: self.snapshot,
+            identity: identity.or(self.identity),
+            answers: self.answers,
+            next: self.next.clone(),
+            at_hand: self.at_hand,
+        };
+        let result = run(&inner);
+        self.next.set(inner.next.get());
+        result
+    }
+
     /// Rendered headers as changes; one that is not set is left as it is, or removed when that is
     /// set so.
     pub fn settable(

@@ -112,6 +112,18 @@ pub struct Modification {
     pub metadata: Map<String, Json>,
 }
 
+impl Modification {
+    /// Takes what a later one does besides.
+    pub(crate) fn absorb(&mut self, later: Self) {
+        self.headers.extend(later.headers);
+        self.response_headers.extend(later.response_headers);
+        self.query_set.extend(later.query_set);
+        self.query_remove.extend(later.query_remove);
+        self.metadata.extend(later.metadata);
+        self.identity = later.identity.or_else(|| self.identity.take());
+    }
+}
+
 /// A header of a response that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHeader {

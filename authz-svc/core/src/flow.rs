@@ -10,8 +10,9 @@ use gotemplate::Value;
 use serde_json::{Map, Value as Json};
 
 use crate::context::{Context, Identity};
+use crate::filter::oauth2::Endpoint;
 use crate::filter::{Filter, Modification, ResponseHeader, Verdict, misconfigured};
-use crate::need::{Answer, AtHand, Fetch, Need, Pending};
+use crate::need::{Answer, AtHand, Fetch, Need, Pending, StoreCommand};
 use crate::policy::{Chain, Found, Link, Rule, Rules, Then};
 use crate::reply::Reply;
 use crate::request::{Changes, Request};
@@ -118,11 +119,13 @@ pub enum JudgementResult {
 }
 
 /// A request on its way through its chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Flow {
     snapshot: Arc<Snapshot>,
     request: Request,
     now: Duration,
+    /// What answers before any rule.
+    endpoint: Option<Endpoint>,
     /// What it meets.
     found: Found,
     /// The next link of the chain.
@@ -134,13 +137,19 @@ pub struct Flow {
     judgements: Vec<Judgement>,
     shadowed: Option<Outcome>,
     failed_open: bool,
+    locked: bool,
 }
 
 impl Flow {
     /// Begins. `now` is since the Unix epoch.
     pub fn new(snapshot: Arc<Snapshot>, request: Request, now: Duration) -> Self {
-        let found = snapshot.rules.find_index(&request, snapshot.default);
+        let endpoint = Endpoint::of(&snapshot, &request);
+        let found = match endpoint {
+            Some(_) => Found::None,
+            None => snapshot.rules.find_index(&request, snapshot.default),
+        };
         Self {
+            endpoint,
             snapshot,
             request,
             now,
@@ -153,6 +162,7 @@ impl Flow {
             judgements: Vec::new(),
             shadowed: None,
             failed_open: false,
+            locked: false,
         }
     }
 
@@ -201,6 +211,12 @@ impl Flow {
         self.failed_open
     }
 
+    /// Whether it must go on to its end even when nobody waits for it any more: from where it asked
+    /// for something that others wait for, as the lock of a session that is renewed.
+    pub fn must_finish(&self) -> bool {
+        self.locked
+    }
+
     /// Takes what the last step needed.
     pub fn answer(&mut self, answer: Answer) {
         self.answers.get_mut().push(answer);
@@ -208,7 +224,16 @@ impl Flow {
 
     /// Goes as far as it can.
     pub fn step(&mut self, at_hand: &dyn AtHand) -> Step {
+        let step = self.advance(at_hand);
+        self.locked |= matches!(step, Step::Need(Need::Store(StoreCommand::Add(..))));
+        step
+    }
+
+    fn advance(&mut self, at_hand: &dyn AtHand) -> Step {
         let snapshot = self.snapshot.clone();
+        if let Some(endpoint) = self.endpoint {
+            return self.step_endpoint(&snapshot, endpoint, at_hand);
+        }
         let Some(rule) = self.place().and_then(|i| snapshot.rules.get(i)) else {
             return Step::Done(self.without_rule(snapshot.default));
         };
@@ -216,6 +241,32 @@ impl Flow {
             Ok(outcome) => Step::Done(self.conclude(rule, outcome)),
             Err(Pending(need)) => Step::Need(*need),
         }
+    }
+
+    /// As [`Self::advance`], for a path that a filter answers before any rule.
+    fn step_endpoint(&self, snapshot: &Snapshot, endpoint: Endpoint, at_hand: &dyn AtHand) -> Step {
+        let context = self.context(snapshot, at_hand);
+        let answer = endpoint.answer(&context);
+        Step::Done(match answer {
+            _ if context.is_exhausted() => Outcome::Deny(misconfigured(self.request.id())),
+            Err(Pending(need)) => return Step::Need(*need),
+            Ok(Verdict::Error(reply)) => Outcome::Error(reply),
+            Ok(Verdict::Deny(reply) | Verdict::Fail(reply)) => Outcome::Deny(reply),
+            // These paths are never the backend's.
+            Ok(Verdict::Allow(_)) => Outcome::Deny(misconfigured(self.request.id())),
+        })
+    }
+
+    fn context<'a>(&'a self, snapshot: &'a Snapshot, at_hand: &'a dyn AtHand) -> Context<'a> {
+        Context::new(
+            &self.request,
+            &self.changes,
+            self.now,
+            snapshot,
+            self.identity.as_ref(),
+            &self.answers,
+            at_hand,
+        )
     }
 
     /// What becomes of a request that no rule judges.
@@ -330,15 +381,7 @@ impl Flow {
         link: &Link,
         at_hand: &dyn AtHand,
     ) -> Result<Verdict, Pending> {
-        let context = Context::new(
-            &self.request,
-            &self.changes,
-            self.now,
-            snapshot,
-            self.identity.as_ref(),
-            &self.answers,
-            at_hand,
-        );
+        let context = self.context(snapshot, at_hand);
         let judged = link.filter.judge(&context, &link.arguments);
         if context.is_exhausted() {
             return Ok(Verdict::Fail(misconfigured(self.request.id())));

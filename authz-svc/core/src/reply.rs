@@ -37,6 +37,13 @@ impl Reply {
         self
     }
 
+    /// With another reason.
+    #[must_use]
+    pub(crate) fn because(mut self, reason: &'static str) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
     /// With one more header; `name` in lower case.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {

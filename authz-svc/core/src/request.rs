@@ -205,7 +205,7 @@ fn headers(http: &HttpRequest) -> BTreeMap<String, String> {
 }
 
 /// A request and what filters changed of it so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Changes(BTreeMap<String, Option<String>>);
 
 impl Changes {

@@ -2,8 +2,6 @@
 //! gateway-ctl give it. Also reads the spellings that conversion to older versions left behind
 //! (`v3…`), where a zero value means "unset".
 
-pub(crate) mod unread;
-
 use std::borrow::Cow;
 use std::time::Duration;
 

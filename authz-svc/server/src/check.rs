@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use authz_core::need::Need;
 use authz_core::{Failure, Flow, Outcome, Reply, Request, Step};
 use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,9 @@ use crate::traces::{Span, Traces};
 pub(crate) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// What is left of the caller's time for the answer to reach it.
 const WAY_BACK: Duration = Duration::from_millis(5);
+
+/// For what goes on without a caller.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Answers checks.
 #[derive(Debug)]
@@ -91,9 +95,38 @@ impl Checks {
                 Step::Done(outcome) => return outcome,
                 Step::Need(need) => {
                     let _span = span.need(&need);
+                    if flow.must_finish() {
+                        return self.finish(flow, need).await;
+                    }
                     let answer = self.edge.perform(need).await;
                     flow.answer(answer);
                 }
+            }
+        }
+    }
+
+    /// Goes on in a task of its own, which ends when it is done, not when the caller is gone: a
+    /// browser that breaks off a request must not lose the refresh token that just came.
+    async fn finish(&self, flow: &mut Flow, mut need: Need) -> Outcome {
+        let (edge, mut own) = (self.edge.clone(), flow.clone());
+        let task = async move {
+            loop {
+                own.answer(edge.perform(need).await);
+                match own.step(&*edge) {
+                    Step::Done(outcome) => return (own, outcome),
+                    Step::Need(next) => need = next,
+                }
+            }
+        };
+        match tokio::spawn(tokio::time::timeout(LONGEST, task)).await {
+            Ok(Ok((own, outcome))) => {
+                *flow = own;
+                outcome
+            }
+            Ok(Err(_)) => flow.fail(Failure::TimedOut),
+            Err(_) => {
+                tracing::error!("a check failed by a fault of this program; it was denied");
+                flow.fail(Failure::Fault)
             }
         }
     }

@@ -25,7 +25,8 @@ pub(crate) fn run(case: &Value) {
     let external = External::start(&case["ext"]);
     let folder = TempDir::new("policy");
     let text = json!({"apiVersion": "v1", "kind": "List", "items": objects(case)}).to_string();
-    let text = text.replace("http://jwks.test", &format!("http://{}", keys.addr));
+    let provider = format!("http://{}", keys.addr);
+    let text = text.replace("http://jwks.test", &provider).replace("http://idp.test", &provider);
     folder.write("objects.json", &text.replace("ext.test:3000", &external.addr.to_string()));
     let requests = cases::listed(&case["req"]);
     let requests = if requests.is_empty() { vec![json!({})] } else { requests };
@@ -201,7 +202,7 @@ impl Answer {
     }
 }
 
-/// Serves the key set of the harness.
+/// Serves the key set of the harness, and what an identity provider says of itself.
 struct KeyServer {
     addr: SocketAddr,
     _runtime: tokio::runtime::Runtime,
@@ -217,8 +218,18 @@ impl KeyServer {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
         let keys = token::key_set();
+        let at = |path: &str| format!("http://{addr}/{path}");
+        let provider = json!({"issuer": format!("http://{addr}"), "jwks_uri": at("keys"),
+            "authorization_endpoint": at("auth"), "token_endpoint": at("token"),
+            "userinfo_endpoint": at("userinfo"), "end_session_endpoint": at("bye")});
+        let provider = provider.to_string();
         runtime.spawn(async move {
-            let router = axum::Router::new().fallback(move || std::future::ready(keys.clone()));
+            let router = axum::Router::new()
+                .route(
+                    "/.well-known/openid-configuration",
+                    axum::routing::get(move || std::future::ready(provider.clone())),
+                )
+                .fallback(move || std::future::ready(keys.clone()));
             let _ = axum::serve(listener, router).await;
         });
         Self { addr, _runtime: runtime }

@@ -51,6 +51,18 @@ impl<'a, 'd> Compiling<'a, 'd> {
         self.found.warning(path, message)
     }
 
+    /// Says something of `field` that is good to know.
+    pub(crate) fn notice(&mut self, field: &str, message: impl Into<String>) -> &mut Diagnostic {
+        let path = self.path(field);
+        self.found.notice(path, message)
+    }
+
+    /// Remembers that a Secret is named.
+    pub(crate) fn name_secret(&mut self, name: &str, namespace: Option<&str>) {
+        let namespace = namespace.unwrap_or(self.namespace);
+        self.refs.push(ObjectRef::new("Secret", namespace, name));
+    }
+
     /// Whether Secrets can be looked at; if not, what is in them must not be missed.
     #[allow(dead_code)] // for kinds to come
     pub(crate) fn has_secrets(&self) -> bool {
@@ -70,8 +82,8 @@ impl<'a, 'd> Compiling<'a, 'd> {
             self.error(field, "the Secret has no name");
             return None;
         }
+        self.name_secret(name, namespace);
         let namespace = namespace.unwrap_or(self.namespace);
-        self.refs.push(ObjectRef::new("Secret", namespace, name));
         let data = self.secrets?.get(namespace, name);
         if data.is_none() {
             self.error(field, format!("there is no Secret {name}.{namespace}"))

@@ -4,6 +4,7 @@ mod cache;
 mod claims;
 mod compile;
 mod spec;
+mod text;
 mod token;
 mod unique;
 
@@ -13,9 +14,10 @@ use gotemplate::{Template, Value};
 use jsonwebtoken::Algorithm;
 
 pub use cache::TokenCache;
-pub use claims::ClaimRules;
+pub use claims::{ClaimRules, TimeRule};
 pub(crate) use compile::compile;
 pub use spec::Spec;
+pub(in crate::filter) use text::unverified;
 pub use token::Verified;
 
 use super::{HeaderTemplates, Judge, Judged, Modification, Verdict};

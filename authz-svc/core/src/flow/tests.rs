@@ -105,7 +105,7 @@ fn an_allowed_token_sets_headers_that_later_filters_see() {
 fn what_is_broken_denies_even_where_denials_are_skipped() {
     let skip = json!([{"filters": [{"name": "x", "onDeny": "continue"}]}]);
     for (filter, word) in [
-        (json!({"OAuth2": {}}), "not supported yet: Filter.OAuth2"),
+        (json!({"OAuth2": {}}), "the identity provider is missing"),
         (json!({"JWT": {"validAlgorithms": ["none"]}, "APIKey": {"keys": []}}), "exactly one kind"),
         (json!({"JWT": {"validAlgorithms": ["none"], "requireAudiance": true}}), "unknown field"),
         (json!({"APIKey": {"keys": [{"secretName": "nope"}]}}), "no Secret nope.ns"),

@@ -163,6 +163,11 @@ impl Verified {
         &self.claims
     }
 
+    /// `alg` of its header.
+    pub(in crate::filter) fn algorithm(&self) -> Option<&str> {
+        self.header.get("alg").and_then(Json::as_str)
+    }
+
     /// The algorithm and the key that verified it; none for an unsigned one.
     pub(super) fn by(&self) -> Option<&(Algorithm, Fingerprint)> {
         self.by.as_ref()

@@ -159,7 +159,7 @@ fn a_message_says_what_a_file_says() {
     let week = limits[0].2;
     assert_eq!((week.limit.quota.requests, week.limit.quota.unit), (7, Unit::Week));
     assert!(week.limit.shadow && week.limit.is_quota && &*week.limit.name == "w");
-    assert_eq!(week.replaces, ["other".into()]);
+    assert_eq!(week.replaces, [std::sync::Arc::<str>::from("other")]);
     let metadata = serde_json::Value::Object(week.metadata.clone().unwrap());
     assert_eq!(metadata, json!({"n": 1.5, "t": "yes", "b": true, "z": null}));
     assert!(limits[1].2.unlimited);
