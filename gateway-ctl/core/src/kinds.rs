@@ -7,7 +7,8 @@ use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use crate::resource::resolver::Resolver;
 use crate::resource::{
-    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, endpoints, v2,
+    AuthService, Host, Listener, Mapping, Module, RateLimitService, SecretTls, Spec, TlsContext,
+    endpoints, v2,
 };
 
 /// The API group of the gateway's own resources.
@@ -98,7 +99,12 @@ pub const KINDS: &[Kind] = &[
     ),
     own("Filter", OWN, Reading::Whole(check_authorization)),
     own("FilterPolicy", OWN, Reading::Whole(check_authorization)),
-    builtin("Secret", "", |_| Spec::Secret),
+    Kind { name: "Secret", group: "", versions: &["v1"], reading: Reading::Whole(check_secret) },
+    own(
+        "TLSContext",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::TlsContext(Box::new(TlsContext::read(o, s, d)?)))),
+    ),
     own(
         "KubernetesEndpointResolver",
         V2,
@@ -116,7 +122,6 @@ pub const KINDS: &[Kind] = &[
     own("DevPortal", V2, Reading::NotYet),
     own("LogService", V2, Reading::NotYet),
     own("TCPMapping", V2, Reading::NotYet),
-    own("TLSContext", V2, Reading::NotYet),
     own("TracingService", V2, Reading::NotYet),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
@@ -146,6 +151,13 @@ fn check_authorization(object: &Object) -> Checked {
         spec: Spec::Authorization { secrets: secret_refs(object) },
         guards: true,
     }
+}
+
+/// One whose certificate is faulty may still have what a Filter needs.
+fn check_secret(object: &Object) -> Checked {
+    let mut found = Diagnostics::new(object);
+    let tls = SecretTls::read(object, &mut found);
+    Checked { found: found.into_vec(), spec: Spec::Secret(Box::new(tls)), guards: true }
 }
 
 /// The Secrets that an object names, whether it is in force or not.

@@ -6,4 +6,6 @@ pub mod cluster;
 pub mod group;
 pub mod resolver;
 pub mod services;
+pub mod tcp;
+pub mod tls;
 pub mod weight;

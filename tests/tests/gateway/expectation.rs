@@ -3,6 +3,7 @@
 use e2e::backend::{Descriptors, Hit};
 use e2e::cases;
 use e2e::http::Response;
+use e2e::tls::Connection;
 use serde_json::Value;
 
 /// A header's wanted value: null is absent, true is present. The free port that took the place of a
@@ -18,6 +19,22 @@ fn header(name: &str, want: &Value, got: Option<&str>, port: u16) -> Result<(), 
         _ => false,
     };
     if fits { Ok(()) } else { Err(format!("header {name}: want {want}, got {got:?}")) }
+}
+
+/// What the server showed and chose.
+pub(crate) fn handshake(want: &Value, got: &Connection) -> Result<(), String> {
+    let rows = [
+        ("cert", Some(got.subject.clone())),
+        ("alpn", got.alpn.clone()),
+        ("tls_version", Some(got.version.clone())),
+    ];
+    for (key, found) in rows {
+        let fits = want[key].is_null() || want[key].as_str() == found.as_deref();
+        if !fits {
+            return Err(format!("{key}: want {}, got {found:?}", want[key]));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn answer(want: &Value, got: &Response, port: u16) -> Result<(), String> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Column, Definition, Owner, unread};
 use crate::resource::{
-    auth_service, host, listener, mapping, module, rate_limit_service, resolver,
+    auth_service, host, listener, mapping, module, rate_limit_service, resolver, tls_context,
 };
 
 /// Those of resources that Edge Stack had in older versions, too.
@@ -103,7 +103,7 @@ pub const DEFINITIONS: &[Definition] = &[
     ),
     emissary("RateLimitService", "ratelimitservices", FROM_V1, STATUS, rate_limit_service::schema),
     emissary("TCPMapping", "tcpmappings", FROM_V1, STATUS, of::<unread::TcpMapping>),
-    emissary("TLSContext", "tlscontexts", FROM_V1, STATUS, of::<unread::TlsContext>),
+    emissary("TLSContext", "tlscontexts", FROM_V1, STATUS, tls_context::schema),
     emissary("TracingService", "tracingservices", FROM_V1, STATUS, of::<unread::TracingService>),
 ];
 

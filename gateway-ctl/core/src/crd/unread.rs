@@ -9,56 +9,6 @@ use service_kit::AmbassadorId;
 
 use crate::resource::traffic::BreakerSpec;
 
-/// TLS of a Host or a TLSContext.
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-pub(crate) struct Tls {
-    /// Protocols that are offered (ALPN), separated by commas.
-    alpn_protocols: Option<String>,
-    /// Secret with the authorities of clients' certificates.
-    ca_secret: Option<String>,
-    /// File with the authorities of clients' certificates.
-    cacert_chain_file: Option<String>,
-    /// File with the certificate.
-    cert_chain_file: Option<String>,
-    /// Whether clients need a certificate. Default: false.
-    cert_required: Option<bool>,
-    /// Ciphers of TLS 1.2.
-    cipher_suites: Option<Vec<String>>,
-    /// File with revoked certificates.
-    crl_file: Option<String>,
-    /// Secret with revoked certificates.
-    crl_secret: Option<String>,
-    /// Curves of the key exchange.
-    ecdh_curves: Option<Vec<String>>,
-    /// Newest version: `v1.0` to `v1.3`.
-    max_tls_version: Option<String>,
-    /// Oldest version: `v1.0` to `v1.3`.
-    min_tls_version: Option<String>,
-    /// File with the key of the certificate.
-    private_key_file: Option<String>,
-    /// Had to do with redirects; has no effect.
-    redirect_cleartext_from: Option<i64>,
-    /// The name that is asked for when connecting to a service (SNI).
-    sni: Option<String>,
-}
-
-/// Settings of TLS: for Hosts, or for connections to services.
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-pub(crate) struct TlsContext {
-    /// Which installations read this; `["default"]` when absent.
-    ambassador_id: Option<AmbassadorId>,
-    /// Names that this serves; none: for connections to services.
-    hosts: Option<Vec<String>>,
-    /// Secret with certificate and key.
-    secret: Option<String>,
-    /// Whether `name.namespace` is a Secret of another namespace. Default: the Module's, else true.
-    secret_namespacing: Option<bool>,
-    #[schemars(flatten)]
-    tls: Tls,
-}
-
 /// Sends connections of a port to a service.
 #[derive(JsonSchema)]
 #[allow(dead_code)]
