@@ -77,7 +77,8 @@ impl Backend {
             match kind {
                 "http" => runtime.spawn(echo::serve(listener, name, hits)),
                 "https" => {
-                    let own = echo::tls_of(certificate.expect("an https backend has a certificate"));
+                    let own =
+                        echo::tls_of(certificate.expect("an https backend has a certificate"));
                     runtime.spawn(echo::serve_tls(listener, name, hits, own))
                 }
                 "tcp" => runtime.spawn(tcp::serve(listener, name, hits)),

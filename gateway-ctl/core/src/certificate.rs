@@ -33,7 +33,8 @@ pub fn check_pair(chain: &[u8], key: &[u8]) -> Result<Validity, String> {
     }
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| "its key is no PEM text of a private key without a password".to_owned())?;
-    let unusable = |_| "its key cannot be used: use RSA, or ECDSA on P-256, P-384 or P-521".to_owned();
+    let unusable =
+        |_| "its key cannot be used: use RSA, or ECDSA on P-256, P-384 or P-521".to_owned();
     let provider = rustls::crypto::aws_lc_rs::default_provider().key_provider;
     let key = provider.load_private_key(key).map_err(unusable)?;
     match key.public_key() {
@@ -85,10 +86,13 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         return Err("its certificates are too large".to_owned());
     }
     let wrong = |_| "its certificate is no PEM text".to_owned();
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(wrong)?;
+    let all: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(wrong)?;
     match all.len() {
         0 => Err("it has no PEM text of a certificate".to_owned()),
-        n if n > MAX_CERTIFICATES => Err(format!("it has more than {MAX_CERTIFICATES} certificates")),
+        n if n > MAX_CERTIFICATES => {
+            Err(format!("it has more than {MAX_CERTIFICATES} certificates"))
+        }
         _ => Ok(all),
     }
 }

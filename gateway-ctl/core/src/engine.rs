@@ -30,20 +30,18 @@ use self::references::References;
 use self::secrets::Secrets;
 use crate::envoy;
 use crate::ir;
+use crate::ir::tls::SecretUse;
+use crate::kinds::FALLBACK_SECRET;
 use crate::lower::binding::{self, Binding, Content};
 use crate::lower::services::{self, Services};
 use crate::lower::tls::{self, Lookup};
 use crate::lower::{cluster, resolver, tcp};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
-use crate::ir::tls::SecretUse;
 use crate::resource::listener::Stack;
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
-
-/// The Secret of the certificate that is shown when there is no Host.
-const FALLBACK_SECRET: &str = "fallback-self-signed-cert";
 
 /// Most objects that are named as the cause of a change.
 const MAX_CAUSES: usize = 20;
@@ -602,7 +600,8 @@ impl Engine {
                     Content::Tcp(group) => vec![&group.first],
                 };
                 // The default Host is nobody's object.
-                let users = users.into_iter().map(|u| if u.name.is_empty() { reference } else { u });
+                let users =
+                    users.into_iter().map(|u| if u.name.is_empty() { reference } else { u });
                 let tls = chain.tls.iter().flat_map(|tls| {
                     std::iter::once(&tls.certificate).chain(tls.authorities.as_ref())
                 });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
+use crate::lower::tls;
 use crate::resource::resolver::Resolver;
 use crate::resource::{
     AuthService, Host, Listener, Mapping, Module, RateLimitService, SecretTls, Spec, TlsContext,
@@ -13,6 +14,9 @@ use crate::resource::{
 
 /// The API group of the gateway's own resources.
 pub const GROUP: &str = "getambassador.io";
+
+/// The Secret of the certificate that is shown when there is no Host.
+pub const FALLBACK_SECRET: &str = "fallback-self-signed-cert";
 
 /// What is done with objects of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +152,7 @@ const fn other(name: &'static str, group: &'static str) -> Kind {
 fn check_authorization(object: &Object) -> Checked {
     Checked {
         found: authz_core::check(object),
-        spec: Spec::Authorization { secrets: secret_refs(object) },
+        spec: Spec::Authorization { secrets: secret_refs(object, "") },
         guards: true,
     }
 }
@@ -160,12 +164,39 @@ fn check_secret(object: &Object) -> Checked {
     Checked { found: found.into_vec(), spec: Spec::Secret(Box::new(tls)), guards: true }
 }
 
-/// The Secrets that an object names, whether it is in force or not.
-pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
+/// The Secrets that an object may mean, whether it is in force or not, for a controller in
+/// `own_namespace`.
+pub fn secret_refs(object: &Object, own_namespace: &str) -> Vec<ObjectRef> {
     match object.reference.kind.as_str() {
         "Filter" => authz_core::secret_refs(object),
+        "Host" | "TLSContext" => tls_secret_refs(object),
+        // Shown while there is no Host.
+        "Listener" => vec![ObjectRef::new("Secret", own_namespace, FALLBACK_SECRET)],
         _ => Vec::new(),
     }
+}
+
+/// Names with a dot are taken both ways: which one is meant, the Module may say.
+fn tls_secret_refs(object: &Object) -> Vec<ObjectRef> {
+    let namespace = object.reference.namespace.as_str();
+    let text = |path: &str| object.json.pointer(path).and_then(Value::as_str);
+    let mut refs = Vec::new();
+    if let Some(name) = text("/spec/tlsSecret/name") {
+        let namespace =
+            text("/spec/tlsSecret/namespace").filter(|n| !n.is_empty()).unwrap_or(namespace);
+        refs.push(ObjectRef::new("Secret", namespace, name));
+    }
+    let parent = if object.reference.kind == "Host" { "/spec/tls" } else { "/spec" };
+    for field in ["secret", "ca_secret", "caSecret", "crl_secret", "crlSecret"] {
+        if let Some(name) = text(&format!("{parent}/{field}")) {
+            refs.push(tls::secret_ref(name, namespace, true));
+            refs.push(tls::secret_ref(name, namespace, false));
+        }
+    }
+    refs.retain(|r| !r.name.is_empty());
+    refs.sort();
+    refs.dedup();
+    refs
 }
 
 /// Whether an object may need the endpoints of Services.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::State;
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::{DigitallySignedStruct, ServerConfig, SignatureScheme};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,12 @@ pub(super) async fn serve(listener: TcpListener, name: String, hits: Hits) {
 }
 
 /// The same over TLS. What the client did there is told in headers that begin with `x-tls-`.
-pub(super) async fn serve_tls(listener: TcpListener, name: String, hits: Hits, own: Arc<ServerConfig>) {
+pub(super) async fn serve_tls(
+    listener: TcpListener,
+    name: String,
+    hits: Hits,
+    own: Arc<ServerConfig>,
+) {
     let shared = Arc::new(Shared { name, hits, failed: Mutex::default() });
     let router = Router::new().fallback(answer).with_state(shared);
     let listener = TlsListener { listener, acceptor: own.into() };
@@ -151,10 +156,7 @@ impl ClientCertVerifier for Anyone {
     }
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    request: Request<axum::body::Body>,
-) -> Response {
+async fn answer(State(shared): State<Arc<Shared>>, request: Request<axum::body::Body>) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
     let handshake = parts.extensions.get::<ConnectInfo<Handshake>>().map(|c| c.0.clone());

@@ -30,7 +30,8 @@ impl Resources {
         objects.extend(own.into_iter().map(|o| o.json));
         objects.extend(certificates.secrets().iter().cloned());
         let mut ports = BTreeMap::new();
-        for object in objects.iter_mut().filter(|o| o["kind"] == "Listener" || o["kind"] == "TCPMapping")
+        for object in
+            objects.iter_mut().filter(|o| o["kind"] == "Listener" || o["kind"] == "TCPMapping")
         {
             if let Some(port) = object["spec"]["port"].as_u64() {
                 let free = *ports.entry(port).or_insert_with(e2e::free_port);

@@ -7,47 +7,6 @@ use schemars::JsonSchema;
 use serde_json::Value;
 use service_kit::AmbassadorId;
 
-use crate::resource::traffic::BreakerSpec;
-
-/// Sends connections of a port to a service.
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-pub(crate) struct TcpMapping {
-    /// Which installations read this; `["default"]` when absent.
-    ambassador_id: Option<AmbassadorId>,
-    /// The port.
-    #[schemars(range(min = 1, max = 65535))]
-    port: u16,
-    /// The name that clients ask for (SNI); needs a Host or a TLSContext of that name.
-    host: Option<String>,
-    /// The address that is listened on. Default: all.
-    address: Option<String>,
-    /// Where connections go: `host[:port]`.
-    #[schemars(length(min = 1))]
-    service: String,
-    /// Name of the TLSContext that connections to the service use.
-    tls: Option<Value>,
-    /// Name of the resolver that finds the addresses of the service. Default: the Module's.
-    resolver: Option<String>,
-    /// Share of the connections, percent.
-    weight: Option<u32>,
-    /// Whether the service is reached over IPv4. Default: the Module's, else true.
-    enable_ipv4: Option<bool>,
-    /// Whether the service is reached over IPv6. Default: the Module's, else false.
-    enable_ipv6: Option<bool>,
-    /// Limits of what is under way to the service, by priority.
-    circuit_breakers: Option<Vec<BreakerSpec>>,
-    /// Keeps connections apart from those of other TCPMappings with the same service.
-    cluster_tag: Option<String>,
-    /// Milliseconds until a silent connection is closed, as a number or a text.
-    idle_timeout_ms: Option<Value>,
-    /// Name in statistics.
-    stats_name: Option<String>,
-    /// Kept by conversion from v2.
-    #[schemars(rename = "v2ExplicitTLS")]
-    v2_explicit_tls: Option<BTreeMap<String, Value>>,
-}
-
 /// Where traces go.
 #[derive(JsonSchema)]
 #[allow(dead_code)]

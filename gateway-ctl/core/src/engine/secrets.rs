@@ -99,12 +99,12 @@ fn encode(name: &str, secret: &SecretUse, store: &Store) -> Option<Vec<u8>> {
             let (identity, _) = tls_of(store, reference)?.identity.as_ref()?.as_ref().ok()?;
             Some(envoy::secret::certificate(name, &identity.chain, identity.key.expose()))
         }
-        SecretUse::Files { chain, key } => {
-            Some(envoy::secret::certificate_files(name, chain, key))
-        }
+        SecretUse::Files { chain, key } => Some(envoy::secret::certificate_files(name, chain, key)),
         SecretUse::Authorities { ca, revoked } => {
             let ca = match ca {
-                Place::Secret(r) => Pem::Text(&tls_of(store, r)?.authorities.as_ref()?.as_ref().ok()?.0),
+                Place::Secret(r) => {
+                    Pem::Text(&tls_of(store, r)?.authorities.as_ref()?.as_ref().ok()?.0)
+                }
                 Place::File(path) => Pem::File(path),
             };
             let revoked = match revoked {
@@ -136,7 +136,8 @@ fn validities<'a>(secret: &'a SecretUse, store: &'a Store) -> Vec<(&'a ObjectRef
         }
         SecretUse::Authorities { ca, revoked } => {
             if let Some(r) = ca.secret()
-                && let Some(Ok((_, validity))) = tls_of(store, r).and_then(|t| t.authorities.as_ref())
+                && let Some(Ok((_, validity))) =
+                    tls_of(store, r).and_then(|t| t.authorities.as_ref())
             {
                 all.push((r, validity));
             }

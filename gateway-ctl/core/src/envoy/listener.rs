@@ -76,7 +76,8 @@ fn listener_filters(ir: &Listener) -> Vec<listener::ListenerFilter> {
 fn filter_chain(ir: &Listener, chain: &Chain) -> listener::FilterChain {
     let (network_filter, name) = match &chain.content {
         Content::Http(table) => {
-            let manager_name = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+            let manager_name =
+                "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
             let filter = listener::Filter {
                 name: "envoy.filters.network.http_connection_manager".to_owned(),
                 config_type: Some(listener::filter::ConfigType::TypedConfig(any(

@@ -344,11 +344,8 @@ impl Chains {
             found.push(beaten(host_ref, of, reference));
             return;
         }
-        let new = || Chain {
-            matches: Match::Clear,
-            tls: None,
-            content: Content::Http(Table::default()),
-        };
+        let new =
+            || Chain { matches: Match::Clear, tls: None, content: Content::Http(Table::default()) };
         let (chain, _) = self.0.entry(Match::Clear).or_insert_with(|| (new(), host_ref.clone()));
         if let Content::Http(table) = &mut chain.content {
             table.hosts.insert(host.hostname.to_string(), (host_ref.clone(), mode));

@@ -76,7 +76,8 @@ fn lower_group(
     };
     for (reference, other) in members {
         if other.idle_timeout_ms != mapping.idle_timeout_ms {
-            let text = format!("it shares connections with {first}, whose idle_timeout_ms is in force");
+            let text =
+                format!("it shares connections with {first}, whose idle_timeout_ms is in force");
             let mut d = error(reference, "spec.idle_timeout_ms", text);
             d.hint("set it alike");
             found.push(d);

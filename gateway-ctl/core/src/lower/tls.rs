@@ -87,7 +87,10 @@ impl<'a> Lookup<'a> {
                 return Ok(None);
             }
             (None, None) => {
-                return Err(("spec.tlsSecret", "it asks for TLS and has no certificate".to_owned()));
+                return Err((
+                    "spec.tlsSecret",
+                    "it asks for TLS and has no certificate".to_owned(),
+                ));
             }
         };
         let standard = TlsSettings::default();
@@ -121,7 +124,8 @@ impl<'a> Lookup<'a> {
                 .context(name, &reference.namespace)
                 .ok_or_else(|| ("spec.tlsContext", format!("there is no TLSContext `{name}`")))?;
             if !context.hosts.is_empty() && !context.hosts.contains(&host.hostname) {
-                let text = format!("{r} does not have `{}` among its hosts; it is used", host.hostname);
+                let text =
+                    format!("{r} does not have `{}` among its hosts; it is used", host.hostname);
                 let severity = Severity::Error;
                 let mut d = Diagnostic::new(severity, reference.clone(), "spec.tlsContext", text);
                 d.hint("add the hostname to its hosts, or remove the hosts");
@@ -160,7 +164,8 @@ impl<'a> Lookup<'a> {
         hostname: &crate::syntax::Hostname,
         namespace: &str,
     ) -> Result<Option<Option<ServerTls>>, String> {
-        let mut naming: Vec<_> = self.contexts().filter(|(_, c)| c.hosts.contains(hostname)).collect();
+        let mut naming: Vec<_> =
+            self.contexts().filter(|(_, c)| c.hosts.contains(hostname)).collect();
         naming.sort_by_key(|(r, _)| (r.namespace != namespace, *r));
         let Some((r, context)) = naming.into_iter().next() else { return Ok(None) };
         let certificate = match (self.secret_of(r, context), &context.settings.files) {
@@ -214,11 +219,9 @@ impl<'a> Lookup<'a> {
     }
 
     fn contexts(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a TlsContext)> + use<'a> {
-        self.store.of_kind("TLSContext").filter_map(|(r, entry)| {
-            match &entry.good.as_ref()?.spec {
-                Spec::TlsContext(context) => Some((r, &**context)),
-                _ => None,
-            }
+        self.store.of_kind("TLSContext").filter_map(|(r, entry)| match &entry.good.as_ref()?.spec {
+            Spec::TlsContext(context) => Some((r, &**context)),
+            _ => None,
         })
     }
 

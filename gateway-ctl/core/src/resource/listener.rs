@@ -216,9 +216,7 @@ fn read_stack(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Stack> {
     let stack = raw.protocol_stack.as_deref().filter(|s| !s.is_empty());
     let layers = match (protocol, stack) {
         (None, None) => {
-            found
-                .error("spec.protocol", "a Listener needs protocol or protocolStack")
-                .hint(STACKS);
+            found.error("spec.protocol", "a Listener needs protocol or protocolStack").hint(STACKS);
             return None;
         }
         (protocol, Some(stack)) => {
@@ -238,7 +236,10 @@ fn read_stack(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Stack> {
         (Some("TLS"), None) => vec!["TLS", "TCP"],
         (Some("UDP"), None) => {
             found
-                .error("spec.protocol", "protocol UDP alone has no meaning: only HTTP/3 is over UDP")
+                .error(
+                    "spec.protocol",
+                    "protocol UDP alone has no meaning: only HTTP/3 is over UDP",
+                )
                 .hint("protocolStack: [TLS, HTTP, UDP]");
             return None;
         }

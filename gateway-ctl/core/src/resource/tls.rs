@@ -106,8 +106,11 @@ impl TlsSpec {
     /// Reads the settings at `path`. `None` when they cannot be in force.
     pub(crate) fn read(&self, path: &str, found: &mut Diagnostics<'_>) -> Option<TlsSettings> {
         let mut good = true;
-        let mut either = |secret: &Option<String>, file: &Option<String>, fields: (&str, &str)| {
-            match (given(secret), given(file)) {
+        let mut either =
+            |secret: &Option<String>, file: &Option<String>, fields: (&str, &str)| match (
+                given(secret),
+                given(file),
+            ) {
                 (Some(_), Some(_)) => {
                     let (a, b) = fields;
                     found
@@ -118,9 +121,9 @@ impl TlsSpec {
                 }
                 (Some(secret), None) => Some(Named::Secret(secret)),
                 (None, file) => file.map(Named::File),
-            }
-        };
-        let ca = either(&self.ca_secret, &self.cacert_chain_file, ("ca_secret", "cacert_chain_file"));
+            };
+        let ca =
+            either(&self.ca_secret, &self.cacert_chain_file, ("ca_secret", "cacert_chain_file"));
         let revoked = either(&self.crl_secret, &self.crl_file, ("crl_secret", "crl_file"));
         let files = match (given(&self.cert_chain_file), given(&self.private_key_file)) {
             (Some(chain), Some(key)) => Some((chain, key)),
@@ -185,7 +188,10 @@ impl TlsSpec {
             && a > b
         {
             found
-                .error(format!("{path}.min_tls_version"), "min_tls_version is above max_tls_version")
+                .error(
+                    format!("{path}.min_tls_version"),
+                    "min_tls_version is above max_tls_version",
+                )
                 .hint("there would be no version left");
             return None;
         }

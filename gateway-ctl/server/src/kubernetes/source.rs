@@ -288,7 +288,8 @@ impl Source {
 
     fn put(&mut self, reference: ObjectRef, object: Option<Arc<Object>>) {
         let ours = object.as_ref().filter(|o| o.is_for(&self.options.ambassador_id));
-        let secrets = ours.map(|o| kinds::secret_refs(o)).unwrap_or_default();
+        let secrets =
+            ours.map(|o| kinds::secret_refs(o, &self.options.namespace)).unwrap_or_default();
         if secrets.is_empty() {
             self.named.remove(&reference);
         } else {
