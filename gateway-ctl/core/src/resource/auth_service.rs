@@ -8,7 +8,7 @@ use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Texts, Treatment, Unread};
-use super::service::Service;
+use super::service::{Service, read_tls_name};
 use super::traffic::{BreakerSpec, read_breakers};
 use crate::ir::Threshold;
 use crate::syntax::header;
@@ -16,7 +16,6 @@ use crate::syntax::header;
 /// Fields that are not read.
 pub const UNREAD: Unread = &[
     ("ambassador_id", Treatment::NoEffect),
-    ("tls", Treatment::LeftOut),
     ("v3StatusOnError", Treatment::NoEffect),
 ];
 
@@ -26,8 +25,6 @@ pub const UNREAD: Unread = &[
 struct UnreadFields {
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
-    /// Name of the TLSContext that connections to the service use.
-    tls: Option<Value>,
     /// Kept by conversion to v2.
     v3StatusOnError: Option<BTreeMap<String, Value>>,
 }
@@ -62,6 +59,9 @@ struct Raw {
     failure_mode_allow: Option<bool>,
     /// What clients get when there is no answer.
     status_on_error: Option<StatusOnError>,
+    /// Name of the TLSContext that connections to the service use.
+    #[schemars(with = "Option<Value>")]
+    tls: Option<String>,
     /// Name in statistics.
     stats_name: Option<String>,
     /// Limits of what is under way to the service, by priority. Default: the Module's.
@@ -113,6 +113,8 @@ pub struct AuthService {
     pub failure_mode_allow: bool,
     /// The status when there is no answer.
     pub status_on_error: Option<u32>,
+    /// The TLSContext of connections to the service.
+    pub tls: Option<String>,
     /// Name in statistics.
     pub stats_name: Option<String>,
     /// Circuit breakers.

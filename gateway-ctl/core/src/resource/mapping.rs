@@ -15,6 +15,7 @@ use service_kit::{Diagnostics, Object};
 use self::matching::read_key;
 use self::target::{read_host_rewrite, read_rewrite, read_target};
 pub use self::unread::UNREAD;
+use super::service::read_tls_name;
 use super::fields::{self, Texts};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
@@ -154,6 +155,9 @@ struct Raw {
     stats_name: Option<String>,
     /// Keeps connections apart from those of other Mappings with the same service.
     cluster_tag: Option<String>,
+    /// Name of the TLSContext that connections to the service use.
+    #[schemars(with = "Option<Value>")]
+    tls: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -191,6 +195,8 @@ pub struct Upstream {
     pub resolver: Option<String>,
     /// How hosts are chosen.
     pub load_balancer: Option<LoadBalancer>,
+    /// The TLSContext of connections to the service.
+    pub tls: Option<String>,
     /// Separates clusters of one service.
     pub tag: Option<String>,
     /// Name in statistics.
@@ -406,6 +412,7 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
     Some(Upstream {
         resolver: raw.resolver.clone().filter(|r| !r.is_empty()),
         load_balancer,
+        tls: read_tls_name(raw.tls.clone(), &service, "spec.service", found),
         service,
         tag: raw.cluster_tag.clone().filter(|t| !t.is_empty()),
         stats_name: raw.stats_name.clone().filter(|n| !n.is_empty()),

@@ -7,12 +7,12 @@ use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::auth_service::check_version;
 use super::fields::{self, Treatment, Unread};
-use super::service::Service;
+use super::service::{Service, read_tls_name};
 use super::traffic::{BreakerSpec, read_breakers};
 use crate::ir::Threshold;
 
 /// Fields that are not read.
-pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect), ("tls", Treatment::LeftOut)];
+pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect)];
 
 /// The types of [`UNREAD`].
 #[derive(JsonSchema)]
@@ -20,8 +20,6 @@ pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect), ("tls", Tre
 struct UnreadFields {
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
-    /// Name of the TLSContext that connections to the service use.
-    tls: Option<Value>,
 }
 
 /// The service that is asked whether there were too many requests.
@@ -40,6 +38,9 @@ struct Raw {
     timeout_ms: Option<u64>,
     /// Whether requests are refused when there is no answer. Default: false.
     failure_mode_deny: Option<bool>,
+    /// Name of the TLSContext that connections to the service use.
+    #[schemars(with = "Option<Value>")]
+    tls: Option<String>,
     /// Name in statistics.
     stats_name: Option<String>,
     /// Limits of what is under way to the service, by priority.
@@ -70,6 +71,8 @@ pub struct RateLimitService {
     pub timeout_ms: u64,
     /// Whether requests are refused when there is no answer.
     pub failure_mode_deny: bool,
+    /// The TLSContext of connections to the service.
+    pub tls: Option<String>,
     /// Name in statistics.
     pub stats_name: Option<String>,
     /// Circuit breakers.

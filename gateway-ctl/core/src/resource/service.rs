@@ -24,6 +24,22 @@ pub enum Scheme {
     Https,
 }
 
+/// The name of the TLSContext of connections to `service`, which is written at `path`.
+pub fn read_tls_name(
+    name: Option<String>,
+    service: &Service,
+    path: &str,
+    found: &mut Diagnostics<'_>,
+) -> Option<String> {
+    let name = name.filter(|n| !n.is_empty())?;
+    if service.scheme == Some(Scheme::Http) {
+        found
+            .error(path, "it says http://, and tls names a TLSContext; TLS is used")
+            .hint("write https://, or remove tls");
+    }
+    Some(name)
+}
+
 impl Service {
     /// Reads a service and says what is wrong with it. `None` when nothing can be sent there.
     pub fn read(text: &str, path: &str, found: &mut Diagnostics<'_>) -> Option<Self> {

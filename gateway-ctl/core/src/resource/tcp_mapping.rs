@@ -9,7 +9,7 @@ use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
-use super::service::Service;
+use super::service::{Service, read_tls_name};
 use super::traffic::{BreakerSpec, read_breakers};
 use crate::ir::Threshold;
 use crate::syntax::Hostname;
@@ -160,12 +160,13 @@ impl TcpMapping {
         };
         let service = Service::read(&raw.service, "spec.service", found);
         let (Some(port), Some(service), true) = (port, service, good) else { return None };
+        let tls = read_tls_name(raw.tls, &service, "spec.service", found);
         Some(Self {
             port,
             address,
             host,
             service,
-            tls: given(raw.tls),
+            tls,
             resolver: given(raw.resolver),
             weight: raw.weight,
             ipv4: raw.enable_ipv4,

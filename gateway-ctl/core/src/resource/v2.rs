@@ -16,6 +16,7 @@ pub fn convert(kind: &str, spec: &mut Value) {
         "AuthService" | "RateLimitService" => {
             convert_tls(map, if kind == "AuthService" { "auth_service" } else { "service" });
         }
+        "TCPMapping" => convert_tls(map, "service"),
         _ => {}
     }
     // What a controller of v3alpha1 kept for itself when it stored the object.

@@ -19,7 +19,6 @@ pub const UNREAD: Unread = &[
     ("health_checks", Treatment::Without),
     ("modules", Treatment::NoEffect),
     ("outlier_detection", Treatment::Without),
-    ("tls", Treatment::LeftOut),
     ("v2BoolHeaders", Treatment::NoEffect),
     ("v2BoolQueryParameters", Treatment::NoEffect),
     ("v2ExplicitTLS", Treatment::NoEffect),
@@ -45,8 +44,6 @@ pub(super) struct Fields {
     modules: Option<Vec<BTreeMap<String, Value>>>,
     /// When an address of the service is no longer used.
     outlier_detection: Option<Value>,
-    /// Name of the TLSContext that connections to the service use.
-    tls: Option<Value>,
     /// Kept by conversion from v2.
     v2BoolHeaders: Option<Vec<String>>,
     /// Kept by conversion from v2.
