@@ -8,9 +8,10 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 use super::clusters::Clusters;
 use crate::envoy::{self, table::Part};
 use crate::index::{Index, Keys};
-use crate::ir::RouteKey;
+use crate::ir::{PathKind, RouteKey};
 use crate::lower::binding::Mode;
 use crate::lower::group::{self, Environment, Group, Member};
+use crate::lower::paths::{self, Reach};
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::Store;
 use crate::syntax::Hostname;
@@ -30,16 +31,39 @@ impl Slice {
         (&self.key, &self.group)
     }
 
+    /// Whether the Host has names that the Mappings have not.
+    fn is_narrow(&self, host: &Hostname) -> bool {
+        self.key.hostname.as_ref().is_none_or(|hostname| !hostname.covers(host))
+    }
+
     fn part(&self, host: &Hostname, mode: Mode) -> Option<&Part> {
-        let narrow = match &self.key.hostname {
-            Some(hostname) => !hostname.covers(host),
-            None => true,
-        };
+        let narrow = self.is_narrow(host);
         let cell = self.parts.get(usize::from(narrow))?.get(mode as usize)?;
         Some(cell.get_or_init(|| {
             let routes = &self.group.routes;
             envoy::table::routes(&envoy::route::encode(&self.key, routes, mode, narrow))
         }))
+    }
+
+    /// Which paths its routes can match on a Host.
+    fn reach(&self, host: &Hostname, mode: Mode) -> Reach<'_> {
+        let key = &self.key;
+        let located = key.case_sensitive && key.path_kind != PathKind::Regex;
+        let last = self.group.routes.last();
+        let any_host = matches!(key.hostname, None | Some(Hostname::Any))
+            && key.hostname_regex.is_none()
+            || !self.is_narrow(host);
+        let unconditional = any_host
+            && key.headers.is_empty()
+            && key.query_parameters.is_empty()
+            && last.is_some_and(|r| r.below >= 100);
+        Reach {
+            path: located.then_some(key.path.as_str()),
+            exact: key.path_kind == PathKind::Exact,
+            always: key.path_kind == PathKind::Prefix
+                && unconditional
+                && matches!(mode, Mode::Route | Mode::Redirect | Mode::RouteHttpsElseRedirect),
+        }
     }
 }
 
@@ -296,8 +320,24 @@ impl Groups {
         }
         let name = format!("{}/{}", host.namespace, host.name);
         let domain = state.host.hostname.to_string();
-        let parts = state.routes.values().rev().filter_map(|s| s.part(&state.host.hostname, mode));
-        let part = envoy::table::virtual_host(&name, &domain, parts);
+        let hostname = &state.host.hostname;
+        let (reaches, parts): (Vec<_>, Vec<_>) = state
+            .routes
+            .values()
+            .rev()
+            .filter_map(|s| Some((s.reach(hostname, mode), s.part(hostname, mode)?)))
+            .unzip();
+        let part = match paths::divide(&reaches) {
+            None => envoy::table::virtual_host(&name, &domain, parts.into_iter()),
+            Some(division) => {
+                let list = |places: &[usize]| {
+                    places.iter().filter_map(|at| parts.get(*at).copied()).collect::<Vec<_>>()
+                };
+                let buckets = division.buckets.iter().map(|b| (&*b.prefix, list(&b.routes)));
+                let rest = list(&division.rest);
+                envoy::table::divided_virtual_host(&name, &domain, buckets, &rest)
+            }
+        };
         state.parts.insert(mode, part.clone());
         Some(part)
     }
