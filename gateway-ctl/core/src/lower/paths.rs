@@ -149,10 +149,10 @@ mod tests {
     /// Whether a route matches; its conditions other than the path are met by chance.
     fn matches(route: &Reach<'_>, at: usize, request: &str, chance: usize) -> bool {
         let path = request.split(['?', '#']).next().unwrap_or_default();
-        let met = route.always || (at * 7 + chance) % 3 == 0;
+        let met = route.always || (at * 7 + chance).is_multiple_of(3);
         met && match route.path {
             // A regular expression, say.
-            None => (at + path.len()) % 2 == 0,
+            None => (at + path.len()).is_multiple_of(2),
             Some(text) if route.exact => path == text,
             Some(text) => path.starts_with(text),
         }
