@@ -23,6 +23,7 @@ pub(crate) struct Edge {
     controller: Process,
     envoy: Process,
     envoy_admin: SocketAddr,
+    environment: Vec<(String, String)>,
     _names: NameServer,
 }
 
@@ -80,7 +81,12 @@ impl Edge {
             "--admin-addr",
             &admin.to_string(),
         ];
-        let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
+        let written = case["env"].as_object().into_iter().flatten();
+        let environment: Vec<(String, String)> =
+            written.map(|(name, value)| (name.clone(), cases::text(value))).collect();
+        let pairs: Vec<(&str, &str)> =
+            environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let controller = Process::start(&program("gateway-ctl"), &arguments, &pairs);
         let bootstrap = folder.path().join(".bootstrap.json");
         std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
@@ -90,6 +96,7 @@ impl Edge {
             controller,
             envoy: start_envoy(&bootstrap, &[]),
             envoy_admin,
+            environment,
             _names: names,
         };
         edge.wait_live(admin);
@@ -116,6 +123,7 @@ impl Edge {
         let file = self.folder.path().join("resources.json");
         let run = Command::new(program("gateway-ctl"))
             .args(["render", file.to_str().unwrap(), "--diagnostics", out.to_str().unwrap()])
+            .envs(self.environment.iter().cloned())
             .output()
             .unwrap();
         let found: Value =
