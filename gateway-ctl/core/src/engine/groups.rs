@@ -91,6 +91,8 @@ pub(super) struct Groups {
     groups: BTreeMap<Arc<RouteKey>, GroupState>,
     /// The Hosts in force.
     pub(super) hosts: BTreeMap<ObjectRef, HostState>,
+    /// Whether a Host takes what fits its hostname or its selector, not only what fits both.
+    pub(super) loose: bool,
     host_index: Index,
     mapping_index: Index,
     dirty: BTreeSet<Arc<RouteKey>>,
@@ -108,11 +110,14 @@ fn mapping_keys(mapping: &Mapping) -> Keys<'_> {
     }
 }
 
-/// A Host with a selector is found by one of its labels, others by their hostname.
-fn host_keys(host: &Host) -> Keys<'_> {
-    match &host.selector {
-        Some(selector) => Keys { labels: selector.iter().take(1).collect(), ..Keys::default() },
-        None => Keys { hostname: Some(&host.hostname), ..Keys::default() },
+/// A Host with a selector is found by one of its labels, others (and all, where that is enough) by
+/// their hostname.
+fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
+    let selector = host.selector.as_ref();
+    Keys {
+        labels: selector.into_iter().flatten().take(1).collect(),
+        hostname: (selector.is_none() || loose).then_some(&host.hostname),
+        ..Keys::default()
     }
 }
 
@@ -145,11 +150,11 @@ impl Groups {
             self.dirty_mappings_of(store, host);
         }
         if let Some(old) = &old {
-            self.host_index.remove(object, &host_keys(old));
+            self.host_index.remove(object, &host_keys(old, self.loose));
         }
         match new {
             Some(new) => {
-                self.host_index.insert(object, &host_keys(new));
+                self.host_index.insert(object, &host_keys(new, self.loose));
                 let state = self.hosts.entry(object.clone()).or_insert_with(|| HostState {
                     host: new.clone(),
                     routes: BTreeMap::new(),
@@ -170,10 +175,13 @@ impl Groups {
 
     fn dirty_mappings_of(&mut self, store: &Store, host: &Host) {
         let label = host.selector.as_ref().and_then(|s| s.iter().next());
-        let mappings: Vec<&ObjectRef> = match label {
-            Some((key, value)) => self.mapping_index.by_label(key, value).collect(),
-            None => self.mapping_index.by_hostname(&host.hostname).collect(),
-        };
+        let mut mappings: Vec<&ObjectRef> = Vec::new();
+        if let Some((key, value)) = label {
+            mappings.extend(self.mapping_index.by_label(key, value));
+        }
+        if label.is_none() || self.loose {
+            mappings.extend(self.mapping_index.by_hostname(&host.hostname));
+        }
         for mapping in mappings {
             if let Some(mapping) = mapping_of(store, mapping) {
                 self.dirty.insert(mapping.key.clone());
@@ -306,7 +314,7 @@ impl Groups {
             .into_iter()
             .filter(|reference| {
                 self.hosts.get(*reference).is_some_and(|state| {
-                    state.host.takes(hostname, any_host, &mapping.object_labels)
+                    state.host.takes(hostname, any_host, &mapping.object_labels, self.loose)
                 })
             })
             .collect()
