@@ -8,6 +8,7 @@
 
 pub mod certificate;
 pub mod crd;
+pub mod derived;
 pub mod engine;
 pub mod envoy;
 pub mod index;
