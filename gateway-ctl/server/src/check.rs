@@ -7,7 +7,7 @@ use gateway_core::{Engine, Settings};
 use service_kit::server::objects::FileObjects;
 use service_kit::{Diagnostic, Reason, Severity};
 
-use crate::folder;
+use crate::{controller, folder};
 
 /// The engine after reading `paths` once, and everything that is wrong, sorted.
 ///
@@ -16,6 +16,7 @@ use crate::folder;
 pub fn load(paths: &[PathBuf], settings: Settings) -> io::Result<(Engine, Vec<Diagnostic>)> {
     let change = FileObjects::new().update(folder::read(paths)?);
     let mut engine = Engine::new(settings);
+    engine.set_time(controller::now());
     engine.apply(change.applied, change.deleted);
     let mut found = engine.diagnostics();
     found.extend(change.found);

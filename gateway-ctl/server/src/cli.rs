@@ -153,6 +153,10 @@ struct PlaneArgs {
     /// Where people and probes look: diagnostics page, /diagnostics, /healthz, /readyz, /metrics
     #[arg(long, default_value = "127.0.0.1:8877", value_name = "ADDR")]
     admin_addr: SocketAddr,
+    /// Folder with cert-chain.pem, key.pem and root-cert.pem of Istio's agent: they are the Secret
+    /// istio-certs of the own namespace, and followed
+    #[arg(long, env = "AMBASSADOR_ISTIO_SECRET_DIR", value_name = "DIR")]
+    istio_dir: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -170,6 +174,7 @@ impl PlaneArgs {
             xds_addr: self.xds_addr,
             tls_dir: self.tls_dir,
             webhook_addr: None,
+            istio_dir: self.istio_dir.filter(|dir| !dir.as_os_str().is_empty()),
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gateway_core::{Engine, Output, Overview, Settings, Verdict};
 use service_kit::server::admin::Readiness;
@@ -18,6 +18,9 @@ use crate::metrics::Metrics;
 use crate::reporter::Reporter;
 use crate::source::Noticed;
 use crate::xds::{Rejection, Snapshot};
+
+/// How often the time is looked at.
+const TICK: Duration = Duration::from_secs(60);
 
 /// What is wrong now, and since when the rest is in force.
 #[derive(Clone, Debug)]
@@ -63,8 +66,10 @@ impl Controller {
     pub fn new(settings: Settings, metrics: Metrics, ready: Readiness) -> Self {
         let findings =
             Findings { diagnostics: Vec::new(), revision: 0, changed_at: SystemTime::now() };
+        let mut engine = Engine::new(settings);
+        engine.set_time(now());
         Self {
-            engine: Engine::new(settings),
+            engine,
             source_findings: Vec::new(),
             found: Vec::new(),
             reporter: Reporter::default(),
@@ -180,6 +185,14 @@ impl Controller {
         let _ = judged.send(Judged { revision, verdicts });
     }
 
+    /// Looks at the time: certificates expire.
+    fn tick(&mut self) {
+        let output = self.engine.set_time(now());
+        if output.diagnostics_changed {
+            self.say(BTreeSet::new());
+        }
+    }
+
     /// Follows changes, what clients refuse, and questions, until `shutdown`.
     pub async fn run(
         mut self,
@@ -188,8 +201,10 @@ impl Controller {
         mut questions: mpsc::Receiver<Question>,
         shutdown: Shutdown,
     ) {
+        let mut ticks = tokio::time::interval(TICK);
         loop {
             tokio::select! {
+                _ = ticks.tick() => self.tick(),
                 Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
                 Some(question) = questions.recv() => {
@@ -200,6 +215,12 @@ impl Controller {
             }
         }
     }
+}
+
+/// Seconds since the Unix epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The objects about which `now` says something else than `before`; both are sorted.

@@ -20,7 +20,7 @@ use crate::controller::{Controller, Findings, Question};
 use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
 use crate::page::Page;
-use crate::source::{self, folder::Folder};
+use crate::source::{self, folder::Folder, istio::Istio};
 use crate::xds::{self, Clients, Pace, Snapshot};
 use crate::{certificates, output, webhook};
 
@@ -68,6 +68,8 @@ pub struct Options {
     pub tls_dir: Option<PathBuf>,
     /// Where the API server has objects validated; needs [`Self::tls_dir`].
     pub webhook_addr: Option<SocketAddr>,
+    /// The folder of Istio's certificates.
+    pub istio_dir: Option<PathBuf>,
     /// Where people look.
     pub admin_addr: SocketAddr,
     /// What the engine is told.
@@ -114,11 +116,18 @@ impl Plane {
         let mut controller =
             Controller::new(options.settings.clone(), numbers.clone(), ready.clone());
         let clients = Clients::default();
-        let (sender, changes) = mpsc::channel(source::WAITING);
+        let (sender, mut changes) = mpsc::channel(source::WAITING);
+        let mut istio = match &options.istio_dir {
+            None => None,
+            Some(folder) => Some(open_istio(folder, &options.settings.namespace)?),
+        };
         let mut tasks = Vec::new();
         let suggestions = match &options.source {
             Source::Folder(path) => {
-                let (folder, first, suggestions) = open(path)?;
+                let (folder, mut first, suggestions) = open(path)?;
+                if let Some(istio) = &mut istio {
+                    istio.read(&mut first.change);
+                }
                 controller.apply(first);
                 tasks.push(tokio::spawn(folder.run(sender, shutdown.clone())));
                 suggestions
@@ -139,6 +148,9 @@ impl Plane {
                 Vec::new()
             }
         };
+        if let Some(istio) = istio {
+            changes = istio.join(changes, shutdown.clone());
+        }
         let listener = grpc::bind(options.xds_addr)
             .await
             .map_err(|e| cannot_listen("xDS", options.xds_addr, &e, "--xds-addr"))?;
@@ -271,6 +283,12 @@ fn open(path: &Path) -> Result<(Folder, source::Noticed, Vec<String>), String> {
         ));
     }
     Ok(opened)
+}
+
+fn open_istio(folder: &Path, namespace: &str) -> Result<Istio, String> {
+    Istio::open(folder.to_owned(), namespace.to_owned()).map_err(|e| {
+        format!("cannot follow {}: {e} (name Istio's folder with --istio-dir)", folder.display())
+    })
 }
 
 fn cannot_read(e: &io::Error) -> String {

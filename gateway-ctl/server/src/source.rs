@@ -2,6 +2,7 @@
 //! series of changes; the controller does not know which it was.
 
 pub mod folder;
+pub mod istio;
 
 use std::time::Instant;
 

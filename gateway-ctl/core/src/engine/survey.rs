@@ -101,6 +101,7 @@ fn value_match(condition: &ir::ValueMatch) -> ValueMatch {
 
 fn describe(row: &mut RouteOverview, action: &Action) {
     match action {
+        Action::Unavailable => row.rewrite = "503: no connection can be made".to_owned(),
         Action::Redirect(redirect) => {
             row.redirect = Some(redirect.status);
             row.rewrite = describe_redirect(redirect);

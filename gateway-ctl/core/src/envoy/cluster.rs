@@ -6,7 +6,6 @@ use prost::Message as _;
 use proto::envoy::config::cluster::v3 as cluster;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::endpoint::v3 as endpoint;
-use proto::envoy::extensions::transport_sockets::tls::v3 as tls;
 use proto::envoy::extensions::upstreams::http::v3 as upstream;
 
 use super::{any, milliseconds, socket_address};
@@ -69,7 +68,7 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         respect_dns_ttl: ir.respect_dns_ttl,
         dns_lookup_family: family.into(),
         upstream_connection_options: keepalive,
-        transport_socket: ir.tls.as_ref().map(|name| transport_socket(ir, name.as_deref())),
+        transport_socket: ir.tls.as_ref().map(|tls| super::tls::client(tls, &ir.host)),
         ..cluster::Cluster::default()
     };
     set_protocol(&mut message, ir);
@@ -152,48 +151,5 @@ fn load_assignment<'a>(
         cluster_name: name.to_owned(),
         endpoints: if locality.lb_endpoints.is_empty() { Vec::new() } else { vec![locality] },
         ..endpoint::ClusterLoadAssignment::default()
-    }
-}
-
-fn transport_socket(ir: &Cluster, server_name: Option<&str>) -> core::TransportSocket {
-    let common = if ir.own_tls { own_tls(&ir.host) } else { tls::CommonTlsContext::default() };
-    let context = tls::UpstreamTlsContext {
-        common_tls_context: Some(common),
-        sni: server_name.unwrap_or_default().to_owned(),
-        ..tls::UpstreamTlsContext::default()
-    };
-    core::TransportSocket {
-        name: "envoy.transport_sockets.tls".to_owned(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(any(
-            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            &context,
-        ))),
-    }
-}
-
-/// Our certificate is shown, and the server's must be of our CA, for its name.
-fn own_tls(host: &str) -> tls::CommonTlsContext {
-    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
-    use tls::subject_alt_name_matcher::SanType;
-    let named =
-        |name: &str| tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(super::ads()) };
-    let is_address = host.parse::<std::net::IpAddr>().is_ok();
-    let san = tls::SubjectAltNameMatcher {
-        san_type: if is_address { SanType::IpAddress } else { SanType::Dns }.into(),
-        matcher: Some(super::exact(host)),
-        ..tls::SubjectAltNameMatcher::default()
-    };
-    let validation = CombinedCertificateValidationContext {
-        default_validation_context: Some(tls::CertificateValidationContext {
-            match_typed_subject_alt_names: vec![san],
-            ..tls::CertificateValidationContext::default()
-        }),
-        validation_context_sds_secret_config: Some(named(super::secret::CA)),
-        ..CombinedCertificateValidationContext::default()
-    };
-    tls::CommonTlsContext {
-        tls_certificate_sds_secret_configs: vec![named(super::secret::IDENTITY)],
-        validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
-        ..tls::CommonTlsContext::default()
     }
 }

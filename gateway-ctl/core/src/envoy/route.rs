@@ -75,6 +75,7 @@ fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
             (cluster.as_str(), route::route::Action::Route(forward(&ir.action)))
         }
         Action::Redirect(r) => ("", route::route::Action::Redirect(redirect(r))),
+        Action::Unavailable => ("", route::route::Action::DirectResponse(unavailable())),
     };
     route::Route {
         r#match: Some(route_match(key, ir.below, cluster, narrow)),
@@ -85,6 +86,18 @@ fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
         response_headers_to_remove: ir.edits.remove_response.clone(),
         typed_per_filter_config: per_filter(&ir.auth, ir.cors.as_ref()),
         ..route::Route::default()
+    }
+}
+
+fn unavailable() -> route::DirectResponseAction {
+    let text = "no connection can be made to the service\n".to_owned();
+    route::DirectResponseAction {
+        status: 503,
+        body: Some(core::DataSource {
+            specifier: Some(core::data_source::Specifier::InlineString(text)),
+            ..core::DataSource::default()
+        }),
+        ..route::DirectResponseAction::default()
     }
 }
 

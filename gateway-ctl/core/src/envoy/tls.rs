@@ -5,7 +5,7 @@ use proto::envoy::extensions::transport_sockets::quic::v3 as quic;
 use proto::envoy::extensions::transport_sockets::tls::v3 as tls;
 
 use super::any;
-use crate::ir::tls::{Parameters, SecretUse, ServerTls, Version};
+use crate::ir::tls::{ClientTls, Parameters, SecretUse, ServerTls, Version};
 
 /// The transport socket of a server.
 pub fn server(ir: &ServerTls, over_quic: bool) -> core::TransportSocket {
@@ -33,6 +33,49 @@ pub fn server(ir: &ServerTls, over_quic: bool) -> core::TransportSocket {
     }
     let name = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
     socket("envoy.transport_sockets.tls", any(name, &context))
+}
+
+/// The transport socket of a client of `host`.
+pub fn client(ir: &ClientTls, host: &str) -> core::TransportSocket {
+    let common = if ir.own {
+        own(host)
+    } else {
+        common(&ir.parameters, ir.certificate.as_ref(), ir.authorities.as_ref())
+    };
+    let context = tls::UpstreamTlsContext {
+        common_tls_context: Some(common),
+        sni: ir.server_name.clone().unwrap_or_default(),
+        ..tls::UpstreamTlsContext::default()
+    };
+    let name = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    socket("envoy.transport_sockets.tls", any(name, &context))
+}
+
+/// Our certificate is shown, and the server's must be of our CA, for its name.
+fn own(host: &str) -> tls::CommonTlsContext {
+    use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+    use tls::subject_alt_name_matcher::SanType;
+    let named =
+        |name: &str| tls::SdsSecretConfig { name: name.to_owned(), sds_config: Some(super::ads()) };
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let san = tls::SubjectAltNameMatcher {
+        san_type: if is_address { SanType::IpAddress } else { SanType::Dns }.into(),
+        matcher: Some(super::exact(host)),
+        ..tls::SubjectAltNameMatcher::default()
+    };
+    let validation = CombinedCertificateValidationContext {
+        default_validation_context: Some(tls::CertificateValidationContext {
+            match_typed_subject_alt_names: vec![san],
+            ..tls::CertificateValidationContext::default()
+        }),
+        validation_context_sds_secret_config: Some(named(super::secret::CA)),
+        ..CombinedCertificateValidationContext::default()
+    };
+    tls::CommonTlsContext {
+        tls_certificate_sds_secret_configs: vec![named(super::secret::IDENTITY)],
+        validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
+        ..tls::CommonTlsContext::default()
+    }
 }
 
 fn socket(name: &str, config: prost_types::Any) -> core::TransportSocket {

@@ -1,5 +1,6 @@
 //! Clusters: where requests go.
 
+use super::ClientTls;
 use super::balance::{Backend, Policy};
 
 /// How the hosts of a cluster are found.
@@ -46,10 +47,8 @@ pub struct Cluster {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Whether connections are TLS; the name that is asked for, if there is one.
-    pub tls: Option<Option<String>>,
-    /// Whether the installation's certificate is shown and the server's must be of its CA.
-    pub own_tls: bool,
+    /// How connections are TLS; none: they are not.
+    pub tls: Option<ClientTls>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
     /// How hosts are found, where they are not endpoints.

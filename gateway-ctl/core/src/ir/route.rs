@@ -250,6 +250,8 @@ pub enum Action {
     },
     /// The client is sent elsewhere.
     Redirect(Redirect),
+    /// The service cannot be reached in the way that was asked for: 503.
+    Unavailable,
 }
 
 /// One route: a Mapping's part of its group.

@@ -252,13 +252,27 @@ fn lower_member(
             append: false,
         });
     }
+    let Some(cluster) = member.cluster else {
+        // Where TLS was asked for and cannot be had, no other route must take its place.
+        m.upstream.tls.as_ref()?;
+        return Some(Route {
+            mapping: member.reference.clone(),
+            service: m.upstream.service.text.clone(),
+            below: 100,
+            share: 100,
+            action: Action::Unavailable,
+            edits: HeaderEdits::default(),
+            auth: Auth::Bypass,
+            cors: None,
+        });
+    };
     Some(Route {
         mapping: member.reference.clone(),
         service: m.upstream.service.text.clone(),
         below: 100,
         share: 100,
         action: Action::Forward {
-            cluster: member.cluster?.to_owned(),
+            cluster: cluster.to_owned(),
             rewrite: m.rewrite.clone(),
             host_rewrite: m.host_rewrite.clone(),
             timeout_ms: m.timeout_ms.unwrap_or(env.defaults.timeout_ms),

@@ -154,6 +154,7 @@ impl AuthService {
         let timeout_ms = fields::milliseconds(raw.timeout_ms, "spec.timeout_ms", found)?;
         let service = service.filter(|_| good)?;
         Some(Self {
+            tls: read_tls_name(raw.tls.clone(), &service, "spec.auth_service", found),
             service,
             grpc,
             path_prefix: raw.path_prefix.unwrap_or_default(),

@@ -95,6 +95,7 @@ impl RateLimitService {
         };
         let service = service.filter(|_| good)?;
         Some(Self {
+            tls: read_tls_name(raw.tls.clone(), &service, "spec.service", found),
             service,
             domain: raw.domain.filter(|d| !d.is_empty()),
             timeout_ms: timeout_ms.unwrap_or(20),
