@@ -321,7 +321,7 @@ impl Engine {
             }
             "Host" => {
                 let host = match new.map(|g| &g.spec) {
-                    Some(Spec::Host(host)) => Some(host),
+                    Some(Spec::Host(host)) => Some(&**host),
                     _ => None,
                 };
                 self.groups.touch_host(&self.store, reference, host);

@@ -71,7 +71,11 @@ pub const KINDS: &[Kind] = &[
         SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Mapping(Box::new(Mapping::read(o, s, d)?)))),
     ),
-    own("Host", SINCE_V2, Reading::Spec(|o, s, d| Some(Spec::Host(Host::read(o, s, d)?)))),
+    own(
+        "Host",
+        SINCE_V2,
+        Reading::Spec(|o, s, d| Some(Spec::Host(Box::new(Host::read(o, s, d)?)))),
+    ),
     own(
         "Listener",
         &["v3alpha1"],

@@ -39,7 +39,7 @@ pub enum Spec {
     /// Routes requests to a service.
     Mapping(Box<Mapping>),
     /// A domain and how it is served.
-    Host(Host),
+    Host(Box<Host>),
     /// A port that is listened on.
     Listener(Listener),
     /// Settings of the whole gateway.

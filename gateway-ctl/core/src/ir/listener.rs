@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::tls::ServerTls;
 
@@ -53,7 +54,7 @@ pub struct Chain {
     /// Which.
     pub matches: Match,
     /// How TLS is served.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// What then.
     pub content: Content,
 }

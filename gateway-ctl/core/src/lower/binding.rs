@@ -2,6 +2,7 @@
 //! clients ask for over TLS, and one for connections without TLS.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
@@ -61,7 +62,7 @@ pub enum Content {
     /// HTTP, routed by a table.
     Http(Table),
     /// Bytes go to services.
-    Tcp(TcpGroup),
+    Tcp(Box<TcpGroup>),
 }
 
 /// Connections that are served alike.
@@ -70,7 +71,7 @@ pub struct Chain {
     /// Which connections.
     pub matches: Match,
     /// How TLS is served; none: what comes is taken as it is.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// What is done with them.
     pub content: Content,
 }
@@ -221,7 +222,8 @@ fn bind(
     for (host_ref, host, termination) in inputs.hosts {
         let here = !listener.own_namespace || host_ref.namespace == reference.namespace;
         let wanted = listener.selector.as_ref().is_none_or(|s| fits(s, &host.object_labels));
-        if !inputs.fallback && !(here && wanted) {
+        let taken = inputs.fallback || (here && wanted);
+        if !taken {
             continue;
         }
         let domain = host.hostname.to_string();
@@ -288,7 +290,7 @@ impl Chains {
                 }
             },
         };
-        let content = Content::Tcp(group.clone());
+        let content = Content::Tcp(Box::new(group.clone()));
         let chain = Chain { matches: matches.clone(), tls: group.tls.clone(), content };
         self.0.insert(matches, (chain, first.clone()));
     }
@@ -298,7 +300,7 @@ impl Chains {
         reference: &ObjectRef,
         listener: &Listener,
         (host_ref, host): (&ObjectRef, &Host),
-        tls: &ServerTls,
+        tls: &Arc<ServerTls>,
         found: &mut Vec<Diagnostic>,
     ) {
         let matches = match server_name(&host.hostname) {

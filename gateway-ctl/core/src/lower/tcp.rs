@@ -1,6 +1,7 @@
 //! TCPMappings by port and name: which share connections, and how TLS is served to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
@@ -21,7 +22,7 @@ pub struct TcpGroup {
     /// Whose services get connections, and their shares, relative to each other.
     pub members: Vec<(ObjectRef, u32)>,
     /// How TLS is served; none: what comes is passed on.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Until a silent connection is closed; 0 is never.
     pub idle_timeout_ms: Option<u64>,
 }
@@ -111,7 +112,7 @@ fn termination(
     hosts: &[(&ObjectRef, &Host, Termination)],
     host: &Hostname,
     namespace: &str,
-) -> Result<Option<ServerTls>, String> {
+) -> Result<Option<Arc<ServerTls>>, String> {
     let mut fitting: Vec<_> = hosts
         .iter()
         .filter(|(_, h, _)| h.hostname.overlaps(host))
@@ -126,7 +127,7 @@ fn termination(
         return Ok(Some((*tls).clone()));
     }
     match lookup.named_by_hosts(host, namespace)? {
-        Some(tls) => Ok(tls),
+        Some(tls) => Ok(tls.map(Arc::new)),
         None => Err(format!("no Host with TLS and no TLSContext has the name `{host}`")),
     }
 }

@@ -1,5 +1,7 @@
 //! Which certificates and settings of TLS a Host is served with, and a service is connected to.
 
+use std::sync::Arc;
+
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use crate::ir::tls::{ClientTls, Place, SecretUse, ServerTls};
@@ -14,7 +16,7 @@ pub enum Termination {
     /// In the clear only.
     Clear,
     /// Over TLS.
-    Tls(ServerTls),
+    Tls(Arc<ServerTls>),
     /// It asks for TLS, and something is missing: it is not served.
     Broken,
 }
@@ -43,7 +45,7 @@ impl<'a> Lookup<'a> {
         found: &mut Vec<Diagnostic>,
     ) -> Termination {
         match self.server_tls(reference, host, found) {
-            Ok(Some(tls)) => Termination::Tls(tls),
+            Ok(Some(tls)) => Termination::Tls(Arc::new(tls)),
             Ok(None) => Termination::Clear,
             Err((path, why)) => {
                 let text = format!("{why}; this Host is not served");
