@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use gateway_core::{Engine, ResourceType, Settings};
-use serde_json::json;
+use serde_json::{Value, json};
 use service_kit::Object;
 use support::*;
 
