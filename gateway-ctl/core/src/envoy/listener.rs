@@ -11,7 +11,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3 as h
 use proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
 use super::{ads, any, filter, milliseconds, socket_address};
-use crate::ir::listener::{Chain, Content, Match, Underscores};
+use crate::ir::listener::{Chain, Content, Forwarding, Match, Underscores};
 use crate::ir::{HttpOptions, Listener};
 
 const ACCESS_LOG: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
@@ -177,6 +177,8 @@ fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
             max_concurrent_streams: Some(n),
             ..core::Http2ProtocolOptions::default()
         }),
+        forward_client_cert_details: forwarding(options.client_certificates.forwarding).into(),
+        set_current_client_cert_details: client_certificate(options),
         server_name: options.server_name.clone(),
         max_request_headers_kb: options.max_request_headers_kb,
         access_log: vec![access_log()],
@@ -189,6 +191,32 @@ fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
         strip_matching_host_port: options.strip_matching_host_port,
         ..hcm::HttpConnectionManager::default()
     }
+}
+
+fn forwarding(ir: Forwarding) -> hcm::http_connection_manager::ForwardClientCertDetails {
+    use hcm::http_connection_manager::ForwardClientCertDetails as Envoy;
+    match ir {
+        Forwarding::Sanitize => Envoy::Sanitize,
+        Forwarding::ForwardOnly => Envoy::ForwardOnly,
+        Forwarding::AppendForward => Envoy::AppendForward,
+        Forwarding::SanitizeSet => Envoy::SanitizeSet,
+        Forwarding::AlwaysForwardOnly => Envoy::AlwaysForwardOnly,
+    }
+}
+
+fn client_certificate(
+    options: &HttpOptions,
+) -> Option<hcm::http_connection_manager::SetCurrentClientCertDetails> {
+    let ir = options.client_certificates;
+    let message = hcm::http_connection_manager::SetCurrentClientCertDetails {
+        subject: ir.subject.then_some(true),
+        cert: ir.certificate,
+        chain: ir.chain,
+        dns: ir.dns,
+        uri: ir.uri,
+    };
+    let sets = matches!(ir.forwarding, Forwarding::AppendForward | Forwarding::SanitizeSet);
+    sets.then_some(message)
 }
 
 fn common(options: &HttpOptions) -> Option<core::HttpProtocolOptions> {

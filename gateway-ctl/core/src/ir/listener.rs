@@ -104,8 +104,43 @@ pub struct HttpOptions {
     pub max_request_headers_kb: Option<u32>,
     /// Most bytes that wait on a connection.
     pub buffer_limit_bytes: Option<u32>,
+    /// What of a client's certificate services are told.
+    pub client_certificates: ClientCertificates,
     /// Filters that the Module asks for.
     pub filters: ModuleFilters,
+}
+
+/// What happens to the header `x-forwarded-client-cert`; Envoy's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// It is removed.
+    #[default]
+    Sanitize,
+    /// It passes where the client has a certificate.
+    ForwardOnly,
+    /// The client's certificate is added to it.
+    AppendForward,
+    /// It is replaced by what the client's certificate says.
+    SanitizeSet,
+    /// It always passes.
+    AlwaysForwardOnly,
+}
+
+/// What of a client's certificate services are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// What happens to the header.
+    pub forwarding: Forwarding,
+    /// The subject.
+    pub subject: bool,
+    /// The certificate.
+    pub certificate: bool,
+    /// The chain.
+    pub chain: bool,
+    /// DNS names.
+    pub dns: bool,
+    /// URIs.
+    pub uri: bool,
 }
 
 /// Filters that only the Module asks for.
@@ -206,6 +241,7 @@ impl Default for HttpOptions {
             idle_timeout_ms: None,
             max_request_headers_kb: None,
             buffer_limit_bytes: None,
+            client_certificates: ClientCertificates::default(),
             filters: ModuleFilters::default(),
         }
     }

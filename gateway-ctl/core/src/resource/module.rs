@@ -1,5 +1,6 @@
 //! `Module` `ambassador`: settings of the whole gateway.
 
+mod client_certificates;
 mod http_filters;
 mod unread;
 
@@ -88,6 +89,11 @@ struct Raw {
     enable_ipv6: Option<bool>,
     /// Largest program of a regular expression (RE2). Default: 200.
     regex_max_size: Option<usize>,
+    /// What happens to `x-forwarded-client-cert`: SANITIZE, FORWARD_ONLY, APPEND_FORWARD,
+    /// SANITIZE_SET or ALWAYS_FORWARD_ONLY. Default: SANITIZE.
+    forward_client_cert_details: Option<String>,
+    /// What of a client's certificate APPEND_FORWARD and SANITIZE_SET say.
+    set_current_client_cert_details: Option<client_certificates::Details>,
     /// Whether names of services without a namespace are in the gateway's namespace, not the
     /// Mapping's. Default: false.
     use_ambassador_namespace_for_service_resolution: Option<bool>,
@@ -412,6 +418,11 @@ fn read_http(
         idle_timeout_ms: fields::milliseconds(raw.listener_idle_timeout_ms, path, found)?,
         max_request_headers_kb: kb,
         buffer_limit_bytes: raw.buffer_limit_bytes,
+        client_certificates: client_certificates::read(
+            raw.forward_client_cert_details.as_deref(),
+            raw.set_current_client_cert_details.as_ref(),
+            found,
+        )?,
         filters: filters?,
     })
 }

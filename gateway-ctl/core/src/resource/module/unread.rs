@@ -20,7 +20,6 @@ pub const UNREAD: Unread = &[
     ("envoy_log_type", Treatment::Without),
     ("envoy_validation_timeout", Treatment::NoEffect),
     ("error_response_overrides", Treatment::Without),
-    ("forward_client_cert_details", Treatment::Without),
     ("header_case_overrides", Treatment::Without),
     ("liveness_probe", Treatment::Without),
     ("load_balancer", Treatment::Without),
@@ -29,7 +28,6 @@ pub const UNREAD: Unread = &[
     ("resolver", Treatment::Without),
     ("runtime_flags", Treatment::Without),
     ("service_port", Treatment::NoEffect),
-    ("set_current_client_cert_details", Treatment::Without),
     ("statsd", Treatment::Without),
     ("use_proxy_proto", Treatment::NoEffect),
     ("x_forwarded_proto_redirect", Treatment::NoEffect),
@@ -61,8 +59,6 @@ pub(super) struct Fields {
     envoy_validation_timeout: Option<i64>,
     /// Other bodies for error answers.
     error_response_overrides: Option<Vec<BTreeMap<String, Value>>>,
-    /// What happens to `x-forwarded-client-cert`.
-    forward_client_cert_details: Option<String>,
     /// Header names that are sent in just this case.
     header_case_overrides: Option<Vec<String>>,
     /// The Mapping of the liveness probe: `enabled`, `prefix`, `rewrite`, `service`.
@@ -79,8 +75,6 @@ pub(super) struct Fields {
     runtime_flags: Option<BTreeMap<String, Value>>,
     /// Has no effect: Listeners have the ports.
     service_port: Option<i64>,
-    /// What of a client's certificate is passed on.
-    set_current_client_cert_details: Option<BTreeMap<String, Value>>,
     /// Where statistics are sent.
     statsd: Option<BTreeMap<String, Value>>,
     /// Has no effect: Listeners have the protocol.
