@@ -3,10 +3,11 @@
 #[path = "support/objects.rs"]
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use gateway_core::{Engine, Resource, Settings};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use service_kit::{Diagnostic, Object, ObjectRef};
 use support::object;
 
@@ -82,7 +83,112 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
             "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{size}, labels: {{kubernetes.io/service-name: s{service}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.0.0.{size}]}}, {{addresses: [10.0.0.9], conditions: {{ready: false}}}}]}}"
         )),
     });
-    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest, 3 => cluster, 3 => ingress]
+    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest, 3 => cluster, 3 => ingress, 6 => any_tls()]
+}
+
+/// What TLS is served and spoken with; Hosts and Mappings of the same names as those in the clear.
+fn any_tls() -> impl Strategy<Value = Arc<Object>> {
+    let secret = (0..2_u8, 0..4_u8).prop_map(|(name, which)| {
+        let pairs = pairs();
+        let ((chain, key), (_, other)) = (&pairs[usize::from(name)], &pairs[1 - usize::from(name)]);
+        let data = match which {
+            0 => json!({"tls.crt": chain, "tls.key": key}),
+            1 => json!({"tls.crt": other_chain(pairs, name), "tls.key": other}),
+            2 => json!({"ca.crt": chain}),
+            _ => json!({"token": "x"}),
+        };
+        secret(&format!("c{name}"), &data)
+    });
+    // One that is wrong has a name of its own: a right one before it would stay.
+    let wrong = Just(()).prop_map(|()| {
+        let data = json!({"tls.crt": pairs()[0].0, "tls.key": pairs()[1].1});
+        secret("wrong", &data)
+    });
+    let host = (0..3_u8, 0..6_u8, 0..8_u8).prop_map(|(name, hostname, which)| {
+        let hostname = ["a.test", "*.test", "*", "a.test:8443", "b.test", "w*"][usize::from(hostname)];
+        let tls = [
+            "tlsSecret: {name: c0}",
+            "tlsSecret: {name: c1}",
+            "tlsSecret: {name: wrong}",
+            "tlsSecret: {name: c0}, tls: {min_tls_version: v1.2}",
+            "tlsSecret: {name: c0}, tls: {ca_secret: c1, cert_required: true}",
+            "tlsSecret: {name: c0}, tlsContext: {name: t0}",
+            "tlsContext: {name: t1}",
+            "requestPolicy: {insecure: {action: Route}}",
+        ][usize::from(which)];
+        object("Host", &format!("h{name}"), &format!("{{hostname: '{hostname}', {tls}}}"))
+    });
+    let context = (0..2_u8, 0..6_u8).prop_map(|(name, which)| {
+        let spec = [
+            "{hosts: [a.test], secret: c0}",
+            "{hosts: [b.test]}",
+            "{secret: c1.default, ca_secret: c0}",
+            "{ca_secret: c1, sni: x.test}",
+            "{hosts: ['*.test'], secret: wrong}",
+            "{min_tls_version: v1.3, max_tls_version: v1.3, secret: c1}",
+        ][usize::from(which)];
+        object("TLSContext", &format!("t{name}"), spec)
+    });
+    let listener = (0..2_u8, 0..7_u8, 0..2_u8).prop_map(|(name, stack, port)| {
+        let stack = [
+            "protocol: HTTPS",
+            "protocol: HTTPSPROXY",
+            "protocol: TCP",
+            "protocol: TLS",
+            "protocolStack: [TLS, HTTP, UDP]",
+            "protocol: HTTP",
+            "protocolStack: [PROXY, TLS, TCP]",
+        ][usize::from(stack)];
+        let spec = format!("{{port: 808{port}, {stack}, securityModel: SECURE, hostBinding: {{namespace: {{from: ALL}}}}}}");
+        object("Listener", &format!("l{name}"), &spec)
+    });
+    let tcp = (0..3_u8, 0..3_u8, 0..4_u8, 0..2_u8).prop_map(|(name, port, host, weight)| {
+        let host = ["", "host: a.test,", "host: b.test,", "tls: t0,"][usize::from(host)];
+        let weight = ["", "weight: 30,"][usize::from(weight)];
+        let spec = format!("{{port: 808{port}, {host} {weight} service: 's{name}:9'}}");
+        object("TCPMapping", &format!("p{name}"), &spec)
+    });
+    let spoken = (0..3_u8, 0..3_u8).prop_map(|(name, which)| {
+        let tls = ["service: s, tls: t0", "service: 'https://s'", "service: s, tls: nowhere"];
+        let spec = format!("{{hostname: '*', prefix: /{name}/, {}}}", tls[usize::from(which)]);
+        object("Mapping", &format!("m{name}"), &spec)
+    });
+    let rest = (0..3_u8).prop_map(|which| match which {
+        0 => object("Module", "ambassador", "{config: {defaults: {tls_secret_namespacing: false}}}"),
+        1 => object("AuthService", "a1", "{auth_service: auth, proto: grpc, protocol_version: v3, tls: t0}"),
+        _ => object("RateLimitService", "r1", "{service: limit, protocol_version: v3, tls: t1}"),
+    });
+    let fallback = Just(()).prop_map(|()| {
+        let (chain, key) = &pairs()[0];
+        secret("fallback-self-signed-cert", &json!({"tls.crt": chain, "tls.key": key}))
+    });
+    prop_oneof![
+        4 => secret, 1 => wrong, 4 => host, 3 => context, 3 => listener, 3 => tcp, 2 => spoken,
+        2 => rest, 1 => fallback
+    ]
+}
+
+/// Two certificates with their keys.
+fn pairs() -> &'static [(String, String); 2] {
+    static PAIRS: LazyLock<[(String, String); 2]> = LazyLock::new(|| {
+        std::array::from_fn(|_| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let made = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+            (made.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        })
+    });
+    &PAIRS
+}
+
+fn other_chain(pairs: &[(String, String); 2], name: u8) -> &str {
+    &pairs[1 - usize::from(name)].0
+}
+
+fn secret(name: &str, data: &Value) -> Arc<Object> {
+    builtin(
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "stringData": data})
+            .to_string(),
+    )
 }
 
 fn labelled(kind: &str, name: &str, label: u8, spec: &str) -> Arc<Object> {
