@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use e2e::backend::Backend;
 use e2e::cases;
 use e2e::dns::NameServer;
+use e2e::envoy::bootstrap;
 use e2e::http;
 use e2e::process::{Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::expectation;
 use crate::resources::Resources;
@@ -81,14 +82,14 @@ impl Edge {
             &admin.to_string(),
         ];
         let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
-        let bootstrap = folder.path().join(".bootstrap.json");
-        std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
+        let file = folder.path().join(".bootstrap.json");
+        std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
             resources,
             folder,
             backends,
             controller,
-            envoy: start_envoy(&bootstrap, &[]),
+            envoy: start_envoy(&file, &[]),
             envoy_admin,
             _names: names,
         };
@@ -221,31 +222,4 @@ impl Edge {
         let asked = hits.values().flatten().find_map(|h| h.descriptors.clone());
         expectation::descriptors(want, asked)
     }
-}
-
-/// The bootstrap that gateway-ctl prints, with the test's own name server.
-fn bootstrap_for(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
-    let run = Command::new(program("gateway-ctl"))
-        .args([
-            "envoy-bootstrap",
-            "--xds",
-            &xds.to_string(),
-            "--envoy-admin-addr",
-            &admin.to_string(),
-            "--format",
-            "json",
-        ])
-        .output()
-        .unwrap();
-    let mut bootstrap: Value = serde_json::from_slice(&run.stdout)
-        .unwrap_or_else(|e| panic!("no bootstrap: {e}\n{}", String::from_utf8_lossy(&run.stderr)));
-    bootstrap["typed_dns_resolver_config"] = json!({
-        "name": "envoy.network.dns_resolver.cares",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-            "resolvers": [{"socket_address": {"address": names.ip().to_string(), "port_value": names.port()}}],
-            "dns_resolver_options": {"no_default_search_domain": true},
-        },
-    });
-    bootstrap.to_string()
 }
