@@ -5,6 +5,7 @@
 
 pub mod auth_service;
 pub mod endpoints;
+pub mod environment;
 pub mod fields;
 pub mod host;
 pub mod label;
@@ -46,6 +47,8 @@ pub enum Spec {
     Service(endpoints::ServicePorts),
     /// Where the hosts of Services are.
     Endpoints(Vec<endpoints::Subset>),
+    /// An Ingress or an IngressClass; what it means is made by `derived`.
+    Ingress,
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

@@ -24,6 +24,7 @@ pub(crate) struct Edge {
     controller: Process,
     envoy: Process,
     envoy_admin: SocketAddr,
+    environment: Vec<(String, String)>,
     _names: NameServer,
 }
 
@@ -81,7 +82,12 @@ impl Edge {
             "--admin-addr",
             &admin.to_string(),
         ];
-        let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
+        let written = case["env"].as_object().into_iter().flatten();
+        let environment: Vec<(String, String)> =
+            written.map(|(name, value)| (name.clone(), cases::text(value))).collect();
+        let pairs: Vec<(&str, &str)> =
+            environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let controller = Process::start(&program("gateway-ctl"), &arguments, &pairs);
         let file = folder.path().join(".bootstrap.json");
         std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
@@ -91,6 +97,7 @@ impl Edge {
             controller,
             envoy: start_envoy(&file, &[]),
             envoy_admin,
+            environment,
             _names: names,
         };
         edge.wait_live(admin);
@@ -117,6 +124,7 @@ impl Edge {
         let file = self.folder.path().join("resources.json");
         let run = Command::new(program("gateway-ctl"))
             .args(["render", file.to_str().unwrap(), "--diagnostics", out.to_str().unwrap()])
+            .envs(self.environment.iter().cloned())
             .output()
             .unwrap();
         let found: Value =
