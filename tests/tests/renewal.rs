@@ -76,7 +76,12 @@ impl Gateway {
     /// What Envoy counted of Listeners, so that a change of one shows.
     fn listener_updates(&self) -> BTreeSet<String> {
         let stats = http::get(self.envoy_admin, "/stats?filter=listener_manager").unwrap().body;
-        let counts = ["listener_added", "listener_modified", "listener_in_place_updated", "lds.update_success"];
+        let counts = [
+            "listener_added",
+            "listener_modified",
+            "listener_in_place_updated",
+            "lds.update_success",
+        ];
         stats.lines().filter(|l| counts.iter().any(|c| l.contains(c))).map(str::to_owned).collect()
     }
 
@@ -132,11 +137,10 @@ fn a_renewed_certificate_fails_no_request_and_touches_no_listener() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let client = Client { server_name: Some("a.test"), ..Client::default() };
-                    let answer = http::connect(listener)
-                        .and_then(|tcp| client.connect(tcp))
-                        .and_then(|mut c| {
-                            http::exchange(&mut c.stream, &Request::get("/new", "a.test"))
-                        });
+                    let answer =
+                        http::connect(listener).and_then(|tcp| client.connect(tcp)).and_then(
+                            |mut c| http::exchange(&mut c.stream, &Request::get("/new", "a.test")),
+                        );
                     match answer {
                         Ok(answer) if answer.status == 200 => {}
                         other => failures.lock().unwrap().push(format!("{other:?}")),
