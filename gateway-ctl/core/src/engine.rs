@@ -28,12 +28,14 @@ use self::publish::Published;
 use self::references::References;
 use crate::envoy;
 use crate::ir;
+use crate::ir::balance::ConsulService;
 use crate::lower::binding::{self, Binding};
+use crate::lower::cluster;
+use crate::lower::resolver::{self, Resolvers};
 use crate::lower::services::{self, Services};
-use crate::lower::{cluster, resolver};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
-use crate::resource::{Host, Mapping, Spec};
+use crate::resource::{Host, Mapping, Spec, consul};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     /// The folder, as Envoy sees it, of the certificate that is shown to the services of this
     /// installation (AuthService, RateLimitService with `https`), and of the CA that theirs are of.
     pub service_tls: Option<String>,
+    /// Whether the hosts of services may be found one by one; otherwise by name only.
+    pub endpoints: bool,
 }
 
 impl Default for Settings {
@@ -65,6 +69,7 @@ impl Default for Settings {
             bind_address: "0.0.0.0".to_owned(),
             services: None,
             service_tls: None,
+            endpoints: true,
         }
     }
 }
@@ -88,8 +93,8 @@ pub struct Engine {
     store: Store,
     services: Services,
     clusters: Clusters,
-    /// Why Mappings have no cluster.
-    unresolved: BTreeMap<ObjectRef, Diagnostic>,
+    /// What is wrong with how the hosts of Mappings are found.
+    unresolved: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     endpoints: Endpoints,
     references: References,
     groups: Groups,
@@ -174,6 +179,16 @@ impl Engine {
         self.published.iter()
     }
 
+    /// The services of Consul whose instances are wanted.
+    pub fn consul_services(&self) -> impl Iterator<Item = &ConsulService> {
+        self.endpoints.of_consul()
+    }
+
+    /// Whether Consul has answered about a service.
+    pub fn knows_instances(&self, service: &ConsulService) -> bool {
+        self.store.good(&consul::reference(service)).is_some()
+    }
+
     /// Everything wrong now, sorted, with the places in files.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found: Vec<Diagnostic> = Vec::new();
@@ -181,7 +196,7 @@ impl Engine {
         found.extend(self.services.found.iter().cloned());
         found.extend(self.binding_found.iter().cloned());
         found.extend(self.groups.found().cloned());
-        found.extend(self.unresolved.values().cloned());
+        found.extend(self.unresolved.values().flatten().cloned());
         if self.settings.services.is_some() {
             found.extend(self.references.found().cloned());
         }
@@ -266,11 +281,14 @@ impl Engine {
                 dirty.bindings = true;
             }
             "Listener" => dirty.bindings = true,
-            "Module" | "AuthService" | "RateLimitService" => dirty.services = true,
+            "Module" | "AuthService" | "RateLimitService" | "TracingService" | "LogService" => {
+                dirty.services = true;
+            }
             "Service" => {
                 self.references.touch_service(reference);
                 self.endpoints.touch(reference, old, new);
             }
+            "ConsulService" => self.endpoints.touch_consul(reference),
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => {
@@ -300,18 +318,21 @@ impl Engine {
     /// Settles what is dirty. Gives how many units were lowered and whether findings changed.
     fn settle(&mut self, mut dirty: Dirty) -> (usize, bool) {
         let mut found_changed = false;
-        if dirty.services {
+        if dirty.services || dirty.resolvers {
             found_changed |= self.settle_services(&mut dirty);
         }
         if dirty.resolvers {
-            let named = |m: &Mapping| m.upstream.resolver.is_some();
+            let by_default = self.services.env.defaults.resolver.is_some();
+            let named = |m: &Mapping| by_default || m.upstream.resolver.is_some();
             let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
             let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
             dirty.mappings.extend(mappings.cloned());
         }
         found_changed |= self.claim_clusters(&dirty);
         let (renamed, mut lowered) = self.clusters.settle(&mut self.published);
-        self.endpoints.want(self.clusters.backends());
+        if self.clusters.take_hosts_changed() {
+            self.endpoints.want(self.clusters.hosts());
+        }
         lowered += self.endpoints.settle(&self.store, &mut self.published);
         if let Some(namespaces) = &self.settings.services {
             found_changed |= self.references.settle(&self.store, namespaces);
@@ -341,11 +362,12 @@ impl Engine {
     }
 
     fn settle_services(&mut self, dirty: &mut Dirty) -> bool {
-        let new = services::lower(
-            &self.store,
-            &self.settings.namespace,
-            self.settings.service_tls.is_some(),
-        );
+        let new = services::lower(&services::Context {
+            store: &self.store,
+            own_namespace: &self.settings.namespace,
+            own_tls: self.settings.service_tls.is_some(),
+            endpoints: self.settings.endpoints,
+        });
         let old = std::mem::replace(&mut self.services, new);
         let new = &self.services;
         if old.env != new.env {
@@ -356,15 +378,13 @@ impl Engine {
             dirty.mappings.extend(mappings);
         }
         dirty.listeners |= old != *new;
-        let gone = [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)];
-        for reference in gone.iter().flatten() {
-            self.clusters.claim(reference, None);
+        for (reference, _) in old.claims() {
+            if !new.claims().any(|(r, _)| r == reference) {
+                self.clusters.claim(reference, None);
+            }
         }
-        if let Some(auth) = &new.auth {
-            self.clusters.claim(&auth.reference, Some(auth.claim.clone()));
-        }
-        if let Some(limit) = &new.limit {
-            self.clusters.claim(&limit.reference, Some(limit.claim.clone()));
+        for (reference, claim) in new.claims() {
+            self.clusters.claim(reference, Some(claim.clone()));
         }
         old.found != new.found
     }
@@ -373,28 +393,35 @@ impl Engine {
     fn claim_clusters(&mut self, dirty: &Dirty) -> bool {
         let own_namespace = &self.settings.namespace;
         let defaults = &self.services.env.defaults;
+        let resolvers = Resolvers {
+            store: &self.store,
+            own_namespace,
+            default: defaults.resolver.as_deref(),
+            endpoints: self.settings.endpoints,
+        };
         let mut found_changed = false;
         for reference in &dirty.mappings {
             let mapping = mapping_of(&self.store, reference);
             let namespace =
                 if defaults.unqualified_services { own_namespace } else { &reference.namespace };
-            self.references.touch_mapping(reference, mapping, namespace);
-            let backend = mapping.map_or(Ok(None), |mapping| {
-                resolver::backend(&self.store, reference, mapping, own_namespace, namespace)
-            });
-            let claim = match (mapping, &backend) {
-                (Some(mapping), Ok(backend)) => cluster::of_mapping(
+            let mut found = Vec::new();
+            let resolved =
+                mapping.and_then(|m| resolvers.of_mapping(reference, m, namespace, &mut found));
+            let hosts = resolved.as_ref().and_then(|r| r.hosts.as_ref());
+            self.references.touch_mapping(reference, mapping, namespace, hosts);
+            let claim = mapping.zip(resolved).and_then(|(mapping, resolved)| {
+                cluster::of_mapping(
                     mapping,
-                    backend.clone(),
+                    resolved,
                     &reference.namespace,
                     own_namespace,
                     defaults,
-                ),
-                _ => None,
-            };
-            let before = match backend {
-                Ok(_) => self.unresolved.remove(reference),
-                Err(why) => self.unresolved.insert(reference.clone(), *why),
+                )
+            });
+            let before = if found.is_empty() {
+                self.unresolved.remove(reference)
+            } else {
+                self.unresolved.insert(reference.clone(), found)
             };
             found_changed |= before.as_ref() != self.unresolved.get(reference);
             if self.clusters.claim(reference, claim)
@@ -471,7 +498,15 @@ impl Engine {
 
     fn settle_listeners(&mut self, dirty: &Dirty) -> usize {
         let filters = self.services.filters(|reference| self.clusters.name_of(reference));
-        let kinds = ["Listener", "Module", "AuthService", "RateLimitService"];
+        let telemetry = self.services.told.telemetry(|r| self.clusters.name_of(r));
+        let kinds = [
+            "Listener",
+            "Module",
+            "AuthService",
+            "RateLimitService",
+            "TracingService",
+            "LogService",
+        ];
         let causes = self.causes(dirty, &kinds);
         for (reference, binding) in &self.bindings {
             let listener = &binding.listener;
@@ -487,6 +522,7 @@ impl Engine {
                 max_concurrent_streams: listener.max_concurrent_streams,
                 options: self.services.http.clone(),
                 filters: filters.clone(),
+                telemetry: telemetry.clone(),
             };
             let body = envoy::listener::encode(&ir);
             let resource = Resource {

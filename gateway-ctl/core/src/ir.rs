@@ -4,8 +4,10 @@
 
 pub mod balance;
 pub mod cluster;
+pub mod health;
 pub mod listener;
 pub mod route;
+pub mod telemetry;
 
 pub use cluster::{Cluster, Dns, Keepalive, Threshold};
 pub use listener::{Authorizer, HttpFilters, HttpOptions, Limiter, Listener};
@@ -13,3 +15,4 @@ pub use route::{
     Action, Auth, Cors, HeaderEdit, HeaderEdits, HostRewrite, PathKind, RateAction, Redirect,
     RedirectPath, Retry, Rewrite, Route, RouteKey, Shadow, ValueMatch,
 };
+pub use telemetry::Telemetry;

@@ -7,7 +7,8 @@ use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use crate::resource::resolver::Resolver;
 use crate::resource::{
-    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, endpoints, v2,
+    AuthService, Host, Listener, LogService, Mapping, Module, RateLimitService, Spec,
+    TracingService, consul, endpoints, v2,
 };
 
 /// The API group of the gateway's own resources.
@@ -88,6 +89,18 @@ pub const KINDS: &[Kind] = &[
         }),
     ),
     own(
+        "TracingService",
+        V2,
+        Reading::Spec(|o, s, d| {
+            Some(Spec::TracingService(Box::new(TracingService::read(o, s, d)?)))
+        }),
+    ),
+    own(
+        "LogService",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::LogService(Box::new(LogService::read(o, s, d)?)))),
+    ),
+    own(
         "RateLimit",
         OWN,
         Reading::Whole(|o| Checked {
@@ -109,15 +122,18 @@ pub const KINDS: &[Kind] = &[
         V2,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Service.read(o, s, d)?))),
     ),
+    own(
+        "ConsulResolver",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::read_consul(o, s, d)?))),
+    ),
+    builtin("ConsulService", consul::GROUP, |o| Spec::Consul(consul::read(o))),
     builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
     builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
     builtin("Endpoints", "", |o| Spec::Endpoints(endpoints::read_endpoints(o))),
-    own("ConsulResolver", V2, Reading::NotYet),
     own("DevPortal", V2, Reading::NotYet),
-    own("LogService", V2, Reading::NotYet),
     own("TCPMapping", V2, Reading::NotYet),
     own("TLSContext", V2, Reading::NotYet),
-    own("TracingService", V2, Reading::NotYet),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
     other("Ingress", "networking.k8s.io"),
@@ -158,9 +174,13 @@ pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
 
 /// Whether an object may need the endpoints of Services.
 pub fn wants_endpoints(object: &Object) -> bool {
-    let resolver = object.json.pointer("/spec/resolver").and_then(Value::as_str);
-    object.reference.kind == "Mapping"
-        && resolver.is_some_and(|name| Resolver::builtin(name) != Some(Resolver::Service))
+    let resolver = match object.reference.kind.as_str() {
+        "Mapping" | "TCPMapping" => "/spec/resolver",
+        "Module" => "/spec/config/resolver",
+        _ => return false,
+    };
+    let resolver = object.json.pointer(resolver).and_then(Value::as_str);
+    resolver.is_some_and(|name| matches!(Resolver::builtin(name), None | Some(Resolver::Endpoint)))
 }
 
 /// What came of reading an object.
@@ -195,6 +215,10 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
         Reading::NotYetNotice => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);
             found.notice("", text).hint("it has no effect here").reason(Reason::NotSupported);
+        }
+        // Only the controller says what Consul says.
+        Reading::Builtin(_) if group == consul::GROUP && object.source.is_some() => {
+            return (Outcome::Foreign, Vec::new());
         }
         Reading::Builtin(_) if !known => return (Outcome::Foreign, Vec::new()),
         Reading::Builtin(read) => return (Outcome::Good(read(object)), Vec::new()),

@@ -6,4 +6,5 @@ pub mod cluster;
 pub mod group;
 pub mod resolver;
 pub mod services;
+pub mod telemetry;
 pub mod weight;

@@ -4,26 +4,32 @@
 //! only when the object does. What depends on other objects is found in `lower`.
 
 pub mod auth_service;
+pub mod consul;
 pub mod endpoints;
 pub mod fields;
+mod health_check;
 pub mod host;
 pub mod label;
 pub mod listener;
 pub mod load_balancer;
+pub mod log_service;
 pub mod mapping;
 pub mod module;
 pub mod rate_limit_service;
 pub mod resolver;
 pub mod service;
+pub mod tracing_service;
 pub mod traffic;
 pub mod v2;
 
 pub use auth_service::AuthService;
 pub use host::Host;
 pub use listener::Listener;
+pub use log_service::LogService;
 pub use mapping::Mapping;
 pub use module::Module;
 pub use rate_limit_service::RateLimitService;
+pub use tracing_service::TracingService;
 
 /// A resource of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +46,18 @@ pub enum Spec {
     AuthService(Box<AuthService>),
     /// The service that limits requests.
     RateLimitService(Box<RateLimitService>),
+    /// Where traces go.
+    TracingService(Box<TracingService>),
+    /// Where access logs go.
+    LogService(Box<LogService>),
     /// How hosts are found.
     Resolver(resolver::Resolver),
     /// The ports of a Kubernetes Service.
     Service(endpoints::ServicePorts),
     /// Where the hosts of Services are.
     Endpoints(Vec<endpoints::Subset>),
+    /// The instances of a service in Consul.
+    Consul(consul::Instances),
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

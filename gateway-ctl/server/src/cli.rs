@@ -14,6 +14,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
 
 use crate::bootstrap::{Bootstrap, XdsTls};
+use crate::consul;
 use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
@@ -88,6 +89,14 @@ struct EngineArgs {
     /// AuthService and RateLimitService with https:// and wants theirs to be of this CA
     #[arg(long, value_name = "DIR")]
     service_tls_dir: Option<PathBuf>,
+    /// Reach services by their names only; objects that ask for endpoints get an error
+    #[arg(
+        long,
+        env = "AMBASSADOR_DISABLE_ENDPOINTS",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        action = clap::ArgAction::SetTrue,
+    )]
+    disable_endpoints: bool,
 }
 
 impl EngineArgs {
@@ -96,6 +105,7 @@ impl EngineArgs {
             ambassador_id: self.ambassador_id,
             namespace: self.namespace,
             service_tls: self.service_tls_dir.map(|d| d.display().to_string()),
+            endpoints: !self.disable_endpoints,
             ..Settings::default()
         }
     }
@@ -133,6 +143,7 @@ impl PlaneArgs {
             webhook_addr: None,
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
+            consul: consul::Environment::read(),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::Telemetry;
+
 /// A port that is listened on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -22,6 +24,8 @@ pub struct Listener {
     pub options: HttpOptions,
     /// Filters of all Listeners.
     pub filters: HttpFilters,
+    /// What is told of traffic.
+    pub telemetry: Telemetry,
 }
 
 /// Options that all Listeners share; the Module sets them.

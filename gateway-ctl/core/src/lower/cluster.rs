@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::ir::balance::{Backend, HashOn, LoadBalancer, Policy};
+use super::resolver::Resolved;
+use crate::ir::balance::{HashOn, LoadBalancer, Policy};
 use crate::ir::{Cluster, HostRewrite, Threshold};
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::MappingDefaults;
@@ -21,6 +22,16 @@ pub struct Claim {
     pub base: String,
     /// The settings.
     pub cluster: Cluster,
+    /// What of a request chooses the host.
+    pub hash_on: Option<HashOn>,
+}
+
+impl Claim {
+    /// `host:port`, as Linkerd wants to be told where a request goes.
+    pub fn destination(&self) -> String {
+        let Cluster { host, port, .. } = &self.cluster;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// What a name is made of.
@@ -35,11 +46,11 @@ struct Name<'a> {
     breakers: &'a [Threshold],
 }
 
-/// The cluster of a Mapping in `namespace`, whose hosts are the endpoints of `endpoints` if it has
-/// some; none for a redirect.
+/// The cluster of a Mapping in `namespace`, whose hosts are found as `resolved` says; none for a
+/// redirect.
 pub fn of_mapping(
     mapping: &Mapping,
-    endpoints: Option<Backend>,
+    resolved: Resolved,
     namespace: &str,
     own_namespace: &str,
     defaults: &MappingDefaults,
@@ -50,7 +61,8 @@ pub fn of_mapping(
         Target::Service => false,
     };
     let up = &mapping.upstream;
-    let qualifies = namespace != own_namespace && !defaults.unqualified_services;
+    let qualifies =
+        resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
     let (host, text) = if qualifies {
         up.service.qualified(namespace)
     } else {
@@ -63,7 +75,11 @@ pub fn of_mapping(
     };
     let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
     let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
-    let balance = endpoints.is_some().then(|| balance_name(up.load_balancer.as_ref()));
+    let endpoints = resolved.hosts;
+    let by_module = defaults.load_balancer.as_ref().filter(|_| endpoints.is_some());
+    let load_balancer = up.load_balancer.as_ref().or(by_module);
+    let balance = endpoints.is_some().then(|| balance_name(load_balancer));
+    let health_checks = if endpoints.is_some() { up.health_checks.clone() } else { Vec::new() };
     let name = Name {
         marker,
         service: &text,
@@ -85,7 +101,7 @@ pub fn of_mapping(
             http2: up.grpc,
             dns: up.dns,
             endpoints,
-            policy: up.load_balancer.as_ref().map_or(Policy::default(), |l| l.policy),
+            policy: load_balancer.map_or(Policy::default(), |l| l.policy),
             respect_dns_ttl: up.respect_dns_ttl,
             ipv4: up.ipv4.unwrap_or(defaults.ipv4),
             ipv6: up.ipv6.unwrap_or(defaults.ipv6),
@@ -96,7 +112,9 @@ pub fn of_mapping(
                 .or(defaults.cluster_max_connection_lifetime_ms),
             thresholds,
             keepalive: up.keepalive.or(defaults.keepalive),
+            health_checks,
         },
+        hash_on: load_balancer.and_then(|l| l.hash_on.clone()),
     })
 }
 
@@ -120,6 +138,7 @@ pub struct Asked<'a> {
 /// The cluster of a service that Envoy asks, for an object in `namespace`.
 pub fn of_service(
     asked: Asked<'_>,
+    resolved: Resolved,
     namespace: &str,
     own_namespace: &str,
     defaults: &MappingDefaults,
@@ -127,20 +146,19 @@ pub fn of_service(
     let service = asked.service;
     let thresholds = asked.breakers.unwrap_or(&defaults.breakers).clone();
     let tls = service.is_tls();
+    let balance = resolved.hosts.is_some().then(|| balance_name(None));
     let name = Name {
         marker: asked.marker,
         service: &service.text,
         tls,
         host_rewrite: None,
         namespace,
-        endpoints: None,
+        endpoints: balance.as_deref(),
         breakers: &thresholds,
     };
-    let host = if namespace != own_namespace && !defaults.unqualified_services {
-        service.qualified(namespace).0
-    } else {
-        service.host.clone()
-    };
+    let qualifies =
+        resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
+    let host = if qualifies { service.qualified(namespace).0 } else { service.host.clone() };
     Claim {
         base: name.render(),
         cluster: Cluster {
@@ -154,7 +172,7 @@ pub fn of_service(
             port: service.port_or_default(),
             http2: asked.grpc,
             dns: crate::ir::Dns::Strict,
-            endpoints: None,
+            endpoints: resolved.hosts,
             policy: Policy::default(),
             respect_dns_ttl: false,
             ipv4: defaults.ipv4,
@@ -164,7 +182,9 @@ pub fn of_service(
             max_connection_lifetime_ms: None,
             thresholds,
             keepalive: None,
+            health_checks: Vec::new(),
         },
+        hash_on: None,
     }
 }
 
@@ -207,7 +227,7 @@ fn balance_name(load_balancer: Option<&LoadBalancer>) -> String {
     match &lb.hash_on {
         None => policy.to_owned(),
         Some(HashOn::Header(name)) => format!("{policy}_hdr_{name}"),
-        Some(HashOn::Cookie { name, .. }) => format!("{policy}_ck_{name}"),
+        Some(HashOn::Cookie { name, .. }) => format!("{policy}_cookie_{name}"),
         Some(HashOn::SourceIp) => format!("{policy}_srcip"),
     }
 }
