@@ -1,8 +1,16 @@
-//! A real Consul server, alone.
+//! A real Consul server, alone; and a stub for cases in which nothing changes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::http::{self, Request};
 use crate::process::{Process, on_path, signal};
@@ -115,4 +123,50 @@ fn put(addr: SocketAddr, path: &str, body: &Value) -> std::io::Result<u16> {
     request.method = "PUT".to_owned();
     request.body = body.to_string();
     http::send(addr, &request).map(|answer| answer.status)
+}
+
+/// What answers questions about services as an agent does, from a list that never changes.
+#[derive(Debug)]
+pub struct Stub {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Stub {
+    /// Starts it with `rows` of service, address and port.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn start(rows: Value) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/v1/health/service/{service}", get(answer))
+            .with_state(Arc::new(rows));
+        runtime.spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { addr, _runtime: runtime }
+    }
+}
+
+async fn answer(
+    State(rows): State<Arc<Value>>,
+    Path(service): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> impl IntoResponse {
+    if query.get("index").is_some_and(|index| index == "7") {
+        // Nothing changes.
+        std::future::pending::<()>().await;
+    }
+    let of = |row: &Value| json!({"Node": {"Address": row["address"]}, "Service": {"ID": "i", "Port": row["port"]}});
+    let rows = rows.as_array().into_iter().flatten();
+    let entries: Vec<Value> = rows.filter(|r| r["service"] == service.as_str()).map(of).collect();
+    ([("x-consul-index", "7")], Json(entries))
 }

@@ -17,12 +17,12 @@ fn backend(name: &str) -> (Backend, SocketAddr) {
     (Backend::start(name, "http", &[addr], &Value::Null), addr)
 }
 
-fn resources(plain: SocketAddr) -> String {
+fn resources(agent: SocketAddr, plain: SocketAddr) -> String {
     format!(
         "apiVersion: getambassador.io/v3alpha1
 kind: ConsulResolver
 metadata: {{name: consul-dc1}}
-spec: {{address: \"${{CONSUL_HOST}}\", datacenter: dc1}}
+spec: {{address: \"{agent}\", datacenter: dc1}}
 ---
 apiVersion: getambassador.io/v3alpha1
 kind: Mapping
@@ -46,10 +46,9 @@ fn only(gateway: &Gateway, name: &str) -> bool {
 fn hosts_follow_consul_and_stay_while_it_is_away() {
     let mut consul = Consul::stopped();
     let ((_plain, plain), (_a, a), (_b, b)) = (backend("plain"), backend("a"), backend("b"));
-    let host = consul.addr.to_string();
-    let environment = [("CONSUL_HOST", host.as_str()), ("CONSUL_HTTP_TOKEN", TOKEN)];
+    let environment = [("CONSUL_HTTP_TOKEN", TOKEN)];
     // Nobody waits for a Consul that is silent.
-    let mut gateway = Gateway::start(&resources(plain), &environment);
+    let mut gateway = Gateway::start(&resources(consul.addr, plain), &environment);
     assert_eq!(gateway.who("/plain/"), "plain");
     assert_eq!(gateway.who("/web/"), "503");
     assert!(gateway.finds("does not answer about web (dc1)"), "{:#}", gateway.found());

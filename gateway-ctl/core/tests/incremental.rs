@@ -307,7 +307,7 @@ fn a_thousand_changes_of_endpoints_touch_nothing_else() {
 
 fn in_consul(name: &str) -> ConsulService {
     let (agent, datacenter) = (String::new(), "dc1".to_owned());
-    ConsulService { agent, datacenter, service: name.to_owned(), apart: false }
+    ConsulService { agent, datacenter, service: name.to_owned(), trusted: true, apart: false }
 }
 
 #[test]
@@ -344,8 +344,19 @@ fn two_agents_of_one_datacenters_name_are_kept_apart() {
     );
     let names: Vec<_> = engine.consul_services().map(ToString::to_string).collect();
     assert_eq!(names, ["consul/dc1/web", "consul/dc1/web@b:8500"]);
+    assert!(engine.consul_services().all(|s| s.trusted));
     let clusters: Vec<_> = engine.overview().clusters.iter().map(|c| c.address.clone()).collect();
     assert_eq!(clusters, ["consul/dc1/web", "consul/dc1/web@b:8500"]);
+}
+
+#[test]
+fn an_agent_that_another_namespace_names_is_not_trusted_with_the_token() {
+    let text = "apiVersion: getambassador.io/v3alpha1\nkind: ConsulResolver\nmetadata: {name: theirs, namespace: team}\nspec: {datacenter: dc1, address: 'evil:80'}\n";
+    let spec = "{hostname: '*', prefix: /a/, service: web, resolver: theirs}";
+    let mut engine = engine(edge());
+    engine.apply([objects(text), vec![object("Mapping", "a", spec)]].concat(), vec![]);
+    let services: Vec<_> = engine.consul_services().map(|s| (s.to_string(), s.trusted)).collect();
+    assert_eq!(services, [("consul/dc1/web".to_owned(), false)]);
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn consul(service: u8, size: u8) -> Arc<Object> {
         agent: String::new(),
         datacenter: "dc1".to_owned(),
         service: format!("s{service}"),
+        trusted: true,
         apart: false,
     };
     let instances = (0..size).map(|i| (format!("10.1.0.{i}"), 80)).collect();

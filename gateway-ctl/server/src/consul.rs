@@ -260,7 +260,7 @@ impl Follower {
                 "Consul at {agent} does not answer about {about} ({datacenter}): {why}; {then}"
             );
             let mut d = Diagnostic::new(severity, ObjectRef::default(), "", text);
-            d.hint("see whether the agent runs and the ConsulResolver names it; a token is given by CONSUL_HTTP_TOKEN");
+            d.hint("see whether the agent runs and the ConsulResolver names it; the token of CONSUL_HTTP_TOKEN goes only to resolvers in the gateway's own namespace");
             found.push(d);
         }
         found.sort();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use e2e::backend::Backend;
 use e2e::cases;
+use e2e::consul::Stub;
 use e2e::dns::NameServer;
 use e2e::http;
 use e2e::process::{Process, program, start_envoy};
@@ -24,6 +25,7 @@ pub(crate) struct Edge {
     envoy: Process,
     envoy_admin: SocketAddr,
     _names: NameServer,
+    _consul: Option<Stub>,
 }
 
 /// Backends have loopback addresses of their own, so that all can use the same port.
@@ -43,6 +45,7 @@ impl Edge {
         let resources = Resources::of(case);
         let (mut names, mut backends) = (BTreeMap::new(), BTreeMap::new());
         let mut text = resources.text();
+        let mut in_consul = case["consul"].to_string();
         for spec in cases::listed(&case["backends"]) {
             let name = spec["name"].as_str().or(spec.as_str()).unwrap().to_owned();
             let kind = spec["kind"].as_str().unwrap_or("http");
@@ -54,6 +57,7 @@ impl Edge {
                 if host.parse::<Ipv4Addr>().is_ok() {
                     // An address that this machine does not have stands for the backend's.
                     text = text.replace(&format!("\"{host}\""), &format!("\"{ip}\""));
+                    in_consul = in_consul.replace(host, &ip.to_string());
                     ports.extend(port.parse::<u16>().ok());
                 } else {
                     names.insert(host.to_owned(), ip);
@@ -80,7 +84,12 @@ impl Edge {
             "--admin-addr",
             &admin.to_string(),
         ];
-        let controller = Process::start(&program("gateway-ctl"), &arguments, &[]);
+        let consul = (!case["consul"].is_null())
+            .then(|| Stub::start(serde_json::from_str(&in_consul).unwrap()));
+        let agent = consul.as_ref().map(|c| c.addr.to_string());
+        let environment: Vec<_> =
+            agent.iter().map(|addr| ("CONSUL_HTTP_ADDR", addr.as_str())).collect();
+        let controller = Process::start(&program("gateway-ctl"), &arguments, &environment);
         let bootstrap = folder.path().join(".bootstrap.json");
         std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
@@ -91,6 +100,7 @@ impl Edge {
             envoy: start_envoy(&bootstrap, &[]),
             envoy_admin,
             _names: names,
+            _consul: consul,
         };
         edge.wait_live(admin);
         edge

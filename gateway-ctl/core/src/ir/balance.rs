@@ -73,6 +73,9 @@ pub struct ConsulService {
     pub datacenter: String,
     /// The service's name.
     pub service: String,
+    /// Whether the agent may be given the controller's token: whoever may write resolvers
+    /// elsewhere than in the controller's namespace must not get it.
+    pub trusted: bool,
     /// Whether another agent is asked about a datacenter of this name, so that the name of the
     /// endpoints has to tell them apart.
     pub apart: bool,
@@ -101,7 +104,11 @@ impl std::fmt::Display for Hosts {
 impl std::fmt::Display for ConsulService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "consul/{}/{}", self.datacenter, self.service)?;
-        if self.apart { write!(f, "@{}", self.agent) } else { Ok(()) }
+        if self.apart {
+            let other = if self.trusted { "" } else { "~" };
+            write!(f, "@{}{other}", self.agent)?;
+        }
+        Ok(())
     }
 }
 

@@ -94,7 +94,7 @@ impl Resolvers<'_> {
             d
         };
         let name = asker.resolver.or(self.default).unwrap_or_default();
-        let Some(resolver) = self.find(name, &asker.object.namespace) else {
+        let Some((resolver, trusted)) = self.find(name, &asker.object.namespace) else {
             let hint = "kubernetes-service, endpoint, consul, or the name of a resolver object";
             let text = format!("resolver {name} is unknown");
             let mut d = error("spec.resolver", text, hint);
@@ -143,7 +143,8 @@ impl Resolvers<'_> {
                     found.push(d);
                 }
                 let hosts = Hosts::Consul(ConsulService {
-                    apart: self.is_apart(agent, datacenter),
+                    apart: self.is_apart(agent, datacenter, trusted),
+                    trusted,
                     agent: agent.clone(),
                     datacenter: datacenter.clone(),
                     service: asker.service.host.clone(),
@@ -153,24 +154,24 @@ impl Resolvers<'_> {
         }
     }
 
-    /// The resolver of a name, or of its other name: an object before what is always there.
-    fn find(&self, name: &str, namespace: &str) -> Option<Resolver> {
+    /// The resolver of a name, or of its other name: an object before what is always there. And
+    /// whether whoever runs the controller wrote it.
+    fn find(&self, name: &str, namespace: &str) -> Option<(Resolver, bool)> {
         let alias = Resolver::alias(name);
         self.object(name, namespace)
             .or_else(|| self.object(alias?, namespace))
-            .or_else(|| Resolver::builtin(name))
+            .map(|(of, resolver)| (resolver.clone(), of.namespace == self.own_namespace))
+            .or_else(|| Some((Resolver::builtin(name)?, true)))
     }
 
-    fn object(&self, name: &str, namespace: &str) -> Option<Resolver> {
+    fn object(&self, name: &str, namespace: &str) -> Option<(&ObjectRef, &Resolver)> {
         let mut named: Vec<(&ObjectRef, &Resolver)> =
             self.all().filter(|(r, _)| r.name == name).collect();
         // Nearest first: the asker's own namespace, the controller's, the only one anywhere.
         named.sort_by_key(|(r, _)| (r.namespace != namespace, r.namespace != self.own_namespace));
         let near = |r: &ObjectRef| r.namespace == namespace || r.namespace == self.own_namespace;
         match named.as_slice() {
-            [(first, resolver), rest @ ..] if near(first) || rest.is_empty() => {
-                Some((*resolver).clone())
-            }
+            [first, rest @ ..] if near(first.0) || rest.is_empty() => Some(*first),
             _ => None,
         }
     }
@@ -187,12 +188,14 @@ impl Resolvers<'_> {
     }
 
     /// Whether another agent is asked about a datacenter of this name, by the first resolver for it.
-    fn is_apart(&self, agent: &str, datacenter: &str) -> bool {
-        let first = self.all().find_map(|(_, resolver)| match resolver {
-            Resolver::Consul { agent, datacenter: other } if other == datacenter => Some(agent),
+    fn is_apart(&self, agent: &str, datacenter: &str, trusted: bool) -> bool {
+        let first = self.all().find_map(|(of, resolver)| match resolver {
+            Resolver::Consul { agent, datacenter: other } if other == datacenter => {
+                Some((agent.as_str(), of.namespace == self.own_namespace))
+            }
             _ => None,
         });
-        first.is_some_and(|first| first != agent)
+        first.is_some_and(|first| first != (agent, trusted))
     }
 }
 

@@ -43,8 +43,7 @@ struct Raw {}
 /// Finds the hosts of services in Consul.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct ConsulRaw {
-    /// Where Consul's agent is: `[http://|https://]host[:port]`; `$NAME` and `${NAME}` are variables
-    /// of the controller's environment. Default: `CONSUL_HTTP_ADDR`, else `127.0.0.1:8500`.
+    /// Where Consul's agent is: `[http://|https://]host[:port]`. Default: `CONSUL_HTTP_ADDR`, else `127.0.0.1:8500`.
     address: Option<String>,
     /// The datacenter.
     datacenter: Option<String>,

@@ -86,7 +86,9 @@ impl Agent {
             .append_pair("index", &index.to_string())
             .append_pair("wait", &format!("{}s", wait.as_secs()));
         let mut request = self.http.get(url).timeout(wait + wait / 16 + PATIENCE);
-        if let Some(token) = self.environment.token()? {
+        if service.trusted
+            && let Some(token) = self.environment.token()?
+        {
             let mut value = HeaderValue::from_str(token.expose())
                 .map_err(|_| "the token is no header's value".to_owned())?;
             value.set_sensitive(true);

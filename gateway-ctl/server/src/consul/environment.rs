@@ -41,14 +41,16 @@ impl Environment {
     /// The URL of an agent, given its address as a ConsulResolver writes it.
     pub(super) fn url(&self, written: &str) -> Result<reqwest::Url, String> {
         let written = if written.is_empty() { &self.address } else { written };
-        let expanded = expand(written, |name| std::env::var(name).ok())?;
+        if written.contains('$') {
+            return Err("its address names a variable that --expand-env does not name".to_owned());
+        }
         let scheme = if self.encrypted { "https" } else { "http" };
-        let text = match expanded.split_once("://") {
-            Some(("http" | "https", _)) => expanded,
+        let text = match written.split_once("://") {
+            Some(("http" | "https", _)) => written.to_owned(),
             Some((other, _)) => {
                 return Err(format!("`{other}` is no way to speak to an agent; http or https is"));
             }
-            None => format!("{scheme}://{expanded}"),
+            None => format!("{scheme}://{written}"),
         };
         let mut url: reqwest::Url =
             text.parse().map_err(|_| format!("`{written}` is no address"))?;
@@ -112,37 +114,9 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Replaces `$NAME` and `${NAME}`.
-fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        out += before;
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (name, remains) = match after.strip_prefix('{').and_then(|a| a.split_once('}')) {
-            Some((name, remains)) => (name, remains),
-            None => after.split_at(after.find(|c| !is_word(c)).unwrap_or(after.len())),
-        };
-        let value = variable(name)
-            .ok_or_else(|| format!("its address names the variable {name}, which is not set"))?;
-        out += &value;
-        rest = remains;
-    }
-    Ok(out + rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn variables_stand_in_addresses() {
-        let of = |name: &str| (name == "HOST_IP").then(|| "10.0.0.7".to_owned());
-        assert_eq!(expand("$HOST_IP:8500", of).unwrap(), "10.0.0.7:8500");
-        assert_eq!(expand("https://${HOST_IP}:1", of).unwrap(), "https://10.0.0.7:1");
-        assert_eq!(expand("a:8500", of).unwrap(), "a:8500");
-        assert!(expand("${OTHER}:1", of).unwrap_err().contains("OTHER"));
-    }
 
     #[test]
     fn addresses_are_urls_with_consuls_usual_ports() {
@@ -154,6 +128,7 @@ mod tests {
         assert_eq!(url("https://a:443/x").unwrap(), "https://a/");
         assert!(url("unix:///x").is_err());
         assert!(url("http://").is_err());
+        assert!(url("$HOST_IP:8500").unwrap_err().contains("--expand-env"));
         let environment = Environment { encrypted: true, ..environment };
         assert_eq!(String::from(environment.url("a:1").unwrap()), "https://a:1/");
     }
