@@ -1,6 +1,7 @@
 //! What stands behind the gateway in a test: it answers as it is told and remembers what it was
 //! asked.
 
+mod access_log;
 mod authorization;
 mod echo;
 mod limiter;
@@ -40,7 +41,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts a backend of `kind` (`http`, `https`, `tcp`, `auth-http`, `auth-grpc`, `rls`) called `name` on each of
+    /// Starts a backend of `kind` (`http`, `https`, `tcp`, `auth-http`, `auth-grpc`, `als`, `rls`) called `name` on each of
     /// `addrs`; `rules` (`over` for a limiter) are those of the case format.
     ///
     /// # Panics
@@ -84,6 +85,7 @@ impl Backend {
                 "tcp" => runtime.spawn(tcp::serve(listener, name, hits)),
                 "auth-http" => runtime.spawn(authorization::serve_http(listener, hits, rules)),
                 "auth-grpc" => runtime.spawn(authorization::serve_grpc(listener, hits, rules)),
+                "als" => runtime.spawn(access_log::serve(listener, hits)),
                 "rls" => runtime.spawn(limiter::serve(listener, hits, rules)),
                 other => panic!("backends of kind {other} are not known to the harness"),
             };

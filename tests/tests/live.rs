@@ -214,6 +214,38 @@ fn a_deleted_mapping_is_404_and_a_broken_file_keeps_the_last_good_state() {
     gateway.process.wait("mended", |p| p.log().lines().filter(|l| l.contains("cured")).count() > 0);
 }
 
+/// The child that is Envoy.
+fn envoy_of(gateway: &Gateway) -> Option<u32> {
+    children_of(gateway.process.id()).into_iter().find(|child| {
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        name.trim() == "envoy"
+    })
+}
+
+#[test]
+fn an_envoy_that_crashes_comes_back_by_itself() {
+    let mut gateway = Gateway::start();
+    let mut before = None;
+    for (crash, words) in ["in 0.25 s", "in 0.5 s", "3 times in a row"].iter().enumerate() {
+        let envoy = envoy_of(&gateway).unwrap();
+        assert_ne!(Some(envoy), before.replace(envoy));
+        signal("KILL", envoy);
+        // It may have written the last line of the time before only now.
+        let told = |p: &Process| p.log().lines().filter(|l| l.contains("envoy ended")).count();
+        gateway.process.wait("told of the crash", |p| told(p) > 2 * crash);
+        process_log_has(&gateway.process, &["envoy ended", words]);
+        let (listener, admin) = (gateway.listener, gateway.admin);
+        gateway.process.wait("serving again", |_| {
+            let request = Request::get("/backend/x", "gateway.test");
+            http::send(listener, &request).is_ok_and(|r| r.status == 200)
+        });
+        assert_eq!(gateway.get("/private/x").status, 401, "with the configuration as it was");
+        gateway
+            .process
+            .wait("ready again", |_| http::get(admin, "/readyz").is_ok_and(|r| r.status == 200));
+    }
+}
+
 #[test]
 fn ends_cleanly_and_leaves_nothing_running() {
     let mut gateway = Gateway::start();

@@ -18,7 +18,7 @@ mod survey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use service_kit::{Diagnostic, Object, ObjectRef, Severity};
+use service_kit::{Diagnostic, Object, ObjectRef, Reason, Severity};
 
 use self::authorization::Authorization;
 use self::clusters::Clusters;
@@ -31,19 +31,24 @@ use self::secrets::Secrets;
 use crate::derived::{self, Derived};
 use crate::envoy;
 use crate::ir;
+use crate::ir::balance::ConsulService;
 use crate::ir::tls::SecretUse;
 use crate::kinds::FALLBACK_SECRET;
 use crate::lower::binding::{self, Binding, Content};
+use crate::lower::resolver::{self, Resolvers};
 use crate::lower::services::{self, Services};
 use crate::lower::tls::{self, Lookup};
-use crate::lower::{cluster, resolver, tcp};
+use crate::lower::{cluster, tcp};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
 use crate::resource::environment::{self, Environment};
 use crate::resource::listener::Stack;
-use crate::resource::{Host, Mapping, Spec};
+use crate::resource::{Host, Mapping, Spec, consul};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
+
+/// The cluster of connections that cannot be made.
+const UNAVAILABLE: &str = "unavailable";
 
 /// Most objects that are named as the cause of a change.
 const MAX_CAUSES: usize = 20;
@@ -70,6 +75,8 @@ pub struct Settings {
     /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
     /// both, where both are there.
     pub loose_selectors: bool,
+    /// Whether the hosts of services may be found one by one; otherwise by name only.
+    pub endpoints: bool,
 }
 
 impl Default for Settings {
@@ -83,6 +90,7 @@ impl Default for Settings {
             ingress: derived::Ways::default(),
             environment: Environment::new(),
             loose_selectors: false,
+            endpoints: true,
         }
     }
 }
@@ -98,6 +106,8 @@ struct Dirty {
     /// A Secret or a TLSContext.
     tls: bool,
     mappings: BTreeSet<ObjectRef>,
+    /// TCPMappings.
+    tcp: BTreeSet<ObjectRef>,
     causes: BTreeSet<ObjectRef>,
 }
 
@@ -109,8 +119,8 @@ pub struct Engine {
     derived: Derived,
     services: Services,
     clusters: Clusters,
-    /// Why Mappings have no cluster.
-    unresolved: BTreeMap<ObjectRef, Diagnostic>,
+    /// What is wrong with how the hosts of Mappings are found.
+    unresolved: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     endpoints: Endpoints,
     references: References,
     groups: Groups,
@@ -228,6 +238,16 @@ impl Engine {
         self.published.iter()
     }
 
+    /// The services of Consul whose instances are wanted.
+    pub fn consul_services(&self) -> impl Iterator<Item = &ConsulService> {
+        self.endpoints.of_consul()
+    }
+
+    /// Whether Consul has answered about a service.
+    pub fn knows_instances(&self, service: &ConsulService) -> bool {
+        self.store.good(&consul::reference(service)).is_some()
+    }
+
     /// Everything wrong now, sorted, with the places in files.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found: Vec<Diagnostic> = Vec::new();
@@ -237,7 +257,7 @@ impl Engine {
         found.extend(self.binding_found.iter().cloned());
         found.extend(self.secrets.found().iter().cloned());
         found.extend(self.groups.found().cloned());
-        found.extend(self.unresolved.values().cloned());
+        found.extend(self.unresolved.values().flatten().cloned());
         if self.settings.services.is_some() {
             found.extend(self.references.found().cloned());
         }
@@ -329,12 +349,19 @@ impl Engine {
             }
             "Listener" => dirty.bindings = true,
             "TLSContext" => dirty.tls = true,
-            "Module" | "AuthService" | "RateLimitService" => dirty.services = true,
+            "TCPMapping" => {
+                dirty.bindings = true;
+                dirty.tcp.insert(reference.clone());
+            }
+            "Module" | "AuthService" | "RateLimitService" | "TracingService" | "LogService" => {
+                dirty.services = true;
+            }
             "Service" => {
                 self.references.touch_service(reference);
                 self.endpoints.touch(reference, old, new);
             }
             "Ingress" | "IngressClass" => {}
+            "ConsulService" => self.endpoints.touch_consul(reference),
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => {
@@ -370,19 +397,33 @@ impl Engine {
     /// Settles what is dirty. Gives how many units were lowered and whether findings changed.
     fn settle(&mut self, mut dirty: Dirty) -> (usize, bool) {
         let mut found_changed = false;
-        if dirty.services {
+        if dirty.services || dirty.resolvers || dirty.tls {
             found_changed |= self.settle_services(&mut dirty);
         }
         if dirty.resolvers {
-            let named = |m: &Mapping| m.upstream.resolver.is_some();
+            let by_default = self.services.env.defaults.resolver.is_some();
+            let named = |m: &Mapping| by_default || m.upstream.resolver.is_some();
             let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
             let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
             dirty.mappings.extend(mappings.cloned());
         }
-        dirty.bindings |= dirty.tls;
+        if dirty.tls {
+            dirty.bindings = true;
+            let named = |m: &Mapping| m.upstream.tls.is_some();
+            let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
+            let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
+            dirty.mappings.extend(mappings.cloned());
+        }
+        if dirty.tls || dirty.resolvers {
+            self.dirty_tcp(&mut dirty);
+        }
+        found_changed |= self.claim_tcp_clusters(&mut dirty);
         found_changed |= self.claim_clusters(&dirty);
         let (renamed, mut lowered) = self.clusters.settle(&mut self.published);
-        self.endpoints.want(self.clusters.backends());
+        let clusters_changed = lowered > 0;
+        if self.clusters.take_hosts_changed() {
+            self.endpoints.want(self.clusters.hosts());
+        }
         lowered += self.endpoints.settle(&self.store, &mut self.published);
         if let Some(namespaces) = &self.settings.services {
             found_changed |= self.references.settle(&self.store, namespaces);
@@ -402,7 +443,7 @@ impl Engine {
         if dirty.listeners {
             lowered += self.settle_listeners(&dirty);
         }
-        if dirty.listeners || dirty.tls {
+        if dirty.listeners || dirty.tls || clusters_changed {
             let (count, changed) = self.settle_secrets();
             lowered += count;
             found_changed |= changed;
@@ -417,11 +458,12 @@ impl Engine {
     }
 
     fn settle_services(&mut self, dirty: &mut Dirty) -> bool {
-        let new = services::lower(
-            &self.store,
-            &self.settings.namespace,
-            self.settings.service_tls.is_some(),
-        );
+        let new = services::lower(&services::Context {
+            store: &self.store,
+            own_namespace: &self.settings.namespace,
+            own_tls: self.settings.service_tls.is_some(),
+            endpoints: self.settings.endpoints,
+        });
         let old = std::mem::replace(&mut self.services, new);
         let new = &self.services;
         if old.env != new.env {
@@ -430,18 +472,18 @@ impl Engine {
         if old.env.defaults != new.env.defaults {
             let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference.clone());
             dirty.mappings.extend(mappings);
+            let tcp = self.store.of_kind("TCPMapping").map(|(reference, _)| reference.clone());
+            dirty.tcp.extend(tcp);
         }
         dirty.listeners |= old != *new;
         dirty.tls |= old.plain_secret_names != new.plain_secret_names;
-        let gone = [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)];
-        for reference in gone.iter().flatten() {
-            self.clusters.claim(reference, None);
+        for (reference, _) in old.claims() {
+            if !new.claims().any(|(r, _)| r == reference) {
+                self.clusters.claim(reference, None);
+            }
         }
-        if let Some(auth) = &new.auth {
-            self.clusters.claim(&auth.reference, Some(auth.claim.clone()));
-        }
-        if let Some(limit) = &new.limit {
-            self.clusters.claim(&limit.reference, Some(limit.claim.clone()));
+        for (reference, claim) in new.claims() {
+            self.clusters.claim(reference, Some(claim.clone()));
         }
         old.found != new.found
     }
@@ -450,28 +492,44 @@ impl Engine {
     fn claim_clusters(&mut self, dirty: &Dirty) -> bool {
         let own_namespace = &self.settings.namespace;
         let defaults = &self.services.env.defaults;
+        let lookup = Lookup {
+            store: &self.store,
+            own_namespace,
+            namespacing: !self.services.plain_secret_names,
+        };
+        let resolvers = Resolvers {
+            store: &self.store,
+            own_namespace,
+            default: defaults.resolver.as_deref(),
+            endpoints: self.settings.endpoints,
+        };
         let mut found_changed = false;
         for reference in &dirty.mappings {
             let mapping = mapping_of(&self.store, reference);
             let namespace =
                 if defaults.unqualified_services { own_namespace } else { &reference.namespace };
-            self.references.touch_mapping(reference, mapping, namespace);
-            let backend = mapping.map_or(Ok(None), |mapping| {
-                resolver::backend(&self.store, reference, mapping, own_namespace, namespace)
-            });
-            let claim = match (mapping, &backend) {
-                (Some(mapping), Ok(backend)) => cluster::of_mapping(
+            let mut found = Vec::new();
+            let resolved =
+                mapping.and_then(|m| resolvers.of_mapping(reference, m, namespace, &mut found));
+            let hosts = resolved.as_ref().and_then(|r| r.hosts.as_ref());
+            self.references.touch_mapping(reference, mapping, namespace, hosts);
+            let claim = mapping.zip(resolved).and_then(|(mapping, resolved)| {
+                let (service, name) = (&mapping.upstream.service, mapping.upstream.tls.as_deref());
+                let tls = cluster::origin(&lookup, name, service, &reference.namespace);
+                let tls = tls.map_err(|why| found.push(no_context(reference, &why))).ok()?;
+                cluster::of_mapping(
                     mapping,
-                    backend.clone(),
+                    resolved,
+                    tls,
                     &reference.namespace,
                     own_namespace,
                     defaults,
-                ),
-                _ => None,
-            };
-            let before = match backend {
-                Ok(_) => self.unresolved.remove(reference),
-                Err(why) => self.unresolved.insert(reference.clone(), *why),
+                )
+            });
+            let before = if found.is_empty() {
+                self.unresolved.remove(reference)
+            } else {
+                self.unresolved.insert(reference.clone(), found)
             };
             found_changed |= before.as_ref() != self.unresolved.get(reference);
             if self.clusters.claim(reference, claim)
@@ -479,6 +537,42 @@ impl Engine {
             {
                 self.groups.dirty_group_of(mapping);
             }
+        }
+        found_changed
+    }
+
+    /// As [`Self::claim_clusters`], of TCPMappings.
+    fn claim_tcp_clusters(&mut self, dirty: &mut Dirty) -> bool {
+        let own_namespace = &self.settings.namespace;
+        let defaults = &self.services.env.defaults;
+        let lookup = Lookup {
+            store: &self.store,
+            own_namespace,
+            namespacing: !self.services.plain_secret_names,
+        };
+        let resolvers = Resolvers {
+            store: &self.store,
+            own_namespace,
+            default: defaults.resolver.as_deref(),
+            endpoints: self.settings.endpoints,
+        };
+        let mut found_changed = false;
+        for reference in std::mem::take(&mut dirty.tcp) {
+            let mapping = match self.store.good(&reference).map(|g| &g.spec) {
+                Some(Spec::TcpMapping(mapping)) => Some(&**mapping),
+                _ => None,
+            };
+            let (claim, found) = match mapping {
+                None => (None, Vec::new()),
+                Some(mapping) => tcp::claim(&reference, mapping, &resolvers, &lookup, defaults),
+            };
+            let before = if found.is_empty() {
+                self.unresolved.remove(&reference)
+            } else {
+                self.unresolved.insert(reference.clone(), found)
+            };
+            found_changed |= before.as_ref() != self.unresolved.get(&reference);
+            dirty.listeners |= self.clusters.claim(&reference, claim);
         }
         found_changed
     }
@@ -573,6 +667,7 @@ impl Engine {
 
     fn settle_listeners(&mut self, dirty: &Dirty) -> usize {
         let filters = self.services.filters(|reference| self.clusters.name_of(reference));
+        let telemetry = self.services.told.telemetry(|r| self.clusters.name_of(r));
         let kinds = [
             "Listener",
             "Host",
@@ -581,6 +676,8 @@ impl Engine {
             "Module",
             "AuthService",
             "RateLimitService",
+            "TracingService",
+            "LogService",
         ];
         let causes = self.causes(dirty, &kinds);
         for (reference, binding) in &self.bindings {
@@ -605,6 +702,7 @@ impl Engine {
                 options: self.services.http.clone(),
                 filters: filters.clone(),
                 chains: binding.chains.iter().map(|c| self.chain(c)).collect(),
+                telemetry: telemetry.clone(),
             };
             let body = envoy::listener::encode(&ir);
             let resource = Resource {
@@ -619,6 +717,10 @@ impl Engine {
         self.bindings.len()
     }
 
+    fn dirty_tcp(&self, dirty: &mut Dirty) {
+        dirty.tcp.extend(self.store.of_kind("TCPMapping").map(|(reference, _)| reference.clone()));
+    }
+
     /// A chain with the names of its clusters.
     fn chain(&self, chain: &binding::Chain) -> ir::listener::Chain {
         let content = match &chain.content {
@@ -627,7 +729,11 @@ impl Engine {
                 clusters: group
                     .members
                     .iter()
-                    .filter_map(|(r, weight)| Some((self.clusters.name_of(r)?.to_owned(), *weight)))
+                    // Envoy closes connections that would go to a cluster which is not there.
+                    .map(|(r, weight)| {
+                        let name = self.clusters.name_of(r).unwrap_or(UNAVAILABLE);
+                        (name.to_owned(), *weight)
+                    })
                     .collect(),
                 idle_timeout_ms: group.idle_timeout_ms,
             },
@@ -655,6 +761,15 @@ impl Engine {
                 }
             }
         }
+        for (_, cluster, owners) in self.clusters.iter() {
+            let tls = cluster.tls.iter().flat_map(|tls| {
+                tls.certificate.iter().chain(tls.authorities.as_ref())
+            });
+            for secret in tls {
+                let users = owners.iter().take(clusters::MAX_OWNERS).cloned();
+                wanted.entry(secret.clone()).or_default().extend(users);
+            }
+        }
         self.secrets.settle(wanted, &self.store, &mut self.published)
     }
 
@@ -662,6 +777,15 @@ impl Engine {
         let fits = |r: &&ObjectRef| kinds.contains(&r.kind.as_str());
         dirty.causes.iter().filter(fits).cloned().collect()
     }
+}
+
+/// That the TLSContext of an object cannot be used.
+fn no_context(reference: &ObjectRef, why: &str) -> Diagnostic {
+    let text = format!("{why}; nothing is sent in the clear instead");
+    let mut d = Diagnostic::new(Severity::Error, reference.clone(), "spec.tls", text);
+    d.hint("create it, or correct the name; until then requests get 503")
+        .reason(Reason::RefNotResolved);
+    d
 }
 
 fn as_mapping(good: &Good) -> Option<&Mapping> {

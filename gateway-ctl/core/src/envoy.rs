@@ -2,10 +2,12 @@
 
 pub mod cluster;
 pub mod filter;
+mod health_check;
 pub mod listener;
 pub mod route;
 pub mod secret;
 pub mod table;
+mod telemetry;
 pub mod tls;
 
 use prost::Message;

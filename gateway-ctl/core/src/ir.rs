@@ -4,8 +4,10 @@
 
 pub mod balance;
 pub mod cluster;
+pub mod health;
 pub mod listener;
 pub mod route;
+pub mod telemetry;
 pub mod tls;
 
 pub use cluster::{Cluster, Dns, Keepalive, Threshold};
@@ -14,4 +16,5 @@ pub use route::{
     Action, Auth, Cors, HeaderEdit, HeaderEdits, HostRewrite, PathKind, RateAction, Redirect,
     RedirectPath, Retry, Rewrite, Route, RouteKey, Shadow, ValueMatch,
 };
+pub use telemetry::Telemetry;
 pub use tls::{ClientTls, SecretUse, ServerTls};

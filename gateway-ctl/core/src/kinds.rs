@@ -9,8 +9,8 @@ use crate::derived;
 use crate::lower::tls;
 use crate::resource::resolver::Resolver;
 use crate::resource::{
-    AuthService, Host, Listener, Mapping, Module, RateLimitService, SecretTls, Spec, TlsContext,
-    endpoints, v2,
+    AuthService, Host, Listener, LogService, Mapping, Module, RateLimitService, SecretTls, Spec,
+    TcpMapping, TlsContext, TracingService, consul, endpoints, v2,
 };
 
 /// The API group of the gateway's own resources.
@@ -99,6 +99,18 @@ pub const KINDS: &[Kind] = &[
         }),
     ),
     own(
+        "TracingService",
+        V2,
+        Reading::Spec(|o, s, d| {
+            Some(Spec::TracingService(Box::new(TracingService::read(o, s, d)?)))
+        }),
+    ),
+    own(
+        "LogService",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::LogService(Box::new(LogService::read(o, s, d)?)))),
+    ),
+    own(
         "RateLimit",
         OWN,
         Reading::Whole(|o| Checked {
@@ -125,17 +137,24 @@ pub const KINDS: &[Kind] = &[
         SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Service.read(o, s, d)?))),
     ),
+    own(
+        "ConsulResolver",
+        V2,
+        Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::read_consul(o, s, d)?))),
+    ),
+    builtin("ConsulService", consul::GROUP, |o| Spec::Consul(consul::read(o))),
     builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
     builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
     builtin("Endpoints", "", |o| Spec::Endpoints(endpoints::read_endpoints(o))),
     builtin_of("Ingress", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
     builtin_of("Ingress", "extensions", &["v1beta1"], |_| Spec::Ingress),
     builtin_of("IngressClass", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
-    own("ConsulResolver", SINCE_V1, Reading::NotYet),
     own("DevPortal", SINCE_V1, Reading::NotYet),
-    own("LogService", SINCE_V1, Reading::NotYet),
-    own("TCPMapping", SINCE_V1, Reading::NotYet),
-    own("TracingService", SINCE_V1, Reading::NotYet),
+    own(
+        "TCPMapping",
+        SINCE_V1,
+        Reading::Spec(|o, s, d| Some(Spec::TcpMapping(Box::new(TcpMapping::read(o, s, d)?)))),
+    ),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
     other("Ingress", "networking.internal.knative.dev"),
@@ -220,9 +239,14 @@ fn tls_secret_refs(object: &Object) -> Vec<ObjectRef> {
 
 /// Whether an object may need the endpoints of Services.
 pub fn wants_endpoints(object: &Object) -> bool {
-    let resolver = object.json.pointer("/spec/resolver").and_then(Value::as_str);
-    let wants = object.reference.kind == "Mapping"
-        && resolver.is_some_and(|name| Resolver::builtin(name) != Some(Resolver::Service));
+    let path = match object.reference.kind.as_str() {
+        "Mapping" | "TCPMapping" => "/spec/resolver",
+        "Module" => "/spec/config/resolver",
+        _ => "",
+    };
+    let resolver = object.json.pointer(path).and_then(Value::as_str);
+    let wants = resolver
+        .is_some_and(|name| matches!(Resolver::builtin(name), None | Some(Resolver::Endpoint)));
     wants || derived::stands_in(object).iter().any(|inner| wants_endpoints(inner))
 }
 
@@ -258,6 +282,10 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
         Reading::NotYetNotice => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);
             found.notice("", text).hint("it has no effect here").reason(Reason::NotSupported);
+        }
+        // Only the controller says what Consul says.
+        Reading::Builtin(_) if group == consul::GROUP && object.source.is_some() => {
+            return (Outcome::Foreign, Vec::new());
         }
         Reading::Builtin(_) if !known => return (Outcome::Foreign, Vec::new()),
         Reading::Builtin(read) => return (Outcome::Good(read(object)), Vec::new()),

@@ -4,13 +4,16 @@
 //! only when the object does. What depends on other objects is found in `lower`.
 
 pub mod auth_service;
+pub mod consul;
 pub mod endpoints;
 pub mod environment;
 pub mod fields;
+mod health_check;
 pub mod host;
 pub mod label;
 pub mod listener;
 pub mod load_balancer;
+pub mod log_service;
 pub mod mapping;
 pub mod module;
 pub mod rate_limit_service;
@@ -20,18 +23,21 @@ pub mod service;
 pub mod tcp_mapping;
 pub mod tls;
 pub mod tls_context;
+pub mod tracing_service;
 pub mod traffic;
 pub mod v2;
 
 pub use auth_service::AuthService;
 pub use host::Host;
 pub use listener::Listener;
+pub use log_service::LogService;
 pub use mapping::Mapping;
 pub use module::Module;
 pub use rate_limit_service::RateLimitService;
 pub use secret::SecretTls;
 pub use tcp_mapping::TcpMapping;
 pub use tls_context::TlsContext;
+pub use tracing_service::TracingService;
 
 /// A resource of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +54,10 @@ pub enum Spec {
     AuthService(Box<AuthService>),
     /// The service that limits requests.
     RateLimitService(Box<RateLimitService>),
+    /// Where traces go.
+    TracingService(Box<TracingService>),
+    /// Where access logs go.
+    LogService(Box<LogService>),
     /// How hosts are found.
     Resolver(resolver::Resolver),
     /// The ports of a Kubernetes Service.
@@ -56,6 +66,8 @@ pub enum Spec {
     Endpoints(Vec<endpoints::Subset>),
     /// An Ingress or an IngressClass; what it means is made by `derived`.
     Ingress,
+    /// The instances of a service in Consul.
+    Consul(consul::Instances),
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

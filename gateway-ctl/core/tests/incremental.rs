@@ -5,6 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
+use gateway_core::ir::balance::ConsulService;
+use gateway_core::resource::consul;
 use gateway_core::{Engine, ResourceType, Settings};
 use serde_json::{Value, json};
 use service_kit::Object;
@@ -276,6 +278,115 @@ fn one_change_among_ten_thousand_mappings_lowers_a_handful() {
             vec!["Cluster cluster_m5000_default".to_owned()]
         )
     );
+}
+
+fn slice(service: usize, host: usize) -> Arc<Object> {
+    let yaml = format!(
+        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{service}, labels: {{kubernetes.io/service-name: s{service}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.{}.{}.1]}}]}}",
+        host / 256,
+        host % 256
+    );
+    objects(&yaml).remove(0)
+}
+
+#[test]
+fn a_thousand_changes_of_endpoints_touch_nothing_else() {
+    let services = 1000;
+    let mut engine = Engine::new(Settings::default());
+    let mut all = edge();
+    for i in 0..services {
+        let spec = format!("{{hostname: '*', prefix: /m{i}/, service: s{i}, resolver: endpoint}}");
+        all.push(object("Mapping", &format!("m{i}"), &spec));
+        all.push(slice(i, 0));
+    }
+    engine.apply(all, vec![]);
+    for i in 0..services {
+        let output = engine.apply(vec![slice(i, i + 1)], vec![]);
+        assert_eq!(output.lowered, 1, "one unit for one change");
+        assert_eq!(changed(&output), [format!("Endpoint k8s/default/s{i}/80")]);
+        assert!(output.removed.is_empty() && !output.diagnostics_changed);
+    }
+}
+
+fn in_consul(name: &str) -> ConsulService {
+    let (agent, datacenter) = (String::new(), "dc1".to_owned());
+    ConsulService { agent, datacenter, service: name.to_owned(), trusted: true, apart: false }
+}
+
+#[test]
+fn what_consul_says_becomes_endpoints_and_until_then_nothing_is_said() {
+    let mut engine = engine(edge());
+    let spec = "{hostname: '*', prefix: /w/, service: web, resolver: consul}";
+    let output = engine.apply(vec![object("Mapping", "w", spec)], vec![]);
+    assert_eq!(changed(&output), ["Cluster cluster_web_default_er_round_robin", "Route edge"]);
+    assert_eq!(engine.consul_services().cloned().collect::<Vec<_>>(), [in_consul("web")]);
+    let say =
+        |host: &str| Arc::new(consul::object(&in_consul("web"), &[(host.to_owned(), 81)].into()));
+    let output = engine.apply(vec![say("10.0.0.1")], vec![]);
+    assert_eq!((changed(&output), output.lowered), (vec!["Endpoint consul/dc1/web".to_owned()], 1));
+    // What a file says is not Consul's word.
+    let file = "{apiVersion: consul/v1, kind: ConsulService, metadata: {name: consul/dc1/web}, instances: [[10.6.6.6, 1]]}";
+    let lie = objects(file).remove(0);
+    assert!(changed(&engine.apply(vec![lie], vec![])).is_empty());
+}
+
+#[test]
+fn two_agents_of_one_datacenters_name_are_kept_apart() {
+    let mut engine = engine(edge());
+    let resolver = |name: &str, address: &str| {
+        object("ConsulResolver", name, &format!("{{datacenter: dc1, address: '{address}'}}"))
+    };
+    let mapping = |resolver: &str| {
+        let spec =
+            format!("{{hostname: '*', prefix: /{resolver}/, service: web, resolver: {resolver}}}");
+        object("Mapping", resolver, &spec)
+    };
+    engine.apply(
+        vec![resolver("one", "a:8500"), resolver("two", "b:8500"), mapping("one"), mapping("two")],
+        vec![],
+    );
+    let names: Vec<_> = engine.consul_services().map(ToString::to_string).collect();
+    assert_eq!(names, ["consul/dc1/web", "consul/dc1/web@b:8500"]);
+    assert!(engine.consul_services().all(|s| s.trusted));
+    let clusters: Vec<_> = engine.overview().clusters.iter().map(|c| c.address.clone()).collect();
+    assert_eq!(clusters, ["consul/dc1/web", "consul/dc1/web@b:8500"]);
+}
+
+#[test]
+fn an_agent_that_another_namespace_names_is_not_trusted_with_the_token() {
+    let text = "apiVersion: getambassador.io/v3alpha1\nkind: ConsulResolver\nmetadata: {name: theirs, namespace: team}\nspec: {datacenter: dc1, address: 'evil:80'}\n";
+    let spec = "{hostname: '*', prefix: /a/, service: web, resolver: theirs}";
+    let mut engine = engine(edge());
+    engine.apply([objects(text), vec![object("Mapping", "a", spec)]].concat(), vec![]);
+    let services: Vec<_> = engine.consul_services().map(|s| (s.to_string(), s.trusted)).collect();
+    assert_eq!(services, [("consul/dc1/web".to_owned(), false)]);
+}
+
+#[test]
+fn a_second_tracing_service_is_told_and_logs_have_many() {
+    let mut engine = engine(edge());
+    engine.apply(
+        vec![
+            object("TracingService", "a", "{driver: zipkin, service: z}"),
+            object("TracingService", "b", "{driver: datadog, service: d}"),
+            object("TracingService", "c", "{driver: lightstep, service: d}"),
+            object("LogService", "l", "{service: l, protocol_version: v3}"),
+            object("LogService", "m", "{service: m, protocol_version: v3, driver: tcp}"),
+        ],
+        vec![],
+    );
+    let found = findings(&engine);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("default/b") && found[0].contains("default/a is it"), "{found:?}");
+    assert!(found[1].contains("lightstep is in Envoy no longer"), "{found:?}");
+    let listener = json(&engine, ResourceType::Listener, "edge").to_string();
+    assert!(listener.contains("cluster_tracing_z_default"), "{listener}");
+    assert!(listener.contains("cluster_logging_l_default"), "{listener}");
+    assert!(listener.contains("envoy.access_loggers.tcp_grpc"), "{listener}");
+    assert!(!listener.contains("datadog"), "{listener}");
+    let output = engine.apply(vec![], vec![reference("TracingService", "a")]);
+    assert!(changed(&output).contains(&"Listener edge".to_owned()), "{:?}", changed(&output));
+    assert!(json(&engine, ResourceType::Listener, "edge").to_string().contains("datadog"));
 }
 
 /// `cargo test --release -p gateway-core --test incremental -- --ignored --nocapture`

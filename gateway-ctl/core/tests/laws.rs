@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::{Arc, LazyLock};
 
+use gateway_core::ir::balance::ConsulService;
 use gateway_core::{Engine, Resource, Settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use support::object;
 /// Objects with few names, hostnames and prefixes, so that they meet.
 fn any_object() -> impl Strategy<Value = Arc<Object>> {
     let hostname = proptest::sample::select(vec!["*", "a.test", "b.test", "*.test", ""]);
-    let mapping = (0..5_u8, hostname.clone(), 0..3_u8, 0..3_u8, 0..12_u8, 0..3_u8).prop_map(
+    let mapping = (0..5_u8, hostname.clone(), 0..3_u8, 0..3_u8, 0..15_u8, 0..3_u8).prop_map(
         |(name, hostname, prefix, service, extra, label)| {
             let extra = [
                 "weight: 30",
@@ -29,6 +30,9 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
                 "resolver: r",
                 "resolver: endpoint",
                 "resolver: endpoint, load_balancer: {policy: maglev, header: x-user}",
+                "resolver: consul, add_linkerd_headers: true",
+                "resolver: c",
+                "resolver: endpoint, health_checks: [{health_check: {http: {path: /}}}]",
             ][usize::from(extra)];
             let spec = format!(
                 "{{hostname: '{hostname}', prefix: /{prefix}/, service: s{service}, {extra}}}"
@@ -53,15 +57,21 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
         );
         object("Listener", &format!("l{name}"), &spec)
     });
-    let rest = (0..9_u8).prop_map(|which| match which {
+    let rest = (0..15_u8).prop_map(|which| match which {
         0 => object("Module", "ambassador", "{config: {cluster_request_timeout_ms: 9}}"),
         1 => object("Module", "ambassador", "{config: {server_name: x, default_labels: {ambassador: {defaults: [remote_address: {}]}}}}"),
         2 => object("AuthService", "a1", "{auth_service: auth, proto: grpc, protocol_version: v3}"),
         3 => object("AuthService", "a2", "{auth_service: auth, proto: grpc}"),
         4 => object("RateLimitService", "r1", "{service: limit, protocol_version: v3}"),
         5 => object("RateLimitService", "r2", "{service: limit, protocol_version: v3, domain: y}"),
-        6 => object("Module", "ambassador", "{config: {default_label_domain: y}}"),
-        7 => object("TLSContext", "t", "{}"),
+        6 => object("TLSContext", "t", "{}"),
+        7 => object("TracingService", "t1", "{driver: zipkin, service: z}"),
+        8 => object("TracingService", "t2", "{driver: opentelemetry, service: z, sampling: {random: 7}}"),
+        9 => object("LogService", "l1", "{driver: http, service: l, protocol_version: v3}"),
+        10 => object("LogService", "l2", "{driver: tcp, service: l, protocol_version: v3}"),
+        11 => object("Module", "ambassador", "{config: {resolver: endpoint, load_balancer: {policy: ring_hash, source_ip: true}}}"),
+        12 => object("Module", "ambassador", "{config: {resolver: c}}"),
+        13 => object("Module", "ambassador", "{config: {default_label_domain: y}}"),
         _ => object("Mapping", "broken", "{prefix: '/(', prefix_regex: true, service: s}"),
     });
     let ingress = (0..3_u8, 0..6_u8, 0..3_u8).prop_map(|(name, which, service)| builtin(&match which {
@@ -73,8 +83,11 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
         4 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: s{service}, annotations: {{getambassador.io/config: '{{apiVersion: ambassador/v2, kind: Mapping, name: m{name}, prefix: /1/, service: s{service}}}'}}}}, spec: {{ports: [{{name: http, port: 80}}]}}}}"),
         _ => format!("{{apiVersion: v1, kind: Service, metadata: {{name: x{name}, annotations: {{getambassador.io/config: '{{apiVersion: ambassador/v2, kind: Mapping, name: m{service}, prefix: /2/, service: x}}'}}}}, spec: {{ports: []}}}}"),
     }));
-    let cluster = (0..3_u8, 0..3_u8, 0..4_u8).prop_map(|(which, service, size)| match which {
+    let cluster = (0..7_u8, 0..3_u8, 0..4_u8).prop_map(|(which, service, size)| match which {
         0 => object("KubernetesEndpointResolver", "r", "{}"),
+        3 => object("ConsulResolver", "c", &format!("{{datacenter: dc{}}}", size % 2)),
+        4 => object("ConsulResolver", "consul", &format!("{{datacenter: dc1, address: 'a{size}:8500'}}")),
+        5 | 6 => consul(service, size),
         1 => builtin(&format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: s{service}}}, spec: {{ports: [{{name: http, port: {}}}]}}}}",
             80 + u16::from(size / 3)
@@ -189,6 +202,19 @@ fn secret(name: &str, data: &Value) -> Arc<Object> {
         &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "stringData": data})
             .to_string(),
     )
+}
+
+/// What Consul says of a service, as the controller tells it.
+fn consul(service: u8, size: u8) -> Arc<Object> {
+    let service = ConsulService {
+        agent: String::new(),
+        datacenter: "dc1".to_owned(),
+        service: format!("s{service}"),
+        trusted: true,
+        apart: false,
+    };
+    let instances = (0..size).map(|i| (format!("10.1.0.{i}"), 80)).collect();
+    Arc::new(gateway_core::resource::consul::object(&service, &instances))
 }
 
 fn labelled(kind: &str, name: &str, label: u8, spec: &str) -> Arc<Object> {

@@ -15,6 +15,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
 
 use crate::bootstrap::{Bootstrap, XdsTls};
+use crate::consul;
 use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
@@ -112,6 +113,14 @@ struct EngineArgs {
         value_name = "IP"
     )]
     bind_address: IpAddr,
+    /// Reach services by their names only; objects that ask for endpoints get an error
+    #[arg(
+        long,
+        env = "AMBASSADOR_DISABLE_ENDPOINTS",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        action = ArgAction::SetTrue,
+    )]
+    disable_endpoints: bool,
 }
 
 /// Reads a switch of Emissary: any text but an empty one (or a plain no) is yes.
@@ -135,6 +144,7 @@ impl EngineArgs {
                 .collect(),
             bind_address: self.bind_address.to_string(),
             ingress: if self.emissary_ingress { Ways::Emissary } else { Ways::Kubernetes },
+            endpoints: !self.disable_endpoints,
             ..Settings::default()
         }
     }
@@ -177,6 +187,7 @@ impl PlaneArgs {
             istio_dir: self.istio_dir.filter(|dir| !dir.as_os_str().is_empty()),
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
+            consul: consul::Environment::read(),
         }
     }
 }

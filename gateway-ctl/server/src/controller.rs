@@ -3,7 +3,7 @@
 //!
 //! Nobody else changes anything, so there is no lock and no order to get wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +14,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::{Diagnostic, ObjectRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::consul;
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
 use crate::source::Noticed;
@@ -45,11 +46,23 @@ pub struct Judged {
     pub verdicts: Vec<(ObjectRef, Option<Verdict>)>,
 }
 
+/// What a part of the control plane other than the source of the resources noticed.
+#[derive(Debug)]
+pub struct Aside {
+    /// Which part; its findings take the place of those it had before.
+    pub part: &'static str,
+    /// What it noticed.
+    pub noticed: Noticed,
+}
+
+/// What [`Controller::apply`] calls the source of the resources.
+const SOURCE: &str = "source";
+
 /// The owner of the engine.
 pub struct Controller {
     engine: Engine,
-    /// What the source itself (not its objects) suffers from.
-    source_findings: Vec<Diagnostic>,
+    /// What the source and other parts themselves (not the objects) suffer from.
+    found_by: BTreeMap<&'static str, Vec<Diagnostic>>,
     /// All that was wrong when it was looked at last.
     found: Vec<Diagnostic>,
     reporter: Reporter,
@@ -58,6 +71,8 @@ pub struct Controller {
     snapshots: watch::Sender<Arc<Snapshot>>,
     findings: watch::Sender<Arc<Findings>>,
     configured: watch::Sender<bool>,
+    in_consul: watch::Sender<consul::Wanted>,
+    complete: watch::Sender<bool>,
     judged: Option<mpsc::UnboundedSender<Judged>>,
 }
 
@@ -70,7 +85,7 @@ impl Controller {
         engine.set_time(now());
         Self {
             engine,
-            source_findings: Vec::new(),
+            found_by: BTreeMap::new(),
             found: Vec::new(),
             reporter: Reporter::default(),
             metrics,
@@ -78,6 +93,8 @@ impl Controller {
             snapshots: watch::channel(Arc::new(Snapshot::empty(Instant::now()))).0,
             findings: watch::channel(Arc::new(findings)).0,
             configured: watch::channel(false).0,
+            in_consul: watch::channel(consul::Wanted::default()).0,
+            complete: watch::channel(true).0,
             judged: None,
         }
     }
@@ -85,6 +102,16 @@ impl Controller {
     /// Whether the first change was taken: before that nobody must be told that there is nothing.
     pub fn configured(&self) -> watch::Receiver<bool> {
         self.configured.subscribe()
+    }
+
+    /// Follows which services of Consul are wanted.
+    pub fn in_consul(&self) -> watch::Receiver<consul::Wanted> {
+        self.in_consul.subscribe()
+    }
+
+    /// Whether Consul has answered about everything that is wanted of it.
+    pub fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.subscribe()
     }
 
     /// From now on tells what becomes of objects.
@@ -106,15 +133,41 @@ impl Controller {
         self.findings.subscribe()
     }
 
-    /// Takes a change.
+    /// Takes a change of the resources.
     pub fn apply(&mut self, noticed: Noticed) {
-        let Noticed { change: Change { applied, deleted, found }, at } = noticed;
+        self.take(SOURCE, noticed);
+        self.update_wanted();
         if !self.configured.send_replace(true) {
             self.ready.set("configuration", Ok(()));
         }
+    }
+
+    /// Takes what another part noticed.
+    fn take_aside(&mut self, aside: Aside) {
+        self.take(aside.part, aside.noticed);
+        self.update_wanted();
+    }
+
+    /// Tells which services of Consul are wanted, and whether all are known.
+    fn update_wanted(&mut self) {
+        let same = {
+            let known = self.in_consul.borrow();
+            known.len() == self.engine.consul_services().count()
+                && self.engine.consul_services().all(|s| known.contains(s))
+        };
+        if !same {
+            let wanted = self.engine.consul_services().cloned().collect();
+            self.in_consul.send_replace(Arc::new(wanted));
+        }
+        let complete = self.engine.consul_services().all(|s| self.engine.knows_instances(s));
+        self.complete.send_if_modified(|c| std::mem::replace(c, complete) != complete);
+    }
+
+    fn take(&mut self, part: &'static str, noticed: Noticed) {
+        let Noticed { change: Change { applied, deleted, found }, at } = noticed;
         let counts = (applied.len(), deleted.len());
-        let found_differ = self.source_findings != found;
-        self.source_findings = found;
+        let found_differ = self.found_by.get(part).map_or(!found.is_empty(), |old| *old != found);
+        self.found_by.insert(part, found);
         if counts == (0, 0) && !found_differ {
             return;
         }
@@ -138,7 +191,9 @@ impl Controller {
             "configuration"
         );
         self.metrics.applied(took);
-        self.publish(output, at, touched);
+        // Endpoints change often; what is wrong with the rest is not looked at again for them.
+        let look = output.diagnostics_changed || found_differ || moved;
+        self.publish(output, at, touched, look);
     }
 
     fn reject(&mut self, rejection: &Rejection) {
@@ -149,21 +204,36 @@ impl Controller {
         }
         let output =
             self.engine.reject(rejection.resource_type, &rejection.name, &rejection.message);
-        self.publish(output, Instant::now(), BTreeSet::new());
+        self.publish(output, Instant::now(), BTreeSet::new(), true);
     }
 
-    fn publish(&mut self, output: Output, changed_at: Instant, touched: BTreeSet<ObjectRef>) {
+    fn publish(
+        &mut self,
+        output: Output,
+        changed_at: Instant,
+        touched: BTreeSet<ObjectRef>,
+        look: bool,
+    ) {
         if !output.changed.is_empty() || !output.removed.is_empty() {
             let next = Arc::new(self.snapshots.borrow().with(output, changed_at));
             self.metrics.in_force(&next);
             self.snapshots.send_replace(next);
         }
-        self.say(touched);
+        if look {
+            return self.say(touched);
+        }
+        let revision = self.snapshots.borrow().revision;
+        self.tell_verdicts(revision, touched);
+        self.findings.send_modify(|findings| {
+            let diagnostics = findings.diagnostics.clone();
+            let changed_at = SystemTime::now();
+            *findings = Arc::new(Findings { diagnostics, revision, changed_at });
+        });
     }
 
     fn say(&mut self, mut touched: BTreeSet<ObjectRef>) {
         let mut diagnostics = self.engine.diagnostics();
-        diagnostics.extend(self.source_findings.iter().cloned());
+        diagnostics.extend(self.found_by.values().flatten().cloned());
         diagnostics.sort();
         diagnostics.dedup();
         let revision = self.snapshots.borrow().revision;
@@ -199,6 +269,7 @@ impl Controller {
         mut changes: mpsc::Receiver<Noticed>,
         mut rejections: mpsc::Receiver<Rejection>,
         mut questions: mpsc::Receiver<Question>,
+        mut asides: mpsc::Receiver<Aside>,
         shutdown: Shutdown,
     ) {
         let mut ticks = tokio::time::interval(TICK);
@@ -207,6 +278,7 @@ impl Controller {
                 _ = ticks.tick() => self.tick(),
                 Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
+                Some(aside) = asides.recv() => self.take_aside(aside),
                 Some(question) = questions.recv() => {
                     // Whoever asked may be gone.
                     let _ = question.send(self.engine.overview());

@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod check;
 pub mod cli;
+pub mod consul;
 pub mod controller;
 pub mod crds;
 pub mod drain;

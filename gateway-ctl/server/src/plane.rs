@@ -16,7 +16,8 @@ use service_kit::server::tls;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::controller::{Controller, Findings, Question};
+use crate::consul::{self, Follower};
+use crate::controller::{Aside, Controller, Findings, Question};
 use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
 use crate::page::Page;
@@ -74,6 +75,8 @@ pub struct Options {
     pub admin_addr: SocketAddr,
     /// What the engine is told.
     pub settings: Settings,
+    /// How agents of Consul are spoken to.
+    pub consul: consul::Environment,
 }
 
 /// A control plane that runs until its [`Shutdown`].
@@ -92,6 +95,8 @@ pub struct Plane {
     pub suggestions: Vec<String>,
     /// What `/readyz` says.
     pub ready: Readiness,
+    /// What other parts notice, for the controller.
+    pub asides: mpsc::Sender<Aside>,
     questions: mpsc::Sender<Question>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -167,6 +172,9 @@ impl Plane {
         let (snapshots, findings) = (controller.snapshots(), controller.findings());
         let (rejections, rejected) = mpsc::channel(WAITING);
         let (questions, asked) = mpsc::channel(WAITING);
+        let (asides, noticed) = mpsc::channel(1);
+        let follower = Follower::new(options.consul.clone(), controller.in_consul(), &mut registry);
+        tasks.push(tokio::spawn(follower.run(asides.clone(), shutdown.clone())));
         let server = xds::Server::new(
             snapshots.clone(),
             rejections,
@@ -199,18 +207,24 @@ impl Plane {
         let routes = tonic::service::Routes::new(server.into_service());
         let serving = {
             let (ready, shutdown) = (ready.clone(), shutdown.clone());
-            let mut configured = controller.configured();
+            let (mut configured, mut complete) = (controller.configured(), controller.complete());
             tokio::spawn(async move {
                 // An Envoy that comes back keeps what it has until there is something to compare.
                 tokio::select! {
                     _ = configured.wait_for(|configured| *configured) => {}
                     () = shutdown.wait() => return,
                 }
+                // The same for what Consul knows, but not for ever.
+                tokio::select! {
+                    _ = complete.wait_for(|complete| *complete) => {}
+                    () = tokio::time::sleep(consul::FIRST_ANSWERS) => {}
+                    () = shutdown.wait() => return,
+                }
                 grpc::serve(listener, tls, routes, &[], ready, DRAIN, shutdown).await;
             })
         };
         tasks.push(serving);
-        tasks.push(tokio::spawn(controller.run(changes, rejected, asked, shutdown)));
+        tasks.push(tokio::spawn(controller.run(changes, rejected, asked, noticed, shutdown)));
         Ok(Self {
             xds_addr,
             admin,
@@ -219,6 +233,7 @@ impl Plane {
             findings,
             suggestions,
             ready,
+            asides,
             questions,
             tasks,
         })

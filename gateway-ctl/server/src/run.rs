@@ -7,19 +7,25 @@ mod greeting;
 mod ports;
 mod progress;
 mod readiness;
+mod restarts;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
+use service_kit::{Diagnostic, ObjectRef, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use crate::bootstrap::Bootstrap;
+use crate::controller::Aside;
 use crate::plane::{self, Plane};
+use crate::source::Noticed;
 use crate::{echo, output};
 use child::Child;
+use restarts::Restarts;
 
 /// Programs that start others may pass one signal on twice; a second one counts after this long.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -95,6 +101,44 @@ struct Programs {
     authz: PathBuf,
 }
 
+/// What Envoy is called among the children.
+const ENVOY: &str = "envoy";
+
+/// The end of a child.
+struct Death {
+    name: &'static str,
+    words: String,
+}
+
+impl Death {
+    /// What is said when it ends everything.
+    fn fatal(&self) -> String {
+        let step = match self.name {
+            ENVOY => {
+                "if a port is in use, free it or choose another with --envoy-admin-addr; otherwise run it apart with `gateway-ctl envoy-bootstrap`"
+            }
+            "ratelimit-svc" => {
+                "if a port is in use, choose others with --ratelimit-addr and --ratelimit-admin-addr"
+            }
+            _ => "if a port is in use, choose others with --authz-addr and --authz-admin-addr",
+        };
+        format!("{}; everything is stopped; {step}", self.words)
+    }
+}
+
+/// Tells of an Envoy that is down, or that it is up again.
+async fn tell(plane: &Plane, down: Option<&str>) {
+    let found: Vec<Diagnostic> = down
+        .iter()
+        .map(|words| Diagnostic::new(Severity::Error, ObjectRef::default(), "", *words))
+        .collect();
+    plane.ready.set(ENVOY, down.map_or(Ok(()), |words| Err(words.to_owned())));
+    let noticed =
+        Noticed { change: Change { found, ..Change::default() }, at: std::time::Instant::now() };
+    // The controller has ended when this fails, and the rest ends with it.
+    let _ = plane.asides.send(Aside { part: ENVOY, noticed }).await;
+}
+
 /// The children in the order in which they are stopped.
 #[derive(Default)]
 struct Children(Vec<Child>);
@@ -122,7 +166,10 @@ impl Children {
             tls: None,
             ready: None,
         };
-        self.0.push(start("envoy", envoy, &envoy_args(&bootstrap, options.envoy_concurrency))?);
+        let args = envoy_args(&bootstrap, options.envoy_concurrency);
+        let start_envoy = || start(ENVOY, envoy, &args);
+        self.0.push(start_envoy()?);
+        let mut started = Instant::now();
         let mut args = service_args(ports.ratelimit, ports.ratelimit_admin, &xds);
         if let Some(url) = &options.redis_url {
             args.extend(["--redis-url".to_owned(), url.clone()]);
@@ -133,28 +180,58 @@ impl Children {
 
         tokio::select! {
             ready = readiness::wait(plane, ports.envoy_admin) => ready?,
-            death = self.first_death() => return Err(death),
+            death = self.first_death() => return Err(death.fatal()),
             () = shutdown.wait() => return Ok(()),
         }
         plane.ready.set("envoy", Ok(()));
         output::result(&greeting::text(plane).await).map_err(|e| e.to_string())?;
-        tokio::select! {
-            death = self.first_death() => Err(death),
-            () = shutdown.wait() => Ok(()),
+        let mut restarts = Restarts::default();
+        loop {
+            let death = tokio::select! {
+                death = self.first_death() => death,
+                () = shutdown.wait() => return Ok(()),
+            };
+            // The services have requests of an Envoy that lives; theirs is an end of the whole.
+            if death.name != ENVOY {
+                return Err(death.fatal());
+            }
+            let wait = restarts.ended(started.elapsed());
+            let words = restarts.words(&death.words, wait);
+            tell(plane, Some(&words)).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shutdown.wait() => return Ok(()),
+            }
+            let child = start_envoy()?;
+            started = Instant::now();
+            if let Some(envoy) = self.0.iter_mut().find(|c| c.name == ENVOY) {
+                *envoy = child;
+            }
+            // Until it serves again, or has ended again.
+            tokio::select! {
+                ready = readiness::wait(plane, ports.envoy_admin) => match ready {
+                    Ok(()) => tell(plane, None).await,
+                    Err(why) => output::note(why),
+                },
+                () = self.end_of_any() => {}
+                () = shutdown.wait() => return Ok(()),
+            }
         }
     }
 
+    /// Waits until one of them ends by itself.
+    async fn end_of_any(&mut self) {
+        let waits = self.0.iter_mut().map(|child| Box::pin(child.wait()));
+        // How it ended is told by whoever looks next.
+        let _ = futures::future::select_all(waits).await;
+    }
+
     /// Waits until one of them ends by itself, and says so.
-    async fn first_death(&mut self) -> String {
+    async fn first_death(&mut self) -> Death {
         let waits = self.0.iter_mut().map(|child| {
             Box::pin(async move {
                 let status = child.wait().await;
-                let step = match child.name {
-                    "envoy" => "if a port is in use, free it or choose another with --envoy-admin-addr; otherwise run it apart with `gateway-ctl envoy-bootstrap`",
-                    "ratelimit-svc" => "if a port is in use, choose others with --ratelimit-addr and --ratelimit-admin-addr",
-                    _ => "if a port is in use, choose others with --authz-addr and --authz-admin-addr",
-                };
-                format!("{}; everything is stopped; {step}", child.obituary(status).await)
+                Death { name: child.name, words: child.obituary(status).await }
             })
         });
         futures::future::select_all(waits).await.0

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use e2e::backend::Backend;
 use e2e::cases;
 use e2e::certificates::Certificates;
+use e2e::consul::Stub;
 use e2e::dns::NameServer;
 use e2e::envoy::bootstrap;
 use e2e::http;
@@ -30,6 +31,7 @@ pub(crate) struct Edge {
     envoy_admin: SocketAddr,
     environment: Vec<(String, String)>,
     _names: NameServer,
+    _consul: Option<Stub>,
 }
 
 /// Backends have loopback addresses of their own, so that all can use the same port.
@@ -50,6 +52,7 @@ impl Edge {
         let resources = Resources::of(case, &certificates);
         let (mut names, mut backends) = (BTreeMap::new(), BTreeMap::new());
         let mut text = resources.text();
+        let mut in_consul = case["consul"].to_string();
         for spec in cases::listed(&case["backends"]) {
             let name = spec["name"].as_str().or(spec.as_str()).unwrap().to_owned();
             let kind = spec["kind"].as_str().unwrap_or("http");
@@ -61,6 +64,7 @@ impl Edge {
                 if host.parse::<Ipv4Addr>().is_ok() {
                     // An address that this machine does not have stands for the backend's.
                     text = text.replace(&format!("\"{host}\""), &format!("\"{ip}\""));
+                    in_consul = in_consul.replace(host, &ip.to_string());
                     ports.extend(port.parse::<u16>().ok());
                 } else {
                     names.insert(host.to_owned(), ip);
@@ -92,8 +96,12 @@ impl Edge {
         let written = case["env"].as_object().into_iter().flatten();
         let environment: Vec<(String, String)> =
             written.map(|(name, value)| (name.clone(), cases::text(value))).collect();
-        let pairs: Vec<(&str, &str)> =
+        let consul = (!case["consul"].is_null())
+            .then(|| Stub::start(serde_json::from_str(&in_consul).unwrap()));
+        let agent = consul.as_ref().map(|c| c.addr.to_string());
+        let mut pairs: Vec<(&str, &str)> =
             environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        pairs.extend(agent.iter().map(|addr| ("CONSUL_HTTP_ADDR", addr.as_str())));
         let controller = Process::start(&program("gateway-ctl"), &arguments, &pairs);
         let file = folder.path().join(".bootstrap.json");
         std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
@@ -107,6 +115,7 @@ impl Edge {
             envoy_admin,
             environment,
             _names: names,
+            _consul: consul,
         };
         edge.wait_live(admin);
         edge

@@ -85,6 +85,9 @@ pub(crate) fn hits(want: &Value, got: &[Hit]) -> Result<(), String> {
             return Err(format!("{key}: want {}, got {found}", want[key]));
         }
     }
+    if want["body_has"].as_str().is_some_and(|text| !first.body.contains(text)) {
+        return Err(format!("the body has no {}: {}", want["body_has"], first.body));
+    }
     let of = |list: &[(String, String)], name: &str| {
         list.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone())
     };

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::{Column, Definition, Owner, unread};
 use crate::resource::{
-    auth_service, host, listener, mapping, module, rate_limit_service, resolver, tcp_mapping,
-    tls_context,
+    auth_service, host, listener, log_service, mapping, module, rate_limit_service, resolver,
+    tcp_mapping, tls_context, tracing_service,
 };
 
 /// Those of resources that Edge Stack had in older versions, too.
@@ -28,7 +28,7 @@ const STATUS: &[Column] = &[ACCEPTED, PROGRAMMED];
 /// Every kind that has one, in the order of their names.
 pub const DEFINITIONS: &[Definition] = &[
     emissary("AuthService", "authservices", FROM_V1, STATUS, auth_service::schema),
-    emissary("ConsulResolver", "consulresolvers", FROM_V1, STATUS, of::<unread::ConsulResolver>),
+    emissary("ConsulResolver", "consulresolvers", FROM_V1, STATUS, resolver::consul_schema),
     emissary("DevPortal", "devportals", FROM_V1, STATUS, of::<unread::DevPortal>),
     own("Filter", "filters", &["fil"], &[ACCEPTED, PROGRAMMED, REASON], filter),
     own(
@@ -78,7 +78,7 @@ pub const DEFINITIONS: &[Definition] = &[
         ],
         listener::schema,
     ),
-    emissary("LogService", "logservices", FROM_V1, STATUS, of::<unread::LogService>),
+    emissary("LogService", "logservices", FROM_V1, STATUS, log_service::schema),
     emissary(
         "Mapping",
         "mappings",
@@ -105,7 +105,7 @@ pub const DEFINITIONS: &[Definition] = &[
     emissary("RateLimitService", "ratelimitservices", FROM_V1, STATUS, rate_limit_service::schema),
     emissary("TCPMapping", "tcpmappings", FROM_V1, STATUS, tcp_mapping::schema),
     emissary("TLSContext", "tlscontexts", FROM_V1, STATUS, tls_context::schema),
-    emissary("TracingService", "tracingservices", FROM_V1, STATUS, of::<unread::TracingService>),
+    emissary("TracingService", "tracingservices", FROM_V1, STATUS, tracing_service::schema),
 ];
 
 type MakeSchema = fn(&mut SchemaGenerator) -> Schema;

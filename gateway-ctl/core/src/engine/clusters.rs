@@ -7,12 +7,12 @@ use service_kit::ObjectRef;
 use super::publish::Published;
 use crate::envoy;
 use crate::ir::Cluster;
-use crate::ir::balance::Backend;
+use crate::ir::balance::Hosts;
 use crate::lower::cluster::{Claim, variant_name};
 use crate::output::{Resource, ResourceType};
 
 /// Most objects that are named as a cluster's owners.
-const MAX_OWNERS: usize = 100;
+pub(super) const MAX_OWNERS: usize = 100;
 
 /// Objects that want one and the same cluster.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Clusters {
     claims: BTreeMap<ObjectRef, Claim>,
     bases: BTreeMap<String, BTreeMap<Cluster, Variant>>,
     dirty: BTreeSet<String>,
+    /// Whether other hosts may be wanted than when that was asked for last.
+    hosts_changed: bool,
 }
 
 impl Clusters {
@@ -36,6 +38,7 @@ impl Clusters {
         if self.claims.get(object) == claim.as_ref() {
             return false;
         }
+        self.hosts_changed = true;
         if let Some(old) = self.claims.remove(object) {
             if let Some(variants) = self.bases.get_mut(&old.base)
                 && let Some(variant) = variants.get_mut(&old.cluster)
@@ -54,9 +57,19 @@ impl Clusters {
         true
     }
 
-    /// The Services whose endpoints are wanted; some may come twice.
-    pub(super) fn backends(&self) -> impl Iterator<Item = &Backend> {
+    /// Whether other hosts may be wanted since this was asked last.
+    pub(super) fn take_hosts_changed(&mut self) -> bool {
+        std::mem::take(&mut self.hosts_changed)
+    }
+
+    /// The hosts that are wanted; some may come twice.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &Hosts> {
         self.bases.values().flatten().filter_map(|(cluster, _)| cluster.endpoints.as_ref())
+    }
+
+    /// What an object wants.
+    pub(super) fn claim_of(&self, object: &ObjectRef) -> Option<&Claim> {
+        self.claims.get(object)
     }
 
     /// The name of an object's cluster.

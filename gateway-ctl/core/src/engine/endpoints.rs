@@ -1,4 +1,4 @@
-//! The endpoints of Services, for clusters that want them.
+//! The hosts of Services and of Consul's services, for clusters that want them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,27 @@ use service_kit::ObjectRef;
 
 use super::publish::Published;
 use crate::envoy;
-use crate::ir::balance::Backend;
+use crate::ir::balance::{Backend, ConsulService, Hosts};
 use crate::output::{Resource, ResourceType};
 use crate::resource::Spec;
+use crate::resource::consul;
 use crate::resource::endpoints::Subset;
 use crate::store::{Good, Store};
 
 /// A Service by namespace and name.
 type ServiceName = (String, String);
 
-/// Which objects say where a Service's hosts are, and which of its ports are wanted.
+/// Which objects say where a Service's hosts are, and which hosts are wanted.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     /// The EndpointSlices (or Endpoints) of each Service.
     sources: BTreeMap<ServiceName, BTreeSet<ObjectRef>>,
-    wanted: BTreeMap<ServiceName, BTreeSet<Backend>>,
-    dirty: BTreeSet<Backend>,
+    wanted: BTreeSet<Hosts>,
+    /// Those of Kubernetes by their Service.
+    of_service: BTreeMap<ServiceName, BTreeSet<Backend>>,
+    /// Those of Consul by the object that says what it answers.
+    in_consul: BTreeMap<ObjectRef, ConsulService>,
+    dirty: BTreeSet<Hosts>,
 }
 
 impl Endpoints {
@@ -46,42 +51,67 @@ impl Endpoints {
         }
     }
 
+    /// Takes a change of what Consul says.
+    pub(super) fn touch_consul(&mut self, object: &ObjectRef) {
+        self.dirty.extend(self.in_consul.get(object).cloned().map(Hosts::Consul));
+    }
+
     fn dirty_service(&mut self, service: &ServiceName) {
-        self.dirty.extend(self.wanted.get(service).into_iter().flatten().cloned());
+        let backends = self.of_service.get(service).into_iter().flatten().cloned();
+        self.dirty.extend(backends.map(Hosts::Service));
     }
 
     /// Makes what is wanted exactly this.
-    pub(super) fn want<'a>(&mut self, backends: impl Iterator<Item = &'a Backend>) {
-        let mut wanted: BTreeMap<ServiceName, BTreeSet<Backend>> = BTreeMap::new();
-        for backend in backends {
-            let service = (backend.namespace.clone(), backend.service.clone());
-            wanted.entry(service).or_default().insert(backend.clone());
+    pub(super) fn want<'a>(&mut self, hosts: impl Iterator<Item = &'a Hosts>) {
+        let wanted: BTreeSet<Hosts> = hosts.cloned().collect();
+        self.dirty.extend(self.wanted.symmetric_difference(&wanted).cloned());
+        self.of_service.clear();
+        self.in_consul.clear();
+        for hosts in &wanted {
+            match hosts {
+                Hosts::Service(backend) => {
+                    let service = (backend.namespace.clone(), backend.service.clone());
+                    self.of_service.entry(service).or_default().insert(backend.clone());
+                }
+                Hosts::Consul(service) => {
+                    self.in_consul.insert(consul::reference(service), service.clone());
+                }
+            }
         }
-        let all = |w: &BTreeMap<ServiceName, BTreeSet<Backend>>| -> BTreeSet<Backend> {
-            w.values().flatten().cloned().collect()
-        };
-        let (old, new) = (all(&self.wanted), all(&wanted));
-        self.dirty.extend(old.symmetric_difference(&new).cloned());
         self.wanted = wanted;
+    }
+
+    /// The services of Consul that are wanted.
+    pub(super) fn of_consul(&self) -> impl Iterator<Item = &ConsulService> {
+        self.in_consul.values()
     }
 
     /// Publishes what changed; gives how many that were.
     pub(super) fn settle(&mut self, store: &Store, published: &mut Published) -> usize {
         let dirty = std::mem::take(&mut self.dirty);
-        for backend in &dirty {
-            let service = (backend.namespace.clone(), backend.service.clone());
-            let name = backend.to_string();
-            if !self.wanted.get(&service).is_some_and(|w| w.contains(backend)) {
+        for wanted in &dirty {
+            let name = wanted.to_string();
+            let found = match wanted {
+                _ if !self.wanted.contains(wanted) => None,
+                Hosts::Service(backend) => {
+                    let service = (backend.namespace.clone(), backend.service.clone());
+                    let owner = ObjectRef::new("Service", &service.0, &service.1);
+                    Some((self.hosts(store, &service, backend), owner))
+                }
+                // Until Consul has answered nothing is said, so that an Envoy keeps what it has.
+                Hosts::Consul(service) => instances(store, service),
+            };
+            let Some((hosts, owner)) = found else {
                 published.remove(ResourceType::Endpoint, &name);
                 continue;
-            }
-            let body = envoy::cluster::assignment(&name, &self.hosts(store, &service, backend));
+            };
+            let body = envoy::cluster::assignment(&name, &hosts);
             let resource = Resource {
                 resource_type: ResourceType::Endpoint,
                 version: envoy::version(&body),
                 body: body.into(),
                 name,
-                owners: vec![ObjectRef::new("Service", service.0, service.1)],
+                owners: vec![owner],
             };
             published.put(resource, Vec::new());
         }
@@ -114,6 +144,18 @@ impl Endpoints {
                 subset.addresses.iter().filter_map(move |a| Some((a.clone(), port?)))
             })
             .collect()
+    }
+}
+
+/// What Consul says of a service, if it has said something.
+fn instances(
+    store: &Store,
+    service: &ConsulService,
+) -> Option<(BTreeSet<(String, u16)>, ObjectRef)> {
+    let reference = consul::reference(service);
+    match &store.good(&reference)?.spec {
+        Spec::Consul(instances) => Some((instances.0.clone(), reference)),
+        _ => None,
     }
 }
 

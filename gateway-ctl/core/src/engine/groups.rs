@@ -281,7 +281,8 @@ impl Groups {
         for (members, hosts) in by_members {
             let members = members.into_iter().filter_map(|reference| {
                 let mapping = mapping_of(store, reference)?;
-                Some(Member { reference, mapping, cluster: clusters.name_of(reference) })
+                let (cluster, claim) = (clusters.name_of(reference), clusters.claim_of(reference));
+                Some(Member { reference, mapping, cluster, claim })
             });
             let group = group::lower(members.collect(), env);
             found.extend(group.found.iter().cloned());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
-use crate::ir::balance::Backend;
+use crate::ir::balance::{Backend, Hosts};
 use crate::lower::resolver;
 use crate::resource::Spec;
 use crate::resource::mapping::{Mapping, Target};
@@ -24,17 +24,18 @@ pub(super) struct References {
 }
 
 impl References {
-    /// Takes a Mapping as it is now.
-    /// Names without a namespace are of `namespace`.
+    /// Takes a Mapping as it is now, with its hosts if they are known one by one. Names without a
+    /// namespace are of `namespace`.
     pub(super) fn touch_mapping(
         &mut self,
         object: &ObjectRef,
         mapping: Option<&Mapping>,
         namespace: &str,
+        hosts: Option<&Hosts>,
     ) {
         let new = mapping
             .filter(|m| !matches!(m.target, Target::Redirect(_)))
-            .and_then(|m| certain(m, namespace));
+            .and_then(|m| certain(m, namespace, hosts));
         if let Some(old) = self.used.remove(object) {
             let service = (old.namespace, old.service);
             if let Some(users) = self.users.get_mut(&service) {
@@ -87,10 +88,14 @@ impl References {
 
 /// The Service of a Mapping, when its name can mean nothing else: `a.b` may be a name outside the
 /// cluster.
-fn certain(mapping: &Mapping, namespace: &str) -> Option<Backend> {
+fn certain(mapping: &Mapping, namespace: &str, hosts: Option<&Hosts>) -> Option<Backend> {
+    match hosts {
+        Some(Hosts::Service(backend)) => return Some(backend.clone()),
+        Some(Hosts::Consul(_)) => return None,
+        None => {}
+    }
     let service = &mapping.upstream.service;
-    let endpoint = mapping.upstream.resolver.is_some();
-    let is_certain = service.is_unqualified() || endpoint || service.host.contains(".svc");
+    let is_certain = service.is_unqualified() || service.host.contains(".svc");
     resolver::of_service(service, namespace).filter(|_| is_certain)
 }
 

@@ -68,6 +68,9 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         respect_dns_ttl: ir.respect_dns_ttl,
         dns_lookup_family: family.into(),
         upstream_connection_options: keepalive,
+        health_checks: super::health_check::of_cluster(ir),
+        // A host that is no endpoint any longer is gone, however healthy it looks.
+        ignore_health_on_host_removal: !ir.health_checks.is_empty(),
         transport_socket: ir.tls.as_ref().map(|tls| super::tls::client(tls, &ir.host)),
         ..cluster::Cluster::default()
     };

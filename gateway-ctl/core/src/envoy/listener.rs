@@ -10,7 +10,7 @@ use proto::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspec
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
-use super::{ads, any, filter, milliseconds, socket_address};
+use super::{ads, any, filter, milliseconds, socket_address, telemetry};
 use crate::ir::listener::{Chain, Content, Forwarding, Match, Underscores};
 use crate::ir::{HttpOptions, Listener};
 
@@ -39,6 +39,7 @@ pub fn encode(ir: &Listener) -> Vec<u8> {
             ..listener::UdpListenerConfig::default()
         }),
         per_connection_buffer_limit_bytes: ir.options.buffer_limit_bytes,
+        access_log: telemetry::of_connections(&ir.telemetry).collect(),
         // A change closes only the connections that it concerns.
         drain_type: listener::listener::DrainType::ModifyOnly.into(),
         ..listener::Listener::default()
@@ -181,7 +182,10 @@ fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
         set_current_client_cert_details: client_certificate(options),
         server_name: options.server_name.clone(),
         max_request_headers_kb: options.max_request_headers_kb,
-        access_log: vec![access_log()],
+        access_log: std::iter::once(access_log())
+            .chain(telemetry::of_requests(&ir.telemetry))
+            .collect(),
+        tracing: telemetry::tracing(&ir.telemetry),
         use_remote_address: Some(options.use_remote_address),
         xff_num_trusted_hops: ir.trusted_hops,
         preserve_external_request_id: options.preserve_external_request_id,

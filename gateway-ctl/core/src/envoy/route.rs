@@ -347,7 +347,7 @@ fn rate_limit(actions: &[RateAction]) -> route::RateLimit {
     route::RateLimit { actions: actions.collect(), ..route::RateLimit::default() }
 }
 
-fn header_to_add(edit: &HeaderEdit) -> core::HeaderValueOption {
+pub(super) fn header_to_add(edit: &HeaderEdit) -> core::HeaderValueOption {
     use core::header_value_option::HeaderAppendAction;
     let action = if edit.append {
         HeaderAppendAction::AppendIfExistsOrAdd

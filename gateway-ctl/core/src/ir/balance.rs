@@ -64,6 +64,54 @@ pub struct Backend {
     pub port: u16,
 }
 
+/// A service in Consul, whose instances are hosts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsulService {
+    /// The agent's address as the resolver writes it; empty is the usual one.
+    pub agent: String,
+    /// The datacenter.
+    pub datacenter: String,
+    /// The service's name.
+    pub service: String,
+    /// Whether the agent may be given the controller's token: whoever may write resolvers
+    /// elsewhere than in the controller's namespace must not get it.
+    pub trusted: bool,
+    /// Whether another agent is asked about a datacenter of this name, so that the name of the
+    /// endpoints has to tell them apart.
+    pub apart: bool,
+}
+
+/// Where the hosts of a cluster come from, other than from DNS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hosts {
+    /// From Kubernetes.
+    Service(Backend),
+    /// From Consul.
+    Consul(ConsulService),
+}
+
+/// The name of the endpoints in xDS.
+impl std::fmt::Display for Hosts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(backend) => backend.fmt(f),
+            Self::Consul(service) => service.fmt(f),
+        }
+    }
+}
+
+/// `consul/datacenter/service`, as dashboards know it.
+impl std::fmt::Display for ConsulService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "consul/{}/{}", self.datacenter, self.service)?;
+        if self.apart {
+            let other = if self.trusted { "" } else { "~" };
+            write!(f, "@{}{other}", self.agent)?;
+        }
+        Ok(())
+    }
+}
+
 /// The name of its endpoints in xDS, `k8s/namespace/service/port`.
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

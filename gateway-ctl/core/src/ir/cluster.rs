@@ -1,7 +1,8 @@
 //! Clusters: where requests go.
 
 use super::ClientTls;
-use super::balance::{Backend, Policy};
+use super::balance::{Hosts, Policy};
+use super::health::HealthCheck;
 
 /// How the hosts of a cluster are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,8 +54,8 @@ pub struct Cluster {
     pub http2: bool,
     /// How hosts are found, where they are not endpoints.
     pub dns: Dns,
-    /// The Service whose endpoints are the hosts.
-    pub endpoints: Option<Backend>,
+    /// Where the hosts come from; none: from DNS.
+    pub endpoints: Option<Hosts>,
     /// How hosts are chosen.
     pub policy: Policy,
     /// Whether addresses are kept as long as DNS says.
@@ -73,4 +74,6 @@ pub struct Cluster {
     pub thresholds: Vec<Threshold>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
+    /// How it is found out which hosts are healthy.
+    pub health_checks: Vec<HealthCheck>,
 }

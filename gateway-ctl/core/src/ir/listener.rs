@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Telemetry;
 use super::tls::ServerTls;
 
 /// A port that is listened on.
@@ -31,6 +32,8 @@ pub struct Listener {
     pub options: HttpOptions,
     /// Filters of all Listeners.
     pub filters: HttpFilters,
+    /// What is told of traffic.
+    pub telemetry: Telemetry,
     /// What is done with which connections.
     pub chains: Vec<Chain>,
 }

@@ -93,7 +93,7 @@ pub enum RateAction {
 }
 
 /// A header to be set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderEdit {
     /// Its name.
     pub name: String,

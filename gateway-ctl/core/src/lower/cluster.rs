@@ -2,8 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::ir::balance::{Backend, HashOn, LoadBalancer, Policy};
-use crate::ir::{Cluster, HostRewrite, Threshold};
+use super::resolver::Resolved;
+use super::tls::Lookup;
+use crate::ir::balance::{HashOn, LoadBalancer, Policy};
+use crate::ir::{ClientTls, Cluster, HostRewrite, Threshold};
+use crate::resource::TcpMapping;
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::MappingDefaults;
 use crate::resource::service::Service;
@@ -21,13 +24,24 @@ pub struct Claim {
     pub base: String,
     /// The settings.
     pub cluster: Cluster,
+    /// What of a request chooses the host.
+    pub hash_on: Option<HashOn>,
+}
+
+impl Claim {
+    /// `host:port`, as Linkerd wants to be told where a request goes.
+    pub fn destination(&self) -> String {
+        let Cluster { host, port, .. } = &self.cluster;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// What a name is made of.
 struct Name<'a> {
     marker: Option<&'a str>,
     service: &'a str,
-    tls: bool,
+    /// The TLSContext where connections are TLS; empty where none is named.
+    tls: Option<&'a str>,
     host_rewrite: Option<&'a str>,
     namespace: &'a str,
     /// How endpoints are chosen, where they are hosts.
@@ -35,11 +49,40 @@ struct Name<'a> {
     breakers: &'a [Threshold],
 }
 
-/// The cluster of a Mapping in `namespace`, whose hosts are the endpoints of `endpoints` if it has
-/// some; none for a redirect.
+/// How a service is connected to where its object names a TLSContext, or https; none: in the clear.
+///
+/// # Errors
+/// Why the TLSContext cannot be used.
+pub fn origin(
+    lookup: &Lookup<'_>,
+    context: Option<&str>,
+    service: &Service,
+    namespace: &str,
+) -> Result<Option<ClientTls>, String> {
+    match context {
+        Some(name) => lookup.originate(name, namespace).map(Some),
+        None => Ok(service.is_tls().then(ClientTls::default)),
+    }
+}
+
+/// The written port, else the usual one.
+fn port(service: &Service, tls: Option<&ClientTls>) -> u16 {
+    service.port.unwrap_or(if tls.is_some() { 443 } else { 80 })
+}
+
+/// With the name that is asked for where the TLSContext has none.
+fn with_name(tls: Option<ClientTls>, host_rewrite: Option<&str>, host: &str) -> Option<ClientTls> {
+    let mut tls = tls?;
+    tls.server_name = tls.server_name.or_else(|| server_name(host_rewrite, host));
+    Some(tls)
+}
+
+/// The cluster of a Mapping in `namespace`, whose hosts are found as `resolved` says, and which are
+/// connected to as `tls` says; none for a redirect.
 pub fn of_mapping(
     mapping: &Mapping,
-    endpoints: Option<Backend>,
+    resolved: Resolved,
+    tls: Option<ClientTls>,
     namespace: &str,
     own_namespace: &str,
     defaults: &MappingDefaults,
@@ -50,24 +93,28 @@ pub fn of_mapping(
         Target::Service => false,
     };
     let up = &mapping.upstream;
-    let qualifies = namespace != own_namespace && !defaults.unqualified_services;
+    let qualifies =
+        resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
     let (host, text) = if qualifies {
         up.service.qualified(namespace)
     } else {
         (up.service.host.clone(), up.service.text.clone())
     };
-    let tls = up.service.is_tls();
     let host_rewrite = match &mapping.host_rewrite {
-        HostRewrite::Literal(name) if tls => Some(name.as_str()),
+        HostRewrite::Literal(name) if tls.is_some() => Some(name.as_str()),
         _ => None,
     };
     let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
     let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
-    let balance = endpoints.is_some().then(|| balance_name(up.load_balancer.as_ref()));
+    let endpoints = resolved.hosts;
+    let by_module = defaults.load_balancer.as_ref().filter(|_| endpoints.is_some());
+    let load_balancer = up.load_balancer.as_ref().or(by_module);
+    let balance = endpoints.is_some().then(|| balance_name(load_balancer));
+    let health_checks = if endpoints.is_some() { up.health_checks.clone() } else { Vec::new() };
     let name = Name {
         marker,
         service: &text,
-        tls,
+        tls: tls.is_some().then(|| up.tls.as_deref().unwrap_or_default()),
         host_rewrite,
         namespace,
         endpoints: balance.as_deref(),
@@ -78,14 +125,13 @@ pub fn of_mapping(
         base: name.render(),
         cluster: Cluster {
             stats_name: stats_name.unwrap_or_else(|| default_stats_name(&text)),
-            tls: tls.then(|| server_name(host_rewrite, &host)),
-            own_tls: false,
+            port: port(&up.service, tls.as_ref()),
+            tls: with_name(tls, host_rewrite, &host),
             host,
-            port: up.service.port_or_default(),
             http2: up.grpc,
             dns: up.dns,
             endpoints,
-            policy: up.load_balancer.as_ref().map_or(Policy::default(), |l| l.policy),
+            policy: load_balancer.map_or(Policy::default(), |l| l.policy),
             respect_dns_ttl: up.respect_dns_ttl,
             ipv4: up.ipv4.unwrap_or(defaults.ipv4),
             ipv6: up.ipv6.unwrap_or(defaults.ipv6),
@@ -96,7 +142,9 @@ pub fn of_mapping(
                 .or(defaults.cluster_max_connection_lifetime_ms),
             thresholds,
             keepalive: up.keepalive.or(defaults.keepalive),
+            health_checks,
         },
+        hash_on: load_balancer.and_then(|l| l.hash_on.clone()),
     })
 }
 
@@ -115,32 +163,38 @@ pub struct Asked<'a> {
     pub breakers: Option<&'a Vec<Threshold>>,
     /// Whether it is of this installation, and has a certificate of its CA.
     pub own_tls: bool,
+    /// The TLSContext that it names.
+    pub tls: Option<&'a str>,
 }
 
 /// The cluster of a service that Envoy asks, for an object in `namespace`.
 pub fn of_service(
     asked: Asked<'_>,
+    resolved: Resolved,
+    tls: Option<ClientTls>,
     namespace: &str,
     own_namespace: &str,
     defaults: &MappingDefaults,
 ) -> Claim {
     let service = asked.service;
     let thresholds = asked.breakers.unwrap_or(&defaults.breakers).clone();
-    let tls = service.is_tls();
+    let tls = match (asked.tls, asked.own_tls) {
+        (None, true) => tls.map(|tls| ClientTls { own: true, ..tls }),
+        _ => tls,
+    };
+    let balance = resolved.hosts.is_some().then(|| balance_name(None));
     let name = Name {
         marker: asked.marker,
         service: &service.text,
-        tls,
+        tls: tls.is_some().then(|| asked.tls.unwrap_or_default()),
         host_rewrite: None,
         namespace,
-        endpoints: None,
+        endpoints: balance.as_deref(),
         breakers: &thresholds,
     };
-    let host = if namespace != own_namespace && !defaults.unqualified_services {
-        service.qualified(namespace).0
-    } else {
-        service.host.clone()
-    };
+    let qualifies =
+        resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
+    let host = if qualifies { service.qualified(namespace).0 } else { service.host.clone() };
     Claim {
         base: name.render(),
         cluster: Cluster {
@@ -148,13 +202,12 @@ pub fn of_service(
                 .stats_name
                 .cloned()
                 .unwrap_or_else(|| default_stats_name(&service.text)),
-            tls: tls.then(|| server_name(None, &host)),
-            own_tls: tls && asked.own_tls,
+            port: port(service, tls.as_ref()),
+            tls: with_name(tls, None, &host),
             host,
-            port: service.port_or_default(),
             http2: asked.grpc,
             dns: crate::ir::Dns::Strict,
-            endpoints: None,
+            endpoints: resolved.hosts,
             policy: Policy::default(),
             respect_dns_ttl: false,
             ipv4: defaults.ipv4,
@@ -164,8 +217,61 @@ pub fn of_service(
             max_connection_lifetime_ms: None,
             thresholds,
             keepalive: None,
+            health_checks: Vec::new(),
         },
+        hash_on: None,
     }
+}
+
+/// The cluster of a TCPMapping in `namespace`.
+pub fn of_tcp(
+    mapping: &TcpMapping,
+    resolved: Resolved,
+    tls: Option<ClientTls>,
+    namespace: &str,
+    own_namespace: &str,
+    defaults: &MappingDefaults,
+) -> Claim {
+    let qualifies =
+        resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
+    let service = &mapping.service;
+    let (host, text) = if qualifies {
+        service.qualified(namespace)
+    } else {
+        (service.host.clone(), service.text.clone())
+    };
+    let thresholds = mapping.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
+    let balance = resolved.hosts.is_some().then(|| balance_name(None));
+    let name = Name {
+        marker: mapping.tag.as_deref(),
+        service: &text,
+        tls: tls.is_some().then(|| mapping.tls.as_deref().unwrap_or_default()),
+        host_rewrite: None,
+        namespace,
+        endpoints: balance.as_deref(),
+        breakers: &thresholds,
+    };
+    let asked = Asked {
+        marker: None,
+        service,
+        grpc: false,
+        stats_name: mapping.stats_name.as_ref(),
+        breakers: Some(&thresholds),
+        own_tls: false,
+        tls: mapping.tls.as_deref(),
+    };
+    let base = name.render();
+    let claim = of_service(asked, resolved, tls, namespace, own_namespace, defaults);
+    let cluster = Cluster {
+        stats_name: mapping.stats_name.clone().unwrap_or_else(|| default_stats_name(&text)),
+        tls: with_name(claim.cluster.tls.clone(), None, &host),
+        host,
+        ipv4: mapping.ipv4.unwrap_or(defaults.ipv4),
+        ipv6: mapping.ipv6.unwrap_or(defaults.ipv6),
+        keepalive: defaults.keepalive,
+        ..claim.cluster
+    };
+    Claim { base, cluster, hash_on: None }
 }
 
 /// The name that is asked for in TLS: what the host is rewritten to, else the host's own.
@@ -190,8 +296,9 @@ impl Name<'_> {
         let mut parts = vec!["cluster".to_owned()];
         parts.extend(self.marker.map(str::to_owned));
         parts.push(self.service.to_owned());
-        if self.tls {
+        if let Some(context) = self.tls {
             parts.push("otls".to_owned());
+            parts.extend((!context.is_empty()).then(|| context.to_owned()));
         }
         parts.extend(self.host_rewrite.map(|h| format!("hr-{h}")));
         parts.push(self.namespace.to_owned());
@@ -207,7 +314,7 @@ fn balance_name(load_balancer: Option<&LoadBalancer>) -> String {
     match &lb.hash_on {
         None => policy.to_owned(),
         Some(HashOn::Header(name)) => format!("{policy}_hdr_{name}"),
-        Some(HashOn::Cookie { name, .. }) => format!("{policy}_ck_{name}"),
+        Some(HashOn::Cookie { name, .. }) => format!("{policy}_cookie_{name}"),
         Some(HashOn::SourceIp) => format!("{policy}_srcip"),
     }
 }
@@ -258,7 +365,7 @@ mod tests {
         Name {
             marker: None,
             service,
-            tls: false,
+            tls: None,
             host_rewrite: None,
             namespace,
             endpoints: None,
@@ -286,7 +393,7 @@ mod tests {
         let with_breakers = Name {
             marker: None,
             service,
-            tls: false,
+            tls: None,
             host_rewrite: None,
             namespace: "default",
             endpoints: None,

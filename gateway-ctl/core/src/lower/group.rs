@@ -2,6 +2,7 @@
 
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
+use super::cluster::Claim;
 use super::weight;
 use crate::ir::{Action, Auth, HeaderEdit, HeaderEdits, RateAction, Route, Shadow};
 use crate::resource::mapping::{Mapping, Target};
@@ -25,6 +26,8 @@ pub struct Member<'a> {
     pub mapping: &'a Mapping,
     /// Its cluster; none for a redirect.
     pub cluster: Option<&'a str>,
+    /// What it wants of the cluster.
+    pub claim: Option<&'a Claim>,
 }
 
 /// What all groups depend on.
@@ -245,10 +248,9 @@ fn lower_member(
     let m = member.mapping;
     let mut edits = common.clone();
     if m.add_linkerd_headers.unwrap_or(env.defaults.add_linkerd_headers) {
-        let service = &m.upstream.service;
         edits.add_request.push(HeaderEdit {
             name: "l5d-dst-override".to_owned(),
-            value: format!("{}:{}", service.host, service.port_or_default()),
+            value: member.claim?.destination(),
             append: false,
         });
     }
@@ -280,12 +282,7 @@ fn lower_member(
             retry: m.retry.clone().or_else(|| env.defaults.retry.clone()),
             upgrades: m.upgrades.clone(),
             high_priority: m.high_priority,
-            hash_on: m
-                .upstream
-                .load_balancer
-                .as_ref()
-                .and_then(|l| l.hash_on.clone())
-                .map(Box::new),
+            hash_on: member.claim.and_then(|c| c.hash_on.clone()).map(Box::new),
             shadows: shadows.to_vec(),
             rate_limits: rate_limits(m, env),
         },

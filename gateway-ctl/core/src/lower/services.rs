@@ -1,9 +1,12 @@
 //! What all Listeners share: the Module, the authorization service and the rate limit service.
 
-use service_kit::{Diagnostic, ObjectRef, Severity};
+use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use super::cluster::{self, Asked, Claim};
 use super::group::Environment;
+use super::resolver::{Asker, Resolved, Resolvers};
+use super::telemetry::{self, Told};
+use super::tls::Lookup;
 use crate::ir::listener::AuthorizerHttp;
 use crate::ir::{Authorizer, HttpFilters, HttpOptions, Limiter};
 use crate::resource::{AuthService, Module, RateLimitService, Spec, module};
@@ -51,17 +54,84 @@ pub struct Services {
     pub auth: Option<Chosen<AuthService>>,
     /// The rate limit service.
     pub limit: Option<Chosen<RateLimitService>>,
+    /// The services that are told of traffic.
+    pub told: Told,
     /// What is wrong with several of a kind.
     pub found: Vec<Diagnostic>,
 }
 
-/// Chooses the Module and the services. With `own_tls` those with `https` are of this installation.
-pub fn lower(store: &Store, own_namespace: &str, own_tls: bool) -> Services {
+/// What choosing services depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The objects.
+    pub store: &'a Store,
+    /// The controller's own namespace.
+    pub own_namespace: &'a str,
+    /// Whether services with `https` are of this installation.
+    pub own_tls: bool,
+    /// Whether endpoints may be used.
+    pub endpoints: bool,
+}
+
+impl Context<'_> {
+    /// The cluster of a service that Envoy asks, for `object`, whose field `path` names it. Where it
+    /// cannot be resolved as the Module says, its name is asked for in DNS. None where the TLSContext
+    /// that it names cannot be used: it must not be asked in the clear.
+    pub(super) fn claim(
+        &self,
+        object: &ObjectRef,
+        path: &str,
+        asked: Asked<'_>,
+        module: &Module,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Claim> {
+        let defaults = &module.defaults;
+        let namespace =
+            if defaults.unqualified_services { self.own_namespace } else { &object.namespace };
+        let resolvers = Resolvers {
+            store: self.store,
+            own_namespace: self.own_namespace,
+            default: defaults.resolver.as_deref(),
+            endpoints: self.endpoints,
+        };
+        let asker = Asker {
+            object,
+            path,
+            service: asked.service,
+            resolver: None,
+            balances: false,
+            service_namespace: namespace,
+        };
+        let resolved = resolvers
+            .resolve(&asker, found)
+            .unwrap_or(Resolved { hosts: None, in_kubernetes: true });
+        let lookup = Lookup {
+            store: self.store,
+            own_namespace: self.own_namespace,
+            namespacing: !module.plain_secret_names,
+        };
+        let tls = match cluster::origin(&lookup, asked.tls, asked.service, &object.namespace) {
+            Ok(tls) => tls,
+            Err(why) => {
+                let mut d = error(object, "spec.tls", format!("{why}; it is not asked"));
+                d.hint("create the TLSContext, or correct the name").reason(Reason::RefNotResolved);
+                found.push(d);
+                return None;
+            }
+        };
+        let namespace = &object.namespace;
+        Some(cluster::of_service(asked, resolved, tls, namespace, self.own_namespace, defaults))
+    }
+}
+
+/// Chooses the Module and the services.
+pub fn lower(context: &Context<'_>) -> Services {
     let mut found = Vec::new();
-    let module = choose_module(store, own_namespace, &mut found);
+    let module = choose_module(context.store, context.own_namespace, &mut found);
     let mut closed = module.closed.clone();
-    let auth = choose_auth(store, (own_namespace, own_tls), &module, &mut closed, &mut found);
-    let limit = choose_limit(store, (own_namespace, own_tls), &module, &mut closed, &mut found);
+    let auth = choose_auth(context, &module, &mut closed, &mut found);
+    let limit = choose_limit(context, &module, &mut closed, &mut found);
+    let told = telemetry::choose(context, &module, &mut found);
     let limit_domain = limit
         .as_ref()
         .map(|l| l.service.domain.clone().unwrap_or_else(|| module.labels.domain.clone()));
@@ -72,6 +142,7 @@ pub fn lower(store: &Store, own_namespace: &str, own_tls: bool) -> Services {
         closed,
         auth,
         limit,
+        told,
         found,
     }
 }
@@ -97,14 +168,13 @@ fn choose_module(store: &Store, own_namespace: &str, found: &mut Vec<Diagnostic>
 }
 
 fn choose_auth(
-    store: &Store,
-    (own_namespace, own_tls): (&str, bool),
+    context: &Context<'_>,
     module: &Module,
     closed: &mut Option<String>,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Chosen<AuthService>> {
     let mut services = Vec::new();
-    for (reference, entry) in store.of_kind("AuthService") {
+    for (reference, entry) in context.store.of_kind("AuthService") {
         match entry.good.as_ref().map(|g| &g.spec) {
             Some(Spec::AuthService(service)) => services.push((reference, service)),
             // One that cannot be asked must not mean that nobody is.
@@ -118,8 +188,10 @@ fn choose_auth(
     let ((reference, service), rest) = services.split_first()?;
     for (other, _) in rest {
         let text =
-            format!("not supported yet: a second AuthService; it is not in force, {reference} is");
-        found.push(error(other, "", text));
+            format!("one AuthService is asked, and {reference} is it; this one is not in force");
+        let mut d = error(other, "", text);
+        d.hint("remove one of them");
+        found.push(d);
     }
     let asked = Asked {
         marker: Some("extauth"),
@@ -127,25 +199,29 @@ fn choose_auth(
         grpc: service.grpc,
         stats_name: service.stats_name.as_ref(),
         breakers: service.breakers.as_ref(),
-        own_tls,
+        own_tls: context.own_tls,
+        tls: service.tls.as_deref(),
     };
+    let claim = context.claim(reference, "spec.auth_service", asked, module, found);
+    if claim.is_none() {
+        *closed = Some("the authorization service (AuthService) is misconfigured".to_owned());
+    }
     Some(Chosen {
         reference: (*reference).clone(),
-        claim: cluster::of_service(asked, &reference.namespace, own_namespace, &module.defaults),
+        claim: claim?,
         service: AuthService::clone(service),
     })
 }
 
 fn choose_limit(
-    store: &Store,
-    (own_namespace, own_tls): (&str, bool),
+    context: &Context<'_>,
     module: &Module,
     closed: &mut Option<String>,
     found: &mut Vec<Diagnostic>,
 ) -> Option<Chosen<RateLimitService>> {
     let mut services = Vec::new();
     let mut denies = false;
-    for (reference, entry) in store.of_kind("RateLimitService") {
+    for (reference, entry) in context.store.of_kind("RateLimitService") {
         match entry.good.as_ref().map(|g| &g.spec) {
             Some(Spec::RateLimitService(service)) => services.push((reference, service)),
             // Broken: off, unless it asks to deny when there is no answer.
@@ -174,16 +250,32 @@ fn choose_limit(
         grpc: true,
         stats_name: service.stats_name.as_ref(),
         breakers: service.breakers.as_ref(),
-        own_tls,
+        own_tls: context.own_tls,
+        tls: service.tls.as_deref(),
     };
+    let claim = context.claim(reference, "spec.service", asked, module, found);
+    if claim.is_none() && service.failure_mode_deny {
+        *closed = closed.take().or_else(|| {
+            Some("the rate limit service (RateLimitService) is misconfigured".to_owned())
+        });
+    }
     Some(Chosen {
         reference: (*reference).clone(),
-        claim: cluster::of_service(asked, &reference.namespace, own_namespace, &module.defaults),
+        claim: claim?,
         service: RateLimitService::clone(service),
     })
 }
 
 impl Services {
+    /// Every service with the cluster that it wants.
+    pub fn claims(&self) -> impl Iterator<Item = (&ObjectRef, &Claim)> {
+        let auth = self.auth.iter().map(|a| (&a.reference, &a.claim));
+        let limit = self.limit.iter().map(|l| (&l.reference, &l.claim));
+        let tracing = self.told.tracing.iter().map(|t| (&t.reference, &t.claim));
+        let logs = self.told.logs.iter().map(|l| (&l.reference, &l.claim));
+        auth.chain(limit).chain(tracing).chain(logs)
+    }
+
     /// The filters of every Listener, with the clusters' names.
     pub fn filters<'a>(&self, cluster: impl Fn(&ObjectRef) -> Option<&'a str>) -> HttpFilters {
         let mut closed = self.closed.clone();
@@ -215,7 +307,7 @@ fn authorizer(chosen: &Chosen<AuthService>, cluster: &str, linkerd: bool) -> Aut
         names.dedup();
         names
     };
-    let authority = format!("{}:{}", chosen.claim.cluster.host, chosen.claim.cluster.port);
+    let authority = chosen.claim.destination();
     let http = (!service.grpc).then(|| {
         let mut add_headers = service.add_headers.clone();
         if service.add_linkerd_headers.unwrap_or(linkerd) {

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use service_kit::{Diagnostic, ObjectRef, Severity};
+use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use super::tls::{Lookup, Termination};
+use super::cluster::{self, Claim};
+use super::resolver::{Asker, Resolvers};
 use super::weight;
 use crate::ir::ServerTls;
 use crate::resource::host::Host;
+use crate::resource::module::MappingDefaults;
 use crate::resource::listener::{Listener, SecurityModel, Stack};
 use crate::resource::{Spec, TcpMapping};
 use crate::store::Store;
@@ -29,6 +32,38 @@ pub struct TcpGroup {
 
 /// Groups by address and port, and by the name that clients ask for.
 pub type TcpGroups = BTreeMap<(String, u16), BTreeMap<Option<Hostname>, TcpGroup>>;
+
+/// The cluster of a TCPMapping, and what is wrong with it.
+pub fn claim(
+    reference: &ObjectRef,
+    mapping: &TcpMapping,
+    resolvers: &Resolvers<'_>,
+    lookup: &Lookup<'_>,
+    defaults: &MappingDefaults,
+) -> (Option<Claim>, Vec<Diagnostic>) {
+    let mut found = Vec::new();
+    let (namespace, own) = (reference.namespace.as_str(), lookup.own_namespace);
+    let asker = Asker {
+        object: reference,
+        path: "spec.service",
+        service: &mapping.service,
+        resolver: mapping.resolver.as_deref(),
+        balances: false,
+        service_namespace: if defaults.unqualified_services { own } else { namespace },
+    };
+    let Some(resolved) = resolvers.resolve(&asker, &mut found) else { return (None, found) };
+    match cluster::origin(lookup, mapping.tls.as_deref(), &mapping.service, namespace) {
+        Ok(tls) => (Some(cluster::of_tcp(mapping, resolved, tls, namespace, own, defaults)), found),
+        Err(why) => {
+            let text = format!("{why}; nothing is sent in the clear instead");
+            let mut d = error(reference, "spec.tls", text);
+            d.hint("create it, or correct the name; until then connections are closed")
+                .reason(Reason::RefNotResolved);
+            found.push(d);
+            (None, found)
+        }
+    }
+}
 
 /// Puts TCPMappings together.
 pub fn lower(

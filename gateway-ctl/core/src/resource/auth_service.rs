@@ -217,6 +217,14 @@ fn check_headers(raw: &Raw, grpc: bool, found: &mut Diagnostics<'_>) -> bool {
             found.notice(format!("spec.{field}"), "it has an effect with proto: http only");
         }
     }
+    let only_http = [
+        ("add_auth_headers", raw.add_auth_headers.as_ref().is_some_and(|h| !h.is_empty())),
+        ("path_prefix", raw.path_prefix.as_ref().is_some_and(|p| !p.is_empty())),
+        ("add_linkerd_headers", raw.add_linkerd_headers == Some(true)),
+    ];
+    for (field, _) in only_http.iter().filter(|(_, is_set)| grpc && *is_set) {
+        found.notice(format!("spec.{field}"), "it has an effect with proto: http only");
+    }
     for (name, value) in raw.add_auth_headers.iter().flatten() {
         let checked = header::check_edit_name(name).and_then(|()| header::check_value(value));
         if let Err(why) = checked {

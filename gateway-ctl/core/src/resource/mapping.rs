@@ -17,6 +17,7 @@ use self::target::{read_host_rewrite, read_rewrite, read_target};
 pub use self::unread::UNREAD;
 use super::service::read_tls_name;
 use super::fields::{self, Texts};
+use super::health_check::{self, HealthCheckSpec};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
 use super::service::Service;
@@ -25,6 +26,7 @@ use super::traffic::{
     read_removed,
 };
 use crate::ir::balance::LoadBalancer;
+use crate::ir::health::HealthCheck;
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
@@ -154,6 +156,9 @@ struct Raw {
     enable_ipv4: Option<bool>,
     /// Whether the service is reached over IPv6. Default: the Module's, else false.
     enable_ipv6: Option<bool>,
+    /// How it is found out which addresses of the service may be used; needs a resolver of
+    /// endpoints.
+    health_checks: Option<Vec<HealthCheckSpec>>,
     /// Name of the service in statistics. Default: the service with `_` for every other character.
     stats_name: Option<String>,
     /// Keeps connections apart from those of other Mappings with the same service.
@@ -224,6 +229,8 @@ pub struct Upstream {
     pub breakers: Option<Vec<Threshold>>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
+    /// Health checks.
+    pub health_checks: Vec<HealthCheck>,
 }
 
 /// Headers that a Mapping sets and removes. `None` in a field is the Module's default.
@@ -411,6 +418,10 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         None => None,
         Some(list) => Some(read_breakers(list, "spec.circuit_breakers", found)?),
     };
+    let health_checks = match &raw.health_checks {
+        None => Vec::new(),
+        Some(list) => health_check::read(list, "spec.health_checks", found)?,
+    };
     let mut ms = |value, field: &str| fields::milliseconds(value, field, found);
     Some(Upstream {
         resolver: raw.resolver.clone().filter(|r| !r.is_empty()),
@@ -434,5 +445,6 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         )?,
         breakers,
         keepalive: raw.keepalive.as_ref().map(Keepalive::from),
+        health_checks,
     })
 }

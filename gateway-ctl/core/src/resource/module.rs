@@ -15,11 +15,13 @@ use service_kit::{AmbassadorId, Diagnostic, Diagnostics, Object, Severity};
 pub use self::unread::UNREAD;
 use super::fields::{self, Texts};
 use super::label;
+use super::load_balancer::LoadBalancerSpec;
 use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
 };
 use crate::crd::UNTYPED;
+use crate::ir::balance::LoadBalancer;
 use crate::ir::listener::{ModuleFilters, Underscores};
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
 use crate::syntax::header;
@@ -41,6 +43,11 @@ struct Raw {
     keepalive: Option<KeepaliveSpec>,
     /// Retries of Mappings that have none.
     retry_policy: Option<RetrySpec>,
+    /// Load balancing of Mappings that have none and a resolver of endpoints.
+    load_balancer: Option<LoadBalancerSpec>,
+    /// Resolver of Mappings that name none, and of the services that Envoy asks. Default:
+    /// `kubernetes-service`.
+    resolver: Option<String>,
     /// Bytes that are buffered for a connection. Default: Envoy's, 1 MiB.
     buffer_limit_bytes: Option<u32>,
     /// Milliseconds until an idle connection to a service is closed. Default: an hour.
@@ -191,6 +198,10 @@ pub struct MappingDefaults {
     pub regex_max_size: usize,
     /// Whether service names are left without the Mapping's namespace.
     pub unqualified_services: bool,
+    /// How hosts are chosen, where they are endpoints.
+    pub load_balancer: Option<LoadBalancer>,
+    /// The resolver; absent is the usual one.
+    pub resolver: Option<String>,
 }
 
 impl Default for MappingDefaults {
@@ -210,6 +221,8 @@ impl Default for MappingDefaults {
             ipv6: false,
             regex_max_size: 200,
             unqualified_services: false,
+            load_balancer: None,
+            resolver: None,
         }
     }
 }
@@ -325,6 +338,9 @@ fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Mappi
     all(retry.as_ref().is_none_or(Option::is_some));
     let cors = raw.cors.as_ref().map(|c| c.read("spec.config.cors", found));
     all(cors.as_ref().is_none_or(Option::is_some));
+    let path = "spec.config.load_balancer";
+    let load_balancer = raw.load_balancer.as_ref().map(|l| l.read(path, found));
+    all(load_balancer.as_ref().is_none_or(Option::is_some));
     let mapping = raw.defaults.as_ref().and_then(|d| d.httpmapping.as_ref());
     let edits = match mapping {
         None => Some(HeaderEdits::default()),
@@ -346,6 +362,8 @@ fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Mappi
         ipv6: raw.enable_ipv6.unwrap_or(standard.ipv6),
         regex_max_size: raw.regex_max_size.unwrap_or(standard.regex_max_size),
         unqualified_services: raw.use_ambassador_namespace_for_service_resolution.unwrap_or(false),
+        load_balancer: load_balancer.flatten(),
+        resolver: raw.resolver.clone().filter(|r| !r.is_empty()),
     })
 }
 

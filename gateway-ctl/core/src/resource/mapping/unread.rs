@@ -7,7 +7,6 @@ use serde_json::Value;
 use service_kit::AmbassadorId;
 
 use crate::resource::fields::{Treatment, Unread};
-use crate::resource::traffic::AddHeaderSpec;
 
 /// Fields that are not read.
 pub const UNREAD: Unread = &[
@@ -16,7 +15,6 @@ pub const UNREAD: Unread = &[
     ("docs", Treatment::NoEffect),
     ("envoy_override", Treatment::NoEffect),
     ("error_response_overrides", Treatment::Without),
-    ("health_checks", Treatment::Without),
     ("modules", Treatment::NoEffect),
     ("outlier_detection", Treatment::Without),
     ("v2BoolHeaders", Treatment::NoEffect),
@@ -38,8 +36,6 @@ pub(super) struct Fields {
     envoy_override: Option<BTreeMap<String, Value>>,
     /// Other bodies for error answers.
     error_response_overrides: Option<Vec<ErrorOverride>>,
-    /// How it is found out which addresses of the service are healthy.
-    health_checks: Option<Vec<HealthCheck>>,
     /// Was settings of modules.
     modules: Option<Vec<BTreeMap<String, Value>>>,
     /// When an address of the service is no longer used.
@@ -59,61 +55,4 @@ struct ErrorOverride {
     on_status_code: u32,
     /// The body: `text_format`, `json_format` or `text_format_source`, and `content_type`.
     body: BTreeMap<String, Value>,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct HealthCheck {
-    /// Until an answer is given up, as in `3s`. Default: 3s.
-    timeout: Option<String>,
-    /// Between two checks, as in `5s`. Default: 5s.
-    interval: Option<String>,
-    /// Failures in a row until an address is not used. Default: 2.
-    unhealthy_threshold: Option<u32>,
-    /// Successes in a row until it is used again. Default: 1.
-    healthy_threshold: Option<u32>,
-    /// What is asked: `http` or `grpc`.
-    health_check: Option<HealthCheckKind>,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct HealthCheckKind {
-    /// An HTTP request.
-    http: Option<HttpHealthCheck>,
-    /// A call of gRPC's health service.
-    grpc: Option<GrpcHealthCheck>,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct HttpHealthCheck {
-    /// The path.
-    path: String,
-    /// The host. Default: the service.
-    hostname: Option<String>,
-    /// Headers that are set, by name.
-    add_request_headers: Option<BTreeMap<String, AddHeaderSpec>>,
-    /// Headers that are removed.
-    remove_request_headers: Option<Vec<String>>,
-    /// Statuses that are healthy. Default: 200.
-    expected_statuses: Option<Vec<StatusRange>>,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct StatusRange {
-    /// The first.
-    min: u32,
-    /// The last.
-    max: u32,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct GrpcHealthCheck {
-    /// The service that is asked for.
-    upstream_name: String,
-    /// The `:authority`.
-    authority: Option<String>,
 }

@@ -6,7 +6,6 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::resource::fields::{Treatment, Unread};
-use crate::resource::load_balancer::LoadBalancerSpec;
 
 /// Keys of `spec.config` that are not read.
 pub const UNREAD: Unread = &[
@@ -22,10 +21,8 @@ pub const UNREAD: Unread = &[
     ("error_response_overrides", Treatment::Without),
     ("header_case_overrides", Treatment::Without),
     ("liveness_probe", Treatment::Without),
-    ("load_balancer", Treatment::Without),
     ("readiness_probe", Treatment::Without),
     ("regex_type", Treatment::NoEffect),
-    ("resolver", Treatment::Without),
     ("runtime_flags", Treatment::Without),
     ("service_port", Treatment::NoEffect),
     ("statsd", Treatment::Without),
@@ -63,14 +60,10 @@ pub(super) struct Fields {
     header_case_overrides: Option<Vec<String>>,
     /// The Mapping of the liveness probe: `enabled`, `prefix`, `rewrite`, `service`.
     liveness_probe: Option<BTreeMap<String, Value>>,
-    /// Load balancing of Mappings that have none.
-    load_balancer: Option<LoadBalancerSpec>,
     /// The Mapping of the readiness probe: `enabled`, `prefix`, `rewrite`, `service`.
     readiness_probe: Option<BTreeMap<String, Value>>,
     /// Has no effect.
     regex_type: Option<String>,
-    /// Resolver of Mappings that name none. Default: `kubernetes-service`.
-    resolver: Option<String>,
     /// Switches of Envoy, by name.
     runtime_flags: Option<BTreeMap<String, Value>>,
     /// Has no effect: Listeners have the ports.
