@@ -762,9 +762,10 @@ impl Engine {
             }
         }
         for (_, cluster, owners) in self.clusters.iter() {
-            let tls = cluster.tls.iter().flat_map(|tls| {
-                tls.certificate.iter().chain(tls.authorities.as_ref())
-            });
+            let tls = cluster
+                .tls
+                .iter()
+                .flat_map(|tls| tls.certificate.iter().chain(tls.authorities.as_ref()));
             for secret in tls {
                 let users = owners.iter().take(clusters::MAX_OWNERS).cloned();
                 wanted.entry(secret.clone()).or_default().extend(users);

@@ -100,14 +100,14 @@ pub const KINDS: &[Kind] = &[
     ),
     own(
         "TracingService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| {
             Some(Spec::TracingService(Box::new(TracingService::read(o, s, d)?)))
         }),
     ),
     own(
         "LogService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::LogService(Box::new(LogService::read(o, s, d)?)))),
     ),
     own(
@@ -139,7 +139,7 @@ pub const KINDS: &[Kind] = &[
     ),
     own(
         "ConsulResolver",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::read_consul(o, s, d)?))),
     ),
     builtin("ConsulService", consul::GROUP, |o| Spec::Consul(consul::read(o))),

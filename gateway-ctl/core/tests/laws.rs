@@ -110,15 +110,16 @@ fn any_tls() -> impl Strategy<Value = Arc<Object>> {
             2 => json!({"ca.crt": chain}),
             _ => json!({"token": "x"}),
         };
-        secret(&format!("c{name}"), &data)
+        new_secret(&format!("c{name}"), &data)
     });
     // One that is wrong has a name of its own: a right one before it would stay.
     let wrong = Just(()).prop_map(|()| {
         let data = json!({"tls.crt": pairs()[0].0, "tls.key": pairs()[1].1});
-        secret("wrong", &data)
+        new_secret("wrong", &data)
     });
     let host = (0..3_u8, 0..6_u8, 0..8_u8).prop_map(|(name, hostname, which)| {
-        let hostname = ["a.test", "*.test", "*", "a.test:8443", "b.test", "w*"][usize::from(hostname)];
+        let hostname =
+            ["a.test", "*.test", "*", "a.test:8443", "b.test", "w*"][usize::from(hostname)];
         let tls = [
             "tlsSecret: {name: c0}",
             "tlsSecret: {name: c1}",
@@ -167,13 +168,19 @@ fn any_tls() -> impl Strategy<Value = Arc<Object>> {
         object("Mapping", &format!("m{name}"), &spec)
     });
     let rest = (0..3_u8).prop_map(|which| match which {
-        0 => object("Module", "ambassador", "{config: {defaults: {tls_secret_namespacing: false}}}"),
-        1 => object("AuthService", "a1", "{auth_service: auth, proto: grpc, protocol_version: v3, tls: t0}"),
+        0 => {
+            object("Module", "ambassador", "{config: {defaults: {tls_secret_namespacing: false}}}")
+        }
+        1 => object(
+            "AuthService",
+            "a1",
+            "{auth_service: auth, proto: grpc, protocol_version: v3, tls: t0}",
+        ),
         _ => object("RateLimitService", "r1", "{service: limit, protocol_version: v3, tls: t1}"),
     });
     let fallback = Just(()).prop_map(|()| {
         let (chain, key) = &pairs()[0];
-        secret("fallback-self-signed-cert", &json!({"tls.crt": chain, "tls.key": key}))
+        new_secret("fallback-self-signed-cert", &json!({"tls.crt": chain, "tls.key": key}))
     });
     prop_oneof![
         4 => secret, 1 => wrong, 4 => host, 3 => context, 3 => listener, 3 => tcp, 2 => spoken,
@@ -197,7 +204,7 @@ fn other_chain(pairs: &[(String, String); 2], name: u8) -> &str {
     &pairs[1 - usize::from(name)].0
 }
 
-fn secret(name: &str, data: &Value) -> Arc<Object> {
+fn new_secret(name: &str, data: &Value) -> Arc<Object> {
     builtin(
         &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "stringData": data})
             .to_string(),

@@ -7,8 +7,6 @@ use schemars::JsonSchema;
 use serde_json::Value;
 use service_kit::AmbassadorId;
 
-}
-
 /// Documentation of services' APIs; has no effect.
 #[derive(JsonSchema)]
 #[allow(dead_code)]

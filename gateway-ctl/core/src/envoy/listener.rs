@@ -218,6 +218,7 @@ fn client_certificate(
         chain: ir.chain,
         dns: ir.dns,
         uri: ir.uri,
+        ..Default::default()
     };
     let sets = matches!(ir.forwarding, Forwarding::AppendForward | Forwarding::SanitizeSet);
     sets.then_some(message)

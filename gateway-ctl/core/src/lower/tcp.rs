@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
-use super::tls::{Lookup, Termination};
 use super::cluster::{self, Claim};
 use super::resolver::{Asker, Resolvers};
+use super::tls::{Lookup, Termination};
 use super::weight;
 use crate::ir::ServerTls;
 use crate::resource::host::Host;
-use crate::resource::module::MappingDefaults;
 use crate::resource::listener::{Listener, SecurityModel, Stack};
+use crate::resource::module::MappingDefaults;
 use crate::resource::{Spec, TcpMapping};
 use crate::store::Store;
 use crate::syntax::Hostname;

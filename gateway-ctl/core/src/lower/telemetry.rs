@@ -17,11 +17,7 @@ pub struct Told {
 }
 
 /// Chooses them. Traces go to one service, the first by name.
-pub fn choose(
-    context: &Context<'_>,
-    module: &Module,
-    found: &mut Vec<Diagnostic>,
-) -> Told {
+pub fn choose(context: &Context<'_>, module: &Module, found: &mut Vec<Diagnostic>) -> Told {
     let mut tracing = Vec::new();
     for (reference, entry) in context.store.of_kind("TracingService") {
         if let Some(Spec::TracingService(service)) = entry.good.as_ref().map(|g| &g.spec) {
@@ -44,20 +40,20 @@ pub fn choose(
     };
     let tracing = tracing.first().and_then(|(reference, service)| {
         Some(Chosen {
-        reference: (*reference).clone(),
-        claim: claim(
-            reference,
-            Asked {
-                marker: Some("tracing"),
-                service: &service.service,
-                grpc: matches!(service.driver, Driver::OpenTelemetry { .. }),
-                stats_name: service.stats_name.as_ref(),
-                breakers: None,
-                own_tls: false,
-                tls: None,
-            },
-        )?,
-        service: (*service).clone(),
+            reference: (*reference).clone(),
+            claim: claim(
+                reference,
+                Asked {
+                    marker: Some("tracing"),
+                    service: &service.service,
+                    grpc: matches!(service.driver, Driver::OpenTelemetry { .. }),
+                    stats_name: service.stats_name.as_ref(),
+                    breakers: None,
+                    own_tls: false,
+                    tls: None,
+                },
+            )?,
+            service: (*service).clone(),
         })
     });
     let mut logs = Vec::new();
@@ -66,17 +62,19 @@ pub fn choose(
             continue;
         };
         let Some(claim) = claim(
-                reference,
-                Asked {
-                    marker: Some("logging"),
-                    service: &service.service,
-                    grpc: true,
-                    stats_name: service.stats_name.as_ref(),
-                    breakers: None,
-                    own_tls: false,
-                    tls: None,
-                },
-            ) else { continue };
+            reference,
+            Asked {
+                marker: Some("logging"),
+                service: &service.service,
+                grpc: true,
+                stats_name: service.stats_name.as_ref(),
+                breakers: None,
+                own_tls: false,
+                tls: None,
+            },
+        ) else {
+            continue;
+        };
         logs.push(Chosen {
             reference: reference.clone(),
             claim,

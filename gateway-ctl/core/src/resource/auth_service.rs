@@ -14,10 +14,8 @@ use crate::ir::Threshold;
 use crate::syntax::header;
 
 /// Fields that are not read.
-pub const UNREAD: Unread = &[
-    ("ambassador_id", Treatment::NoEffect),
-    ("v3StatusOnError", Treatment::NoEffect),
-];
+pub const UNREAD: Unread =
+    &[("ambassador_id", Treatment::NoEffect), ("v3StatusOnError", Treatment::NoEffect)];
 
 /// The types of [`UNREAD`].
 #[derive(JsonSchema)]

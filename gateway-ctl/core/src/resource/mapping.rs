@@ -15,12 +15,12 @@ use service_kit::{Diagnostics, Object};
 use self::matching::read_key;
 use self::target::{read_host_rewrite, read_rewrite, read_target};
 pub use self::unread::UNREAD;
-use super::service::read_tls_name;
 use super::fields::{self, Texts};
 use super::health_check::{self, HealthCheckSpec};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
 use super::service::Service;
+use super::service::read_tls_name;
 use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
@@ -422,11 +422,12 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         None => Vec::new(),
         Some(list) => health_check::read(list, "spec.health_checks", found)?,
     };
+    let tls = read_tls_name(raw.tls.clone(), &service, "spec.service", found);
     let mut ms = |value, field: &str| fields::milliseconds(value, field, found);
     Some(Upstream {
         resolver: raw.resolver.clone().filter(|r| !r.is_empty()),
         load_balancer,
-        tls: read_tls_name(raw.tls.clone(), &service, "spec.service", found),
+        tls,
         service,
         tag: raw.cluster_tag.clone().filter(|t| !t.is_empty()),
         stats_name: raw.stats_name.clone().filter(|n| !n.is_empty()),

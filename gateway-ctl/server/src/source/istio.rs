@@ -41,7 +41,15 @@ impl Istio {
     /// When it cannot be watched.
     pub fn open(folder: PathBuf, namespace: String) -> io::Result<Self> {
         let watch = Watch::new(&folder)?;
-        Ok(Self { folder, namespace, watch, fault: None, others: Vec::new(), known: None, begun: false })
+        Ok(Self {
+            folder,
+            namespace,
+            watch,
+            fault: None,
+            others: Vec::new(),
+            known: None,
+            begun: false,
+        })
     }
 
     /// The changes of `source`, with the Secret in the first of them and a change whenever a file

@@ -47,7 +47,10 @@ pub(super) fn read(
     let details = details.unwrap_or(&standard);
     let sets = matches!(forwarding, Forwarding::AppendForward | Forwarding::SanitizeSet);
     let yes = |part: Option<bool>| part.unwrap_or(false) && sets;
-    if !sets && [details.subject, details.cert, details.chain, details.dns, details.uri].contains(&Some(true)) {
+    if !sets
+        && [details.subject, details.cert, details.chain, details.dns, details.uri]
+            .contains(&Some(true))
+    {
         found
             .warning(
                 "spec.config.set_current_client_cert_details",
