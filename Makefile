@@ -7,7 +7,7 @@ CARGO_PROFILE := --profile $(PROFILE)
 
 .PHONY: help
 help: ## List all targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Build and run the gateway, both services and a backend on this machine.
@@ -18,6 +18,10 @@ demo: ## Build and run the gateway, both services and a backend on this machine.
 .PHONY: test
 test: tools bins ## Install what the tests need, then run all of them.
 	@scripts/test.sh $(CARGO_PROFILE)
+
+.PHONY: test-login
+test-login: login-tools bins ## People log in with a real Keycloak and a real Chromium; pictures in target/login.
+	@cargo test $(CARGO_PROFILE) --workspace --test login
 
 .PHONY: smoke
 smoke: tools bins ## Run the demo, make its requests, show each status and why.
@@ -69,3 +73,7 @@ bins: ## Build all programs.
 tools: ## Install what the tests run against: Envoy, redis-server, libfaketime, kube-apiserver.
 	@scripts/require.sh cargo python3
 	@scripts/install-test-tools.sh
+
+.PHONY: login-tools
+login-tools: tools ## Install what the test of logins runs against: Keycloak, Chromium.
+	@scripts/install-login-tools.sh

@@ -35,6 +35,7 @@ const ROOTS: &[&str] = &[
     "envoy/service/auth/v3/external_auth.proto",
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/type/matcher/v3/http_inputs.proto",
     "ratelimit/config/ratelimit/v3/rls_conf.proto",
     "tollgate/config/v1/object.proto",
 ];

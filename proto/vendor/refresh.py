@@ -43,6 +43,7 @@ ROOTS = [
     "envoy/service/auth/v3/external_auth.proto",
     "envoy/service/discovery/v3/ads.proto",
     "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/type/matcher/v3/http_inputs.proto",
     "ratelimit/config/ratelimit/v3/rls_conf.proto",
 ]
 IMPORT = re.compile(r'^import\s+(?:public\s+)?"([^"]+)";', re.MULTILINE)

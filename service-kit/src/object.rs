@@ -233,13 +233,19 @@ impl Object {
             let text = text.strip_prefix("--apiVersion-v3alpha1-only--").unwrap_or(text);
             text == id || text == "_automatic_"
         };
-        match self.json.pointer("/spec/ambassador_id") {
-            None | Some(Value::Null) => fits("default"),
-            Some(Value::String(text)) if text.is_empty() => fits("default"),
-            Some(Value::Array(list)) if list.is_empty() => fits("default"),
-            Some(Value::String(text)) => fits(text),
-            Some(Value::Array(list)) => list.iter().any(|v| v.as_str().is_none_or(fits)),
-            Some(_) => true,
+        let spec = &self.json["spec"];
+        let written = match (&spec["ambassador_id"], self.reference.kind.as_str()) {
+            // The older spelling, which only Hosts had.
+            (Value::Null, "Host") => &spec["ambassadorId"],
+            (written, _) => written,
+        };
+        match written {
+            Value::Null => fits("default"),
+            Value::String(text) if text.is_empty() => fits("default"),
+            Value::Array(list) if list.is_empty() => fits("default"),
+            Value::String(text) => fits(text),
+            Value::Array(list) => list.iter().any(|v| v.as_str().is_none_or(fits)),
+            _ => true,
         }
     }
 
@@ -369,6 +375,8 @@ mod tests {
             ("{ambassador_id: _automatic_}", true, true),
             ("{ambassador_id: [5]}", true, true),
             ("{ambassador_id: {a: b}}", true, true),
+            ("{ambassadorId: [blue]}", false, true),
+            ("{ambassador_id: green, ambassadorId: blue}", false, false),
         ] {
             let text = format!("apiVersion: v1\nkind: Host\nmetadata: {{name: h}}\nspec: {spec}\n");
             let (objects, _) = Object::from_yaml(&text, "x.yaml").unwrap();

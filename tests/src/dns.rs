@@ -15,8 +15,13 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// Starts it.
+    /// Starts it with an address for each name.
     pub fn start(names: BTreeMap<String, Ipv4Addr>) -> Self {
+        Self::start_all(names.into_iter().map(|(name, address)| (name, vec![address])).collect())
+    }
+
+    /// Starts it with any number of addresses for each name.
+    pub fn start_all(names: BTreeMap<String, Vec<Ipv4Addr>>) -> Self {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let addr = socket.local_addr().unwrap();
@@ -42,7 +47,7 @@ impl Drop for NameServer {
     }
 }
 
-fn answer(query: &[u8], names: &BTreeMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
+fn answer(query: &[u8], names: &BTreeMap<String, Vec<Ipv4Addr>>) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut labels = Vec::new();
     loop {
@@ -57,7 +62,7 @@ fn answer(query: &[u8], names: &BTreeMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
     let question = query.get(12..at + 4)?;
     let is_a = question.get(question.len() - 4..question.len() - 2)? == [0, 1];
     let known = names.get(&labels.join("."));
-    let found = known.filter(|_| is_a);
+    let found = known.filter(|_| is_a).map_or(&[][..], Vec::as_slice);
     let mut out = query.get(..2)?.to_vec();
     // A response, recursion available; 3 is NXDOMAIN.
     out.extend([
@@ -66,14 +71,14 @@ fn answer(query: &[u8], names: &BTreeMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
         0,
         1,
         0,
-        u8::from(found.is_some()),
+        u8::try_from(found.len()).ok()?,
         0,
         0,
         0,
         0,
     ]);
     out.extend(question);
-    if let Some(address) = found {
+    for address in found {
         out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
         out.extend(address.octets());
     }

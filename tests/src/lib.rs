@@ -5,14 +5,17 @@
 
 pub mod authorizer;
 pub mod backend;
+pub mod browser;
 pub mod cases;
 pub mod clock;
 pub mod collector;
 pub mod consul;
 pub mod control_plane;
 pub mod dns;
+pub mod envoy;
 pub mod gateway;
 pub mod http;
+pub mod keycloak;
 pub mod kubernetes;
 pub mod limiter;
 pub mod process;

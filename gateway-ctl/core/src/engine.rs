@@ -26,6 +26,7 @@ use self::groups::{Groups, mapping_of};
 use self::passed_on::PassedOn;
 use self::publish::Published;
 use self::references::References;
+use crate::derived::{self, Derived};
 use crate::envoy;
 use crate::ir;
 use crate::ir::balance::ConsulService;
@@ -35,6 +36,7 @@ use crate::lower::resolver::{self, Resolvers};
 use crate::lower::services::{self, Services};
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::Overview;
+use crate::resource::environment::{self, Environment};
 use crate::resource::{Host, Mapping, Spec, consul};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
@@ -59,6 +61,13 @@ pub struct Settings {
     pub service_tls: Option<String>,
     /// Whether the hosts of services may be found one by one; otherwise by name only.
     pub endpoints: bool,
+    /// How paths of Ingresses are read.
+    pub ingress: derived::Ways,
+    /// Variables that resources may name.
+    pub environment: Environment,
+    /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
+    /// both, where both are there.
+    pub loose_selectors: bool,
 }
 
 impl Default for Settings {
@@ -70,6 +79,9 @@ impl Default for Settings {
             services: None,
             service_tls: None,
             endpoints: true,
+            ingress: derived::Ways::default(),
+            environment: Environment::new(),
+            loose_selectors: false,
         }
     }
 }
@@ -91,6 +103,7 @@ struct Dirty {
 pub struct Engine {
     settings: Settings,
     store: Store,
+    derived: Derived,
     services: Services,
     clusters: Clusters,
     /// What is wrong with how the hosts of Mappings are found.
@@ -112,6 +125,7 @@ impl Engine {
         let mut engine = Self {
             settings,
             store: Store::default(),
+            derived: Derived::default(),
             services: Services::default(),
             clusters: Clusters::default(),
             unresolved: BTreeMap::new(),
@@ -134,6 +148,7 @@ impl Engine {
                 engine.published.put(resource, Vec::new());
             }
         }
+        engine.groups.loose = engine.settings.loose_selectors;
         engine.update_fallback();
         engine
     }
@@ -149,22 +164,44 @@ impl Engine {
         let mut found_changed = false;
         let id = self.settings.ambassador_id.clone();
         for object in applied {
-            if let Some(change) = self.store.put(object, &id) {
-                found_changed |= change.found_changed;
-                self.touch(&change, &mut dirty);
-            }
+            let reference = object.reference.clone();
+            let object = environment::expand(object, &self.settings.environment);
+            let change = self.store.put(object, &id);
+            found_changed |= self.take(reference, change, &mut dirty);
         }
         for reference in deleted {
-            if let Some(change) = self.store.remove(&reference) {
+            let change = self.store.remove(&reference);
+            found_changed |= self.take(reference, change, &mut dirty);
+        }
+        for (reference, object) in self.derived.settle(&self.store, self.settings.ingress, &id) {
+            let change = match object {
+                Some(object) => {
+                    self.store.put(environment::expand(object, &self.settings.environment), &id)
+                }
+                None => self.store.remove(&reference),
+            };
+            if let Some(change) = change {
                 found_changed |= change.found_changed;
                 self.touch(&change, &mut dirty);
             }
         }
+        found_changed |= self.derived.take_found_changed();
         if self.update_fallback() {
             dirty.bindings = true;
         }
         let (lowered, settled_changed) = self.settle(dirty);
         self.output(lowered, found_changed || settled_changed)
+    }
+
+    /// Takes what an event did to an object that a user wrote; gives whether other things are wrong
+    /// with it now.
+    fn take(&mut self, reference: ObjectRef, change: Option<Change>, dirty: &mut Dirty) -> bool {
+        if change.is_some() || self.derived.knows(&reference) {
+            self.derived.touch(&self.store, &reference);
+        }
+        let Some(change) = change else { return false };
+        self.touch(&change, dirty);
+        change.found_changed
     }
 
     /// Takes Envoy's refusal of a resource: what it had before stays until the inputs change, and
@@ -184,6 +221,11 @@ impl Engine {
         self.endpoints.of_consul()
     }
 
+    /// Differs when [`Self::consul_services`] do.
+    pub const fn consul_revision(&self) -> u64 {
+        self.endpoints.consul_revision()
+    }
+
     /// Whether Consul has answered about a service.
     pub fn knows_instances(&self, service: &ConsulService) -> bool {
         self.store.good(&consul::reference(service)).is_some()
@@ -193,6 +235,7 @@ impl Engine {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut found: Vec<Diagnostic> = Vec::new();
         found.extend(self.store.iter().flat_map(|(_, entry)| entry.found.iter().cloned()));
+        found.extend(self.derived.found().cloned());
         found.extend(self.services.found.iter().cloned());
         found.extend(self.binding_found.iter().cloned());
         found.extend(self.groups.found().cloned());
@@ -213,6 +256,7 @@ impl Engine {
             found.push(d);
         }
         for d in &mut found {
+            self.derived.attribute(d);
             if let Some(entry) = self.store.get(&d.object) {
                 d.locate(&entry.latest);
             }
@@ -235,6 +279,11 @@ impl Engine {
         }
         let judge = |reference: ObjectRef| {
             let found = about.get(&reference).map(Vec::as_slice).unwrap_or_default();
+            let others = ["Ingress", "IngressClass"].contains(&reference.kind.as_str())
+                && !self.derived.serves(&reference);
+            if others {
+                return (reference, None);
+            }
             let verdict = self.store.get(&reference).and_then(|e| Verdict::of(e, found));
             (reference, verdict)
         };
@@ -289,6 +338,7 @@ impl Engine {
                 self.endpoints.touch(reference, old, new);
             }
             "ConsulService" => self.endpoints.touch_consul(reference),
+            "Ingress" | "IngressClass" => {}
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
+use crate::derived;
 use crate::resource::resolver::Resolver;
 use crate::resource::{
     AuthService, Host, Listener, LogService, Mapping, Module, RateLimitService, Spec,
@@ -54,7 +55,8 @@ pub struct Kind {
     pub reading: Reading,
 }
 
-const V2: &[&str] = &["v2", "v3alpha1"];
+const SINCE_V1: &[&str] = &["v1", "v2", "v3alpha1"];
+const SINCE_V2: &[&str] = &["v2", "v3alpha1"];
 const OWN: &[&str] = &["v1beta1", "v1beta2", "v2", "v3alpha1"];
 
 /// Every kind that is looked at. Others are for other programs and are passed over, except that
@@ -62,10 +64,10 @@ const OWN: &[&str] = &["v1beta1", "v1beta2", "v2", "v3alpha1"];
 pub const KINDS: &[Kind] = &[
     own(
         "Mapping",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Mapping(Box::new(Mapping::read(o, s, d)?)))),
     ),
-    own("Host", V2, Reading::Spec(|o, s, d| Some(Spec::Host(Host::read(o, s, d)?)))),
+    own("Host", SINCE_V2, Reading::Spec(|o, s, d| Some(Spec::Host(Host::read(o, s, d)?)))),
     own(
         "Listener",
         &["v3alpha1"],
@@ -73,31 +75,31 @@ pub const KINDS: &[Kind] = &[
     ),
     own(
         "Module",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Module(Box::new(Module::read(o, s, d)?)))),
     ),
     own(
         "AuthService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::AuthService(Box::new(AuthService::read(o, s, d)?)))),
     ),
     own(
         "RateLimitService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| {
             Some(Spec::RateLimitService(Box::new(RateLimitService::read(o, s, d)?)))
         }),
     ),
     own(
         "TracingService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| {
             Some(Spec::TracingService(Box::new(TracingService::read(o, s, d)?)))
         }),
     ),
     own(
         "LogService",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::LogService(Box::new(LogService::read(o, s, d)?)))),
     ),
     own(
@@ -114,31 +116,31 @@ pub const KINDS: &[Kind] = &[
     builtin("Secret", "", |_| Spec::Secret),
     own(
         "KubernetesEndpointResolver",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Endpoint.read(o, s, d)?))),
     ),
     own(
         "KubernetesServiceResolver",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::Service.read(o, s, d)?))),
     ),
     own(
         "ConsulResolver",
-        V2,
+        SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::read_consul(o, s, d)?))),
     ),
     builtin("ConsulService", consul::GROUP, |o| Spec::Consul(consul::read(o))),
     builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
     builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
     builtin("Endpoints", "", |o| Spec::Endpoints(endpoints::read_endpoints(o))),
-    own("DevPortal", V2, Reading::NotYet),
-    own("TCPMapping", V2, Reading::NotYet),
-    own("TLSContext", V2, Reading::NotYet),
+    builtin_of("Ingress", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
+    builtin_of("Ingress", "extensions", &["v1beta1"], |_| Spec::Ingress),
+    builtin_of("IngressClass", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
+    own("DevPortal", SINCE_V1, Reading::NotYet),
+    own("TCPMapping", SINCE_V1, Reading::NotYet),
+    own("TLSContext", SINCE_V1, Reading::NotYet),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
-    other("Ingress", "networking.k8s.io"),
-    other("IngressClass", "networking.k8s.io"),
-    other("Ingress", "extensions"),
     other("Ingress", "networking.internal.knative.dev"),
     other("*", "gateway.networking.k8s.io"),
     other("*", "networking.x-k8s.io"),
@@ -149,7 +151,16 @@ const fn own(name: &'static str, versions: &'static [&'static str], reading: Rea
 }
 
 const fn builtin(name: &'static str, group: &'static str, read: fn(&Object) -> Spec) -> Kind {
-    Kind { name, group, versions: &["v1"], reading: Reading::Builtin(read) }
+    builtin_of(name, group, &["v1"], read)
+}
+
+const fn builtin_of(
+    name: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+    read: fn(&Object) -> Spec,
+) -> Kind {
+    Kind { name, group, versions, reading: Reading::Builtin(read) }
 }
 
 const fn other(name: &'static str, group: &'static str) -> Kind {
@@ -166,21 +177,26 @@ fn check_authorization(object: &Object) -> Checked {
 
 /// The Secrets that an object names, whether it is in force or not.
 pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
-    match object.reference.kind.as_str() {
+    let mut secrets = match object.reference.kind.as_str() {
         "Filter" => authz_core::secret_refs(object),
+        "Ingress" => derived::secret_refs(object),
         _ => Vec::new(),
-    }
+    };
+    secrets.extend(derived::stands_in(object).iter().flat_map(|inner| secret_refs(inner)));
+    secrets
 }
 
 /// Whether an object may need the endpoints of Services.
 pub fn wants_endpoints(object: &Object) -> bool {
     let resolver = match object.reference.kind.as_str() {
-        "Mapping" | "TCPMapping" => "/spec/resolver",
-        "Module" => "/spec/config/resolver",
-        _ => return false,
+        "Mapping" | "TCPMapping" => object.json.pointer("/spec/resolver"),
+        "Module" => object.json.pointer("/spec/config/resolver"),
+        _ => None,
     };
-    let resolver = object.json.pointer(resolver).and_then(Value::as_str);
-    resolver.is_some_and(|name| matches!(Resolver::builtin(name), None | Some(Resolver::Endpoint)))
+    let wants = resolver
+        .and_then(Value::as_str)
+        .is_some_and(|name| matches!(Resolver::builtin(name), None | Some(Resolver::Endpoint)));
+    wants || derived::stands_in(object).iter().any(|inner| wants_endpoints(inner))
 }
 
 /// What came of reading an object.

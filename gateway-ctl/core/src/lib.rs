@@ -7,6 +7,7 @@
 //! (`envoy`) and published. This crate knows Envoy's messages, not how they get to an Envoy.
 
 pub mod crd;
+pub mod derived;
 pub mod engine;
 pub mod envoy;
 pub mod index;

@@ -4,6 +4,7 @@
 pub mod binding;
 pub mod cluster;
 pub mod group;
+pub mod paths;
 pub mod resolver;
 pub mod services;
 pub mod telemetry;

@@ -68,7 +68,8 @@ pub struct RouteOverview {
     pub host: ObjectRef,
     /// The Mapping it was made of.
     pub mapping: ObjectRef,
-    /// `prefix`, `path` or `regex`: how [`Self::path`] is compared.
+    /// `prefix`, `elements` (a prefix of whole elements), `path` or `regex`: how [`Self::path`] is
+    /// compared.
     pub path_kind: String,
     /// The prefix, path or regular expression.
     pub path: String,

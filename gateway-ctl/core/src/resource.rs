@@ -6,6 +6,7 @@
 pub mod auth_service;
 pub mod consul;
 pub mod endpoints;
+pub mod environment;
 pub mod fields;
 mod health_check;
 pub mod host;
@@ -58,6 +59,8 @@ pub enum Spec {
     Endpoints(Vec<endpoints::Subset>),
     /// The instances of a service in Consul.
     Consul(consul::Instances),
+    /// An Ingress or an IngressClass; what it means is made by `derived`.
+    Ingress,
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

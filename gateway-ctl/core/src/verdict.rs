@@ -4,6 +4,7 @@ use serde_json::Value;
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use crate::kinds::GROUP;
+use crate::resource::Spec;
 use crate::store::Entry;
 
 /// Longest text of a condition; an API server takes 32768 bytes.
@@ -56,11 +57,11 @@ pub struct Verdict {
 
 impl Verdict {
     /// The verdict on an object, given all that was `found` about it. None for objects of other
-    /// groups, whose status is not ours.
+    /// groups, whose status is not ours, but for an Ingress.
     pub(crate) fn of(entry: &Entry, found: &[&Diagnostic]) -> Option<Self> {
         let object = &entry.latest;
         let group = object.api_version.split('/').next();
-        if group != Some(GROUP) {
+        if group != Some(GROUP) && !matches!(entry.good.as_ref()?.spec, Spec::Ingress) {
             return None;
         }
         let about_refs = |d: &&&Diagnostic| d.reason == Reason::RefNotResolved;

@@ -56,7 +56,7 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
         );
         object("Listener", &format!("l{name}"), &spec)
     });
-    let rest = (0..14_u8).prop_map(|which| match which {
+    let rest = (0..15_u8).prop_map(|which| match which {
         0 => object("Module", "ambassador", "{config: {cluster_request_timeout_ms: 9}}"),
         1 => object("Module", "ambassador", "{config: {server_name: x, default_labels: {ambassador: {defaults: [remote_address: {}]}}}}"),
         2 => object("AuthService", "a1", "{auth_service: auth, proto: grpc, protocol_version: v3}"),
@@ -70,8 +70,18 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
         10 => object("LogService", "l2", "{driver: tcp, service: l, protocol_version: v3}"),
         11 => object("Module", "ambassador", "{config: {resolver: endpoint, load_balancer: {policy: ring_hash, source_ip: true}}}"),
         12 => object("Module", "ambassador", "{config: {resolver: c}}"),
+        13 => object("Module", "ambassador", "{config: {default_label_domain: y}}"),
         _ => object("Mapping", "broken", "{prefix: '/(', prefix_regex: true, service: s}"),
     });
+    let ingress = (0..3_u8, 0..6_u8, 0..3_u8).prop_map(|(name, which, service)| builtin(&match which {
+        0 => format!("{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: c{name}}}, spec: {{controller: getambassador.io/ingress-controller}}}}"),
+        1 => format!("{{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {{name: c{name}}}, spec: {{controller: other}}}}"),
+        2 => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: i{name}}}, spec: {{ingressClassName: c{name}, rules: [{{host: a.test, http: {{paths: [{{path: /1, pathType: Prefix, backend: {{service: {{name: s{service}, port: {{name: http}}}}}}}}]}}}}]}}}}"),
+        3 => format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: i{name}, annotations: {{kubernetes.io/ingress.class: ambassador}}}}, spec: {{defaultBackend: {{service: {{name: s{service}, port: {{number: 80}}}}}}, tls: [{{hosts: [b.test], secretName: t{service}}}]}}}}"),
+        // One that means an object that others write, too.
+        4 => format!("{{apiVersion: v1, kind: Service, metadata: {{name: s{service}, annotations: {{getambassador.io/config: '{{apiVersion: ambassador/v2, kind: Mapping, name: m{name}, prefix: /1/, service: s{service}}}'}}}}, spec: {{ports: [{{name: http, port: 80}}]}}}}"),
+        _ => format!("{{apiVersion: v1, kind: Service, metadata: {{name: x{name}, annotations: {{getambassador.io/config: '{{apiVersion: ambassador/v2, kind: Mapping, name: m{service}, prefix: /2/, service: x}}'}}}}, spec: {{ports: []}}}}"),
+    }));
     let cluster = (0..7_u8, 0..3_u8, 0..4_u8).prop_map(|(which, service, size)| match which {
         0 => object("KubernetesEndpointResolver", "r", "{}"),
         3 => object("ConsulResolver", "c", &format!("{{datacenter: dc{}}}", size % 2)),
@@ -85,7 +95,7 @@ fn any_object() -> impl Strategy<Value = Arc<Object>> {
             "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{size}, labels: {{kubernetes.io/service-name: s{service}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.0.0.{size}]}}, {{addresses: [10.0.0.9], conditions: {{ready: false}}}}]}}"
         )),
     });
-    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest, 3 => cluster]
+    prop_oneof![5 => mapping, 3 => host, 2 => listener, 3 => rest, 3 => cluster, 3 => ingress]
 }
 
 /// What Consul says of a service, as the controller tells it.

@@ -3,12 +3,13 @@
 mod cluster;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use gateway_core::Settings;
+use gateway_core::derived::Ways;
 use service_kit::Diagnostic;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
@@ -90,13 +91,37 @@ struct EngineArgs {
     #[arg(long, value_name = "DIR")]
     service_tls_dir: Option<PathBuf>,
     /// Reach services by their names only; objects that ask for endpoints get an error
+    #[arg(long, env = "AMBASSADOR_DISABLE_ENDPOINTS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    disable_endpoints: bool,
+    /// Read paths of Ingresses as Emissary does: what matched is replaced by /, and a Prefix may end
+    /// inside of an element
+    #[arg(long, env = "EMISSARY_INGRESS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    emissary_ingress: bool,
+    /// A Host takes a Mapping that fits its hostname or its mappingSelector; otherwise both must fit
+    #[arg(long, env = "DISABLE_STRICT_LABEL_SELECTORS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    loose_selectors: bool,
+    /// Environment variables that resources may name, as in `address: ${HOST_IP}:8500`
     #[arg(
         long,
-        env = "AMBASSADOR_DISABLE_ENDPOINTS",
-        value_parser = clap::builder::FalseyValueParser::new(),
-        action = clap::ArgAction::SetTrue,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "HOST_IP,NODE_NAME,POD_IP,POD_NAME,POD_NAMESPACE,AMBASSADOR_ID,AMBASSADOR_NAMESPACE"
     )]
-    disable_endpoints: bool,
+    expand_env: Vec<String>,
+    /// The address of Listeners that name none
+    #[arg(
+        long,
+        env = "AMBASSADOR_ENVOY_BIND_ADDRESS",
+        default_value = "0.0.0.0",
+        value_name = "IP"
+    )]
+    bind_address: IpAddr,
+}
+
+/// Reads a switch of Emissary: any text but an empty one (or a plain no) is yes.
+#[allow(clippy::unnecessary_wraps)] // clap wants a Result
+fn read_flag(text: &str) -> Result<bool, std::convert::Infallible> {
+    Ok(!matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "no" | "0"))
 }
 
 impl EngineArgs {
@@ -106,6 +131,15 @@ impl EngineArgs {
             namespace: self.namespace,
             service_tls: self.service_tls_dir.map(|d| d.display().to_string()),
             endpoints: !self.disable_endpoints,
+            loose_selectors: self.loose_selectors,
+            environment: self
+                .expand_env
+                .into_iter()
+                .filter_map(|name| Some((std::env::var(&name).ok()?, name)))
+                .map(|(value, name)| (name, value))
+                .collect(),
+            bind_address: self.bind_address.to_string(),
+            ingress: if self.emissary_ingress { Ways::Emissary } else { Ways::Kubernetes },
             ..Settings::default()
         }
     }

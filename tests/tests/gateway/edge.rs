@@ -9,10 +9,11 @@ use e2e::backend::Backend;
 use e2e::cases;
 use e2e::consul::Stub;
 use e2e::dns::NameServer;
+use e2e::envoy::bootstrap;
 use e2e::http;
 use e2e::process::{Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::expectation;
 use crate::resources::Resources;
@@ -24,6 +25,7 @@ pub(crate) struct Edge {
     controller: Process,
     envoy: Process,
     envoy_admin: SocketAddr,
+    environment: Vec<(String, String)>,
     _names: NameServer,
     _consul: Option<Stub>,
 }
@@ -86,19 +88,23 @@ impl Edge {
         ];
         let consul = (!case["consul"].is_null())
             .then(|| Stub::start(serde_json::from_str(&in_consul).unwrap()));
-        let agent = consul.as_ref().map(|c| c.addr.to_string());
-        let environment: Vec<_> =
-            agent.iter().map(|addr| ("CONSUL_HTTP_ADDR", addr.as_str())).collect();
-        let controller = Process::start(&program("gateway-ctl"), &arguments, &environment);
-        let bootstrap = folder.path().join(".bootstrap.json");
-        std::fs::write(&bootstrap, bootstrap_for(xds, envoy_admin, names.addr)).unwrap();
+        let agent = consul.iter().map(|c| ("CONSUL_HTTP_ADDR".to_owned(), c.addr.to_string()));
+        let written = case["env"].as_object().into_iter().flatten();
+        let written = written.map(|(name, value)| (name.clone(), cases::text(value)));
+        let environment: Vec<(String, String)> = agent.chain(written).collect();
+        let pairs: Vec<(&str, &str)> =
+            environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let controller = Process::start(&program("gateway-ctl"), &arguments, &pairs);
+        let file = folder.path().join(".bootstrap.json");
+        std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
             resources,
             folder,
             backends,
             controller,
-            envoy: start_envoy(&bootstrap, &[]),
+            envoy: start_envoy(&file, &[]),
             envoy_admin,
+            environment,
             _names: names,
             _consul: consul,
         };
@@ -126,6 +132,7 @@ impl Edge {
         let file = self.folder.path().join("resources.json");
         let run = Command::new(program("gateway-ctl"))
             .args(["render", file.to_str().unwrap(), "--diagnostics", out.to_str().unwrap()])
+            .envs(self.environment.iter().cloned())
             .output()
             .unwrap();
         let found: Value =
@@ -231,31 +238,4 @@ impl Edge {
         let asked = hits.values().flatten().find_map(|h| h.descriptors.clone());
         expectation::descriptors(want, asked)
     }
-}
-
-/// The bootstrap that gateway-ctl prints, with the test's own name server.
-fn bootstrap_for(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
-    let run = Command::new(program("gateway-ctl"))
-        .args([
-            "envoy-bootstrap",
-            "--xds",
-            &xds.to_string(),
-            "--envoy-admin-addr",
-            &admin.to_string(),
-            "--format",
-            "json",
-        ])
-        .output()
-        .unwrap();
-    let mut bootstrap: Value = serde_json::from_slice(&run.stdout)
-        .unwrap_or_else(|e| panic!("no bootstrap: {e}\n{}", String::from_utf8_lossy(&run.stderr)));
-    bootstrap["typed_dns_resolver_config"] = json!({
-        "name": "envoy.network.dns_resolver.cares",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-            "resolvers": [{"socket_address": {"address": names.ip().to_string(), "port_value": names.port()}}],
-            "dns_resolver_options": {"no_default_search_domain": true},
-        },
-    });
-    bootstrap.to_string()
 }

@@ -44,6 +44,11 @@ impl Resources {
             regex::Regex::new(&format!(r"\b{}(?:\.[a-z-]+)?:(\d+)", regex::escape(name))).unwrap();
         let mut ports: Vec<u16> =
             pattern.captures_iter(&text).filter_map(|c| c[1].parse().ok()).collect();
+        let services = self.objects.iter().filter(|o| o["kind"] == "Service");
+        for service in services.filter(|o| o["metadata"]["name"] == name) {
+            let numbered = service["spec"]["ports"].as_array().into_iter().flatten();
+            ports.extend(numbered.filter_map(|p| u16::try_from(p["port"].as_u64()?).ok()));
+        }
         ports.push(80);
         ports.sort_unstable();
         ports.dedup();

@@ -8,9 +8,10 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 use super::clusters::Clusters;
 use crate::envoy::{self, table::Part};
 use crate::index::{Index, Keys};
-use crate::ir::RouteKey;
+use crate::ir::{PathKind, RouteKey};
 use crate::lower::binding::Mode;
 use crate::lower::group::{self, Environment, Group, Member};
+use crate::lower::paths::{self, Reach};
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::Store;
 use crate::syntax::Hostname;
@@ -30,16 +31,39 @@ impl Slice {
         (&self.key, &self.group)
     }
 
+    /// Whether the Host has names that the Mappings have not.
+    fn is_narrow(&self, host: &Hostname) -> bool {
+        self.key.hostname.as_ref().is_none_or(|hostname| !hostname.covers(host))
+    }
+
     fn part(&self, host: &Hostname, mode: Mode) -> Option<&Part> {
-        let narrow = match &self.key.hostname {
-            Some(hostname) => !hostname.covers(host),
-            None => true,
-        };
+        let narrow = self.is_narrow(host);
         let cell = self.parts.get(usize::from(narrow))?.get(mode as usize)?;
         Some(cell.get_or_init(|| {
             let routes = &self.group.routes;
             envoy::table::routes(&envoy::route::encode(&self.key, routes, mode, narrow))
         }))
+    }
+
+    /// Which paths its routes can match on a Host.
+    fn reach(&self, host: &Hostname, mode: Mode) -> Reach<'_> {
+        let key = &self.key;
+        let located = key.case_sensitive && key.path_kind != PathKind::Regex;
+        let last = self.group.routes.last();
+        let any_host = matches!(key.hostname, None | Some(Hostname::Any))
+            && key.hostname_regex.is_none()
+            || !self.is_narrow(host);
+        let unconditional = any_host
+            && key.headers.is_empty()
+            && key.query_parameters.is_empty()
+            && last.is_some_and(|r| r.below >= 100);
+        Reach {
+            path: located.then_some(key.path.as_str()),
+            exact: key.path_kind == PathKind::Exact,
+            always: key.path_kind == PathKind::Prefix
+                && unconditional
+                && matches!(mode, Mode::Route | Mode::Redirect | Mode::RouteHttpsElseRedirect),
+        }
     }
 }
 
@@ -67,6 +91,8 @@ pub(super) struct Groups {
     groups: BTreeMap<Arc<RouteKey>, GroupState>,
     /// The Hosts in force.
     pub(super) hosts: BTreeMap<ObjectRef, HostState>,
+    /// Whether a Host takes what fits its hostname or its selector, not only what fits both.
+    pub(super) loose: bool,
     host_index: Index,
     mapping_index: Index,
     dirty: BTreeSet<Arc<RouteKey>>,
@@ -84,11 +110,14 @@ fn mapping_keys(mapping: &Mapping) -> Keys<'_> {
     }
 }
 
-/// A Host with a selector is found by one of its labels, others by their hostname.
-fn host_keys(host: &Host) -> Keys<'_> {
-    match &host.selector {
-        Some(selector) => Keys { labels: selector.iter().take(1).collect(), ..Keys::default() },
-        None => Keys { hostname: Some(&host.hostname), ..Keys::default() },
+/// A Host with a selector is found by one of its labels, others (and all, where that is enough) by
+/// their hostname.
+fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
+    let selector = host.selector.as_ref();
+    Keys {
+        labels: selector.into_iter().flatten().take(1).collect(),
+        hostname: (selector.is_none() || loose).then_some(&host.hostname),
+        ..Keys::default()
     }
 }
 
@@ -121,11 +150,11 @@ impl Groups {
             self.dirty_mappings_of(store, host);
         }
         if let Some(old) = &old {
-            self.host_index.remove(object, &host_keys(old));
+            self.host_index.remove(object, &host_keys(old, self.loose));
         }
         match new {
             Some(new) => {
-                self.host_index.insert(object, &host_keys(new));
+                self.host_index.insert(object, &host_keys(new, self.loose));
                 let state = self.hosts.entry(object.clone()).or_insert_with(|| HostState {
                     host: new.clone(),
                     routes: BTreeMap::new(),
@@ -146,10 +175,13 @@ impl Groups {
 
     fn dirty_mappings_of(&mut self, store: &Store, host: &Host) {
         let label = host.selector.as_ref().and_then(|s| s.iter().next());
-        let mappings: Vec<&ObjectRef> = match label {
-            Some((key, value)) => self.mapping_index.by_label(key, value).collect(),
-            None => self.mapping_index.by_hostname(&host.hostname).collect(),
-        };
+        let mut mappings: Vec<&ObjectRef> = Vec::new();
+        if let Some((key, value)) = label {
+            mappings.extend(self.mapping_index.by_label(key, value));
+        }
+        if label.is_none() || self.loose {
+            mappings.extend(self.mapping_index.by_hostname(&host.hostname));
+        }
         for mapping in mappings {
             if let Some(mapping) = mapping_of(store, mapping) {
                 self.dirty.insert(mapping.key.clone());
@@ -283,7 +315,7 @@ impl Groups {
             .into_iter()
             .filter(|reference| {
                 self.hosts.get(*reference).is_some_and(|state| {
-                    state.host.takes(hostname, any_host, &mapping.object_labels)
+                    state.host.takes(hostname, any_host, &mapping.object_labels, self.loose)
                 })
             })
             .collect()
@@ -297,8 +329,24 @@ impl Groups {
         }
         let name = format!("{}/{}", host.namespace, host.name);
         let domain = state.host.hostname.to_string();
-        let parts = state.routes.values().rev().filter_map(|s| s.part(&state.host.hostname, mode));
-        let part = envoy::table::virtual_host(&name, &domain, parts);
+        let hostname = &state.host.hostname;
+        let (reaches, parts): (Vec<_>, Vec<_>) = state
+            .routes
+            .values()
+            .rev()
+            .filter_map(|s| Some((s.reach(hostname, mode), s.part(hostname, mode)?)))
+            .unzip();
+        let part = match paths::divide(&reaches) {
+            None => envoy::table::virtual_host(&name, &domain, parts.into_iter()),
+            Some(division) => {
+                let list = |places: &[usize]| {
+                    places.iter().filter_map(|at| parts.get(*at).copied()).collect::<Vec<_>>()
+                };
+                let buckets = division.buckets.iter().map(|b| (&*b.prefix, list(&b.routes)));
+                let rest = list(&division.rest);
+                envoy::table::divided_virtual_host(&name, &domain, buckets, &rest)
+            }
+        };
         state.parts.insert(mode, part.clone());
         Some(part)
     }

@@ -57,6 +57,7 @@ fn routes(host: &service_kit::ObjectRef, state: &HostState) -> Vec<RouteOverview
         let (key, group) = slice.routes();
         let path_kind = match key.path_kind {
             PathKind::Prefix => "prefix",
+            PathKind::Element => "elements",
             PathKind::Exact => "path",
             PathKind::Regex => "regex",
         };

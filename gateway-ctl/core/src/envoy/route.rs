@@ -93,6 +93,7 @@ fn route_match(key: &RouteKey, below: u32, cluster: &str, narrow: bool) -> route
     let path = key.path.clone();
     let path_specifier = match key.path_kind {
         PathKind::Prefix => PathSpecifier::Prefix(path),
+        PathKind::Element => PathSpecifier::PathSeparatedPrefix(path),
         PathKind::Exact => PathSpecifier::Path(path),
         // Envoy's case_sensitive does not reach regular expressions.
         PathKind::Regex if !key.case_sensitive => {

@@ -2,13 +2,19 @@
 //! field of a message is the concatenation of its entries, so that a change of one route costs
 //! the copying of the others and not their encoding.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
 use proto::envoy::config::route::v3 as route;
+use proto::envoy::r#type::matcher::v3::HttpRequestHeaderMatchInput;
+use proto::xds::core::v3::TypedExtensionConfig;
+use proto::xds::r#type::matcher::v3::{Matcher, matcher};
 use sha2::{Digest, Sha256};
 
 const VIRTUAL_HOST_ROUTES: u32 = 3;
+const ROUTE_LIST_ROUTES: u32 = 1;
 const TABLE_VIRTUAL_HOSTS: u32 = 2;
 
 /// Encoded entries of a repeated field, and their hashes.
@@ -33,20 +39,96 @@ pub fn routes(encoded: &[Vec<u8>]) -> Part {
 
 /// A virtual host as an entry of a table.
 pub fn virtual_host<'a>(name: &str, domain: &str, parts: impl Iterator<Item = &'a Part>) -> Part {
-    let head = route::VirtualHost {
-        name: name.to_owned(),
-        domains: vec![domain.to_owned()],
-        ..route::VirtualHost::default()
-    };
-    let mut body = head.encode_to_vec();
+    let mut body = head(name, domain).encode_to_vec();
     let mut hash = Sha256::new_with_prefix(&body);
     for part in parts {
         body.extend_from_slice(&part.bytes);
         hash.update(&part.hashes);
     }
+    entry_of_table(&body, hash)
+}
+
+/// A virtual host whose routes are found by the beginning of the path.
+pub fn divided_virtual_host<'a>(
+    name: &str,
+    domain: &str,
+    buckets: impl Iterator<Item = (&'a str, Vec<&'a Part>)>,
+    rest: &[&Part],
+) -> Part {
+    let mut hash = Sha256::new_with_prefix(head(name, domain).encode_to_vec());
+    let mut list = |prefix: &str, parts: &[&Part]| {
+        hash.update([0]);
+        hash.update(prefix);
+        parts.iter().for_each(|p| hash.update(&p.hashes));
+        route_list(parts)
+    };
+    let map: BTreeMap<_, _> =
+        buckets.map(|(prefix, parts)| (prefix.to_owned(), list(prefix, &parts))).collect();
+    let rest = (!rest.is_empty()).then(|| Box::new(list("", rest)));
+    let path = HttpRequestHeaderMatchInput { header_name: ":path".to_owned() };
+    let input = extension("path", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", &path);
+    let tree = matcher::MatcherTree {
+        input: Some(input),
+        tree_type: Some(matcher::matcher_tree::TreeType::PrefixMatchMap(
+            matcher::matcher_tree::MatchMap { map },
+        )),
+    };
+    let matcher =
+        Matcher { on_no_match: rest, matcher_type: Some(matcher::MatcherType::MatcherTree(tree)) };
+    let message = route::VirtualHost { matcher: Some(matcher), ..head(name, domain) };
+    entry_of_table(&message.encode_to_vec(), hash)
+}
+
+fn head(name: &str, domain: &str) -> route::VirtualHost {
+    route::VirtualHost {
+        name: name.to_owned(),
+        domains: vec![domain.to_owned()],
+        ..route::VirtualHost::default()
+    }
+}
+
+fn entry_of_table(body: &[u8], hash: Sha256) -> Part {
     let mut bytes = Vec::with_capacity(body.len() + 8);
-    put_entry(TABLE_VIRTUAL_HOSTS, &body, &mut bytes);
+    put_entry(TABLE_VIRTUAL_HOSTS, body, &mut bytes);
     Part { hashes: hash.finalize().to_vec(), bytes: bytes.into() }
+}
+
+fn route_list(parts: &[&Part]) -> matcher::OnMatch {
+    let mut value = Vec::with_capacity(parts.iter().map(|p| p.bytes.len()).sum());
+    for part in parts {
+        put_as_list(&part.bytes, &mut value);
+    }
+    let type_url = "type.googleapis.com/envoy.config.route.v3.RouteList".to_owned();
+    let typed_config = Some(prost_types::Any { type_url, value });
+    let action = TypedExtensionConfig { name: "routes".to_owned(), typed_config };
+    matcher::OnMatch {
+        on_match: Some(matcher::on_match::OnMatch::Action(action)),
+        ..matcher::OnMatch::default()
+    }
+}
+
+/// Routes of a virtual host as those of a list: the same entries under another tag.
+fn put_as_list(mut entries: &[u8], to: &mut Vec<u8>) {
+    while let Some((_, after_tag)) = entries.split_first() {
+        let mut body = after_tag;
+        // What this module wrote can be read again.
+        let Ok(length) = decode_varint(&mut body) else { return };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some((route, next)) = body.split_at_checked(length) else { return };
+        put_entry(ROUTE_LIST_ROUTES, route, to);
+        entries = next;
+    }
+}
+
+fn extension(
+    name: &str,
+    message_name: &str,
+    message: &impl prost::Message,
+) -> TypedExtensionConfig {
+    TypedExtensionConfig {
+        name: name.to_owned(),
+        typed_config: Some(super::any(message_name, message)),
+    }
 }
 
 /// A whole table, and its version.
@@ -96,5 +178,30 @@ mod tests {
         assert_eq!(table.virtual_hosts.len(), 1);
         assert_eq!(table.virtual_hosts[0].routes, [one, two]);
         assert!(table.ignore_port_in_host_matching);
+    }
+
+    #[test]
+    fn buckets_have_the_routes_as_they_are() {
+        let one = route::Route { name: "one".to_owned(), ..route::Route::default() };
+        let two = route::Route { name: "two".repeat(100), ..route::Route::default() };
+        let both = routes(&[one.encode_to_vec(), two.encode_to_vec()]);
+        let second = routes(&[two.encode_to_vec()]);
+        let buckets = [("/a", vec![&both]), ("/b", vec![&second])];
+        let host = divided_virtual_host("h", "*", buckets.into_iter(), &[&second]);
+        let (bytes, _) = table("t", false, [&host].into_iter());
+        let table = route::RouteConfiguration::decode(bytes).unwrap();
+        let matcher = table.virtual_hosts[0].matcher.clone().unwrap();
+        let Some(matcher::MatcherType::MatcherTree(tree)) = matcher.matcher_type else { panic!() };
+        let Some(matcher::matcher_tree::TreeType::PrefixMatchMap(map)) = tree.tree_type else {
+            panic!()
+        };
+        let list = |on: &matcher::OnMatch| {
+            let Some(matcher::on_match::OnMatch::Action(action)) = &on.on_match else { panic!() };
+            let any = action.typed_config.as_ref().unwrap();
+            route::RouteList::decode(&*any.value).unwrap().routes
+        };
+        assert_eq!(list(&map.map["/a"]), [one, two.clone()]);
+        assert_eq!(list(&map.map["/b"]), std::slice::from_ref(&two));
+        assert_eq!(list(&matcher.on_no_match.unwrap()), [two]);
     }
 }

@@ -12,6 +12,8 @@ use crate::syntax::Hostname;
 pub enum PathKind {
     /// The path starts with the text.
     Prefix,
+    /// The path is the text, or goes on behind it with a slash.
+    Element,
     /// The path is the text.
     Exact,
     /// The path fits the regular expression as a whole.

@@ -200,15 +200,18 @@ impl Host {
         }
     }
 
-    /// Whether it takes a Mapping with this hostname and these labels.
+    /// Whether it takes a Mapping with this hostname and these labels; `loose`: one of the two is
+    /// enough.
     pub fn takes(
         &self,
         hostname: Option<&Hostname>,
         any_host: bool,
         labels: &BTreeMap<String, String>,
+        loose: bool,
     ) -> bool {
         let by_name = || any_host || hostname.is_some_and(|h| h.overlaps(&self.hostname));
         match &self.selector {
+            Some(selector) if loose => fits(selector, labels) || by_name(),
             Some(selector) => fits(selector, labels) && (hostname.is_none() || by_name()),
             None => by_name(),
         }

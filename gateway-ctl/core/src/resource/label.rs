@@ -144,7 +144,8 @@ fn read_specifier(
         _ => &["header", "omit_if_not_present"],
     };
     for key in value.as_object().into_iter().flat_map(|m| m.keys()) {
-        if !known.contains(&key.as_str()) {
+        // What conversion from v2 keeps has no effect.
+        if !known.contains(&key.as_str()) && key != "v2Representation" {
             found.warning(format!("{path}.{name}.{key}"), "unknown field; it has no effect");
         }
     }

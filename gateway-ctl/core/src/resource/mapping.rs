@@ -41,6 +41,9 @@ struct Raw {
     prefix_exact: Option<bool>,
     /// Whether `prefix` is a regular expression (RE2) of the whole path. Default: false.
     prefix_regex: Option<bool>,
+    /// Whether `prefix` ends where an element of the path ends: `/a` then matches `/a` and `/a/b`, and
+    /// not `/ab`. Default: false.
+    prefix_separated: Option<bool>,
     /// Whether the case of the path matters. Default: true.
     case_sensitive: Option<bool>,
     /// What takes the place of the prefix; an empty text keeps the path. Default: `/`.
@@ -292,7 +295,7 @@ impl Mapping {
         let (Some(key), Some(service), Some(target)) = (key, service, target) else {
             return None;
         };
-        let rewrite = read_rewrite(&raw, found);
+        let rewrite = read_rewrite(&raw, &key, found);
         let upstream = read_upstream(&raw, service, found);
         let (Some(rewrite), Some(upstream)) = (rewrite, upstream) else { return None };
         let mut ms = |value, field: &str| {

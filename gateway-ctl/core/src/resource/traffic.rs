@@ -201,12 +201,23 @@ pub struct CorsSpec {
     credentials: Option<bool>,
     /// Seconds a browser may keep this, as a text.
     max_age: Option<String>,
+    /// Kept by conversion from v2.
+    #[serde(rename = "v2CommaSeparatedOrigins")]
+    #[schemars(extend("x-support" = "no effect"))]
+    #[allow(dead_code)]
+    v2_comma_separated_origins: Option<bool>,
 }
 
 impl CorsSpec {
     /// Checks it. `None` when it is wrong.
     pub fn read(&self, path: &str, found: &mut Diagnostics<'_>) -> Option<Cors> {
         let texts = |t: &Option<Texts>| t.as_ref().map(|t| t.0.clone()).unwrap_or_default();
+        // In v2 a list may be one text with commas.
+        let joined = |t: &Option<Texts>| {
+            let all = texts(t);
+            let parts = all.iter().flat_map(|t| t.split(',')).map(str::trim);
+            parts.filter(|p| !p.is_empty()).collect::<Vec<_>>().join(", ")
+        };
         let cors = Cors {
             origins: texts(&self.origins)
                 .iter()
@@ -214,9 +225,9 @@ impl CorsSpec {
                 .map(|o| o.trim().to_owned())
                 .filter(|o| !o.is_empty())
                 .collect(),
-            methods: texts(&self.methods).join(", "),
-            headers: texts(&self.headers).join(", "),
-            exposed_headers: texts(&self.exposed_headers).join(", "),
+            methods: joined(&self.methods),
+            headers: joined(&self.headers),
+            exposed_headers: joined(&self.exposed_headers),
             credentials: self.credentials.unwrap_or(false),
             max_age: self.max_age.clone().unwrap_or_default(),
         };

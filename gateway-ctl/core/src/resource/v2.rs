@@ -1,9 +1,10 @@
-//! `getambassador.io/v2` as stored in clusters: rewritten into the words of v3alpha1 before it is
-//! read. What cannot be rewritten is left as it is and refused like any other wrong field.
+//! `getambassador.io/v1` and `v2` as stored in clusters: rewritten into the words of v3alpha1
+//! before they are read, as there is no webhook that does it. What cannot be rewritten is left as
+//! it is and refused like any other wrong field.
 
 use serde_json::{Map, Value, json};
 
-/// Rewrites the `spec` of a v2 object of kind `kind`.
+/// Rewrites the `spec` of a v1 or v2 object of kind `kind`.
 pub fn convert(kind: &str, spec: &mut Value) {
     let Some(map) = spec.as_object_mut() else { return };
     match kind {
@@ -13,9 +14,9 @@ pub fn convert(kind: &str, spec: &mut Value) {
                 map.entry("mappingSelector").or_insert(selector);
             }
         }
-        "AuthService" | "RateLimitService" => {
-            convert_tls(map, if kind == "AuthService" { "auth_service" } else { "service" });
-        }
+        "AuthService" => convert_tls(map, "auth_service"),
+        "RateLimitService" | "TCPMapping" => convert_tls(map, "service"),
+        "TracingService" => convert_tags(map),
         _ => {}
     }
     // What a controller of v3alpha1 kept for itself when it stored the object.
@@ -48,14 +49,15 @@ fn convert_mapping(map: &mut Map<String, Value>) {
         map.remove("host");
         map.entry("hostname").or_insert(json!(host));
     }
-    if let Some(Value::Object(cors)) = map.get_mut("cors") {
-        for field in ["methods", "headers", "exposed_headers"] {
-            if let Some(Value::String(text)) = cors.get(field) {
-                let list: Vec<&str> = text.split(',').map(str::trim).collect();
-                let list = json!(list);
-                cors.insert(field.to_owned(), list);
-            }
-        }
+}
+
+/// Headers that become tags: the name is the tag's, too.
+fn convert_tags(map: &mut Map<String, Value>) {
+    let Some(Value::Array(headers)) = map.remove("tag_headers") else { return };
+    let Value::Array(tags) = map.entry("custom_tags").or_insert_with(|| json!([])) else { return };
+    if tags.is_empty() {
+        let tag = |name: &str| json!({"tag": name, "request_header": {"name": name}});
+        tags.extend(headers.iter().filter_map(Value::as_str).map(tag));
     }
 }
 
@@ -115,5 +117,41 @@ mod tests {
                 "headers": {"x-b": "1"}, "regex_headers": {"x-a": ".*"},
             })
         );
+    }
+
+    #[test]
+    fn tls_that_is_no_name_goes_into_the_service() {
+        for (tls, service, expected) in [
+            (json!(true), "a", json!({"service": "https://a"})),
+            (json!(true), "http://a:1", json!({"service": "https://a:1"})),
+            (json!(false), "https://a", json!({"service": "https://a"})),
+            (json!(null), "a", json!({"service": "a"})),
+            (json!("context"), "a", json!({"service": "a", "tls": "context"})),
+        ] {
+            let mut spec = json!({"service": service, "tls": tls});
+            convert("TCPMapping", &mut spec);
+            assert_eq!(spec, expected);
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_unless_they_are_regular_expressions() {
+        let converted = |mut spec: Value| {
+            convert("Mapping", &mut spec);
+            spec
+        };
+        assert_eq!(converted(json!({})), json!({"hostname": "*"}));
+        let regex = json!({"host": "x.*", "host_regex": true});
+        assert_eq!(converted(regex.clone()), regex);
+        let both = json!({"host": "x", "hostname": "y"});
+        assert_eq!(converted(both), json!({"hostname": "y"}));
+    }
+
+    #[test]
+    fn tag_headers_become_tags() {
+        let mut spec = json!({"tag_headers": [":path"]});
+        convert("TracingService", &mut spec);
+        let tag = json!({"tag": ":path", "request_header": {"name": ":path"}});
+        assert_eq!(spec, json!({"custom_tags": [tag]}));
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args};
 
-use super::EngineArgs;
+use super::{EngineArgs, read_flag};
 use crate::{certificates, kubernetes};
 
 /// Which objects of a cluster are read, and where results are written.
@@ -78,12 +78,6 @@ impl ClusterArgs {
             gateway_service: some(self.gateway_service),
         }
     }
-}
-
-/// Reads a switch of Emissary: any text but an empty one (or a plain no) is yes.
-#[allow(clippy::unnecessary_wraps)] // clap wants a Result
-fn read_flag(text: &str) -> Result<bool, std::convert::Infallible> {
-    Ok(!matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "no" | "0"))
 }
 
 fn host_name() -> String {

@@ -59,6 +59,9 @@ fn path_fits(request: &Request, route: &RouteOverview) -> bool {
     };
     match route.path_kind.as_str() {
         "path" => path == wanted,
+        "elements" => {
+            path.strip_prefix(&wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
         "regex" => is_full_match(&route.path, &request.path),
         _ => path.starts_with(&wanted),
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gateway_core::{Audience, Verdict};
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::ObjectRef;
 
 use super::conditions::{self, Progress};
@@ -40,6 +40,20 @@ pub(super) struct Entry {
     pub addresses: Option<Vec<Value>>,
     /// Whether it became unacceptable, or so for another reason.
     pub is_new_fault: bool,
+}
+
+impl Entry {
+    /// The status that is written.
+    pub(super) fn status(&self) -> Value {
+        if is_ingress(&self.verdict.reference) {
+            return json!({"loadBalancer": {"ingress": self.addresses}});
+        }
+        let mut status = json!({"conditions": self.conditions});
+        if let Some(addresses) = &self.addresses {
+            status["addresses"] = json!(addresses);
+        }
+        status
+    }
 }
 
 /// The objects.
@@ -137,8 +151,8 @@ impl Board {
     pub(super) fn set_addresses(&mut self, addresses: Vec<Value>) {
         if self.addresses != addresses {
             self.addresses = addresses;
-            let hosts = self.rows.keys().filter(|r| r.kind == "Host").cloned();
-            self.due.extend(hosts);
+            let have_some = |r: &&ObjectRef| r.kind == "Host" || is_ingress(r);
+            self.due.extend(self.rows.keys().filter(have_some).cloned());
         }
     }
 
@@ -157,16 +171,22 @@ impl Board {
     pub(super) fn next(&mut self, now: &str) -> Option<Entry> {
         while let Some(reference) = self.due.pop_first() {
             let Some(row) = self.rows.get(&reference) else { continue };
-            let conditions = conditions::of(&row.verdict, row.progress, now);
-            let addresses = (reference.kind == "Host").then(|| self.addresses.clone());
             let status = &row.verdict.status;
-            let has_addresses =
-                addresses.as_ref().is_none_or(|a| a == conditions::addresses(status));
+            // Kubernetes' own kind has addresses only, in words of its own.
+            let (conditions, addresses, known) = if is_ingress(&reference) {
+                let addresses = self.addresses.iter().map(conditions::balancer).collect();
+                (Vec::new(), Some(addresses), conditions::balancers(status))
+            } else {
+                let addresses = (reference.kind == "Host").then(|| self.addresses.clone());
+                let conditions = conditions::of(&row.verdict, row.progress, now);
+                (conditions, addresses, conditions::addresses(status))
+            };
+            let has_addresses = addresses.as_ref().is_none_or(|a| a == known);
             if has_addresses && conditions::are_in(status, &conditions) {
                 continue;
             }
-            let is_new_fault =
-                !row.verdict.accepted.holds && !conditions::are_in(status, &conditions[..1]);
+            let first = conditions.get(..1).unwrap_or_default();
+            let is_new_fault = !row.verdict.accepted.holds && !conditions::are_in(status, first);
             let verdict = row.verdict.clone();
             return Some(Entry { verdict, conditions, addresses, is_new_fault });
         }
@@ -177,11 +197,7 @@ impl Board {
     pub(super) fn written(&mut self, entry: Entry) {
         let Some(row) = self.rows.get_mut(&entry.verdict.reference) else { return };
         if row.verdict.uid == entry.verdict.uid {
-            let mut status = serde_json::json!({"conditions": entry.conditions});
-            if let Some(addresses) = entry.addresses {
-                status["addresses"] = addresses.into();
-            }
-            row.verdict.status = status;
+            row.verdict.status = entry.status();
         }
     }
 
@@ -191,6 +207,10 @@ impl Board {
             self.due.insert(reference);
         }
     }
+}
+
+fn is_ingress(reference: &ObjectRef) -> bool {
+    reference.kind == "Ingress"
 }
 
 /// Whether two verdicts differ in nothing but the status that they were read with.

@@ -56,6 +56,17 @@ pub(super) fn addresses(status: &Value) -> &[Value] {
     status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// An address in the words of an Ingress' status.
+pub(super) fn balancer(address: &Value) -> Value {
+    let key = if address["type"] == "Hostname" { "hostname" } else { "ip" };
+    json!({ key: address["value"] })
+}
+
+/// The addresses in an Ingress' status.
+pub(super) fn balancers(status: &Value) -> &[Value] {
+    status["loadBalancer"]["ingress"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
 fn find<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     status["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
 }

@@ -7,7 +7,7 @@ use kube::api::ApiResource;
 use kube::{Client, Error};
 
 /// Versions in the order of preference: the newest first.
-const VERSIONS: [&str; 4] = ["v3alpha1", "v2", "v1beta2", "v1beta1"];
+const VERSIONS: [&str; 5] = ["v3alpha1", "v2", "v1", "v1beta2", "v1beta1"];
 /// A kind is gone when so many answers in a row did not have it.
 const GONE: u32 = 3;
 /// Kinds that the services read.

@@ -40,8 +40,10 @@ pub fn read(object: DynamicObject, resource: &ApiResource) -> Result<Object, Box
 
 /// Which object it is.
 pub fn reference(object: &DynamicObject, resource: &ApiResource) -> ObjectRef {
-    let text = |t: &Option<String>| t.clone().unwrap_or_default();
-    ObjectRef::new(&resource.kind, text(&object.metadata.namespace), text(&object.metadata.name))
+    let DynamicObject { metadata: ObjectMeta { namespace, name, .. }, .. } = object;
+    // As [`Object::from_json`] has it where there is none.
+    let namespace = namespace.as_deref().unwrap_or("default");
+    ObjectRef::new(&resource.kind, namespace, name.as_deref().unwrap_or_default())
 }
 
 /// The version in whose words the `spec` was written. Without a conversion webhook the API server

@@ -33,6 +33,8 @@ const HOLD: Duration = Duration::from_secs(1);
 const EVENTS: usize = 1024;
 /// Secrets of one namespace that are watched one by one; with more, the namespace's are.
 const SINGLE_SECRETS: usize = 64;
+/// Kinds of Kubernetes itself.
+const BUILTINS: [&str; 5] = ["Secret", "Service", "EndpointSlice", "Ingress", "IngressClass"];
 /// What `/readyz` calls this part.
 const COMPONENT: &str = "configuration";
 
@@ -163,6 +165,13 @@ impl Source {
         if !self.options.services_only {
             let services = self.everywhere(&discovery::builtin("", "v1", "Service", "services"));
             self.follow_exactly(services, &Selectors::default(), |t| t.kind == "Service");
+            let of_group =
+                |kind, plural| discovery::builtin("networking.k8s.io", "v1", kind, plural);
+            let ingresses = self.everywhere(&of_group("Ingress", "ingresses"));
+            self.follow_exactly(ingresses, &selectors, |t| t.kind == "Ingress");
+            let class = Target::new(&of_group("IngressClass", "ingressclasses"), None, None);
+            let classes = BTreeSet::from([class]);
+            self.follow_exactly(classes, &Selectors::default(), |t| t.kind == "IngressClass");
         }
     }
 
@@ -287,7 +296,10 @@ impl Source {
     }
 
     fn put(&mut self, reference: ObjectRef, object: Option<Arc<Object>>) {
-        let ours = object.as_ref().filter(|o| o.is_for(&self.options.ambassador_id));
+        // Whom Kubernetes' own kinds are for does not stand in their spec.
+        let is_builtin = BUILTINS.contains(&reference.kind.as_str());
+        let id = &self.options.ambassador_id;
+        let ours = object.as_ref().filter(|o| is_builtin || o.is_for(id));
         let secrets = ours.map(|o| kinds::secret_refs(o)).unwrap_or_default();
         if secrets.is_empty() {
             self.named.remove(&reference);
@@ -391,7 +403,7 @@ impl Target {
 
     /// Whether it is of Kubernetes itself.
     fn is_builtin(&self) -> bool {
-        ["Secret", "Service", "EndpointSlice"].contains(&self.kind.as_str())
+        BUILTINS.contains(&self.kind.as_str())
     }
 
     /// Whether all there is to know at first is known. A Secret that may not be read is like one

@@ -1,6 +1,7 @@
 //! Writes what became of objects into their status, and new faults as events. Every replica knows;
 //! the leader writes, slowly enough for the API server.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +11,15 @@ use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 use service_kit::server::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 
-use super::Options;
 use super::board::{Board, Entry};
 use super::peers::{PeerClient, Peers};
+use super::{Options, discovery};
 use crate::controller::Judged;
 use crate::metrics::Metrics;
 use crate::wake::sleep_until;
@@ -26,6 +27,8 @@ use crate::xds::{Clients, Snapshot};
 
 /// The field manager of status.
 const MANAGER: &str = "gateway-ctl";
+/// The label of the gateway's Service in Emissary's chart, and in ours.
+const SERVICE_LABEL: &str = "app.kubernetes.io/component=ambassador-service";
 /// Time from one write to the next: 40 a second at most.
 const PACE: Duration = Duration::from_millis(25);
 /// Wait after a write that failed.
@@ -132,7 +135,10 @@ impl Writer {
             self.board.next(&Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())?;
         self.not_before = Instant::now() + PACE;
         let kind = &entry.verdict.reference.kind;
-        let resource = self.served.borrow().iter().find(|r| r.kind == *kind).cloned()?;
+        let resource = match kind.as_str() {
+            "Ingress" => discovery::builtin("networking.k8s.io", "v1", "Ingress", "ingresses"),
+            _ => self.served.borrow().iter().find(|r| r.kind == *kind).cloned()?,
+        };
         let client = self.client.clone();
         let recorder = self.recorder.clone();
         Some(Box::pin(async move {
@@ -163,10 +169,6 @@ impl Writer {
 
 async fn write(client: Client, resource: &ApiResource, entry: &Entry) -> Result<(), Error> {
     let reference = &entry.verdict.reference;
-    let mut status = json!({"conditions": entry.conditions});
-    if let Some(addresses) = &entry.addresses {
-        status["addresses"] = json!(addresses);
-    }
     let patch = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,
@@ -176,7 +178,7 @@ async fn write(client: Client, resource: &ApiResource, entry: &Entry) -> Result<
             "namespace": reference.namespace,
             "uid": entry.verdict.uid,
         },
-        "status": status,
+        "status": entry.status(),
     });
     let api: Api<DynamicObject> = Api::namespaced_with(client, &reference.namespace, resource);
     let parameters = PatchParams::apply(MANAGER).force();
@@ -215,26 +217,46 @@ async fn tell(recorder: &Recorder, resource: &ApiResource, entry: &Entry) {
     }
 }
 
-/// Follows the addresses of the gateway's Service.
+/// Follows the addresses of the gateway's Service: the one that is named, else the first with the
+/// label of Emissary's.
 pub fn follow_addresses(client: Client, options: &Options) -> mpsc::Receiver<Vec<Value>> {
     let (sender, receiver) = mpsc::channel(1);
-    let Some(name) = options.gateway_service.clone() else { return receiver };
     let api: Api<Service> = Api::namespaced(client, &options.namespace);
+    let config = match &options.gateway_service {
+        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        // Somebody else is the gateway, and writes what has addresses.
+        None if options.services_only => return receiver,
+        None => watcher::Config::default().labels(SERVICE_LABEL),
+    };
     tokio::spawn(async move {
-        let mut stream = std::pin::pin!(watch_object(api, &name));
+        let mut known: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        let mut stream = std::pin::pin!(watcher(api, config));
         while let Some(seen) = stream.next().await {
+            let name = |s: &Service| s.metadata.name.clone().unwrap_or_default();
             match seen {
-                Ok(service) => {
-                    let addresses = service.as_ref().map(addresses_of).unwrap_or_default();
-                    if sender.send(addresses).await.is_err() {
-                        return;
-                    }
+                Ok(watcher::Event::Init) => {
+                    known.clear();
+                    continue;
                 }
+                Ok(watcher::Event::InitApply(service)) => {
+                    known.insert(name(&service), addresses_of(&service));
+                    continue;
+                }
+                Ok(watcher::Event::InitDone) => {}
+                Ok(watcher::Event::Apply(service)) => {
+                    known.insert(name(&service), addresses_of(&service));
+                }
+                Ok(watcher::Event::Delete(service)) => drop(known.remove(&name(&service))),
                 Err(e) => {
                     let why = super::watch::words(&e);
-                    tracing::warn!("service {name}, whose addresses go into Hosts: {why}");
+                    tracing::warn!("the gateway's Service, whose addresses go into status: {why}");
                     tokio::time::sleep(AGAIN).await;
+                    continue;
                 }
+            }
+            let addresses = known.values().next().cloned().unwrap_or_default();
+            if sender.send(addresses).await.is_err() {
+                return;
             }
         }
     });

@@ -6,6 +6,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// A program that ends with its test, however that ends.
+pub struct Ends(pub std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The Envoy that `gateway-ctl run` would take; says so when it is not there yet.
 pub fn envoy() -> Option<PathBuf> {
     let found = find_envoy();

@@ -8,14 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::named;
 
-/// A change is told after this long without another one …
-const QUIET: Duration = Duration::from_millis(20);
+/// A change is told after this long without another one, if the last one left whole files: a
+/// rename, a removal, the end of writing …
+const QUIET: Duration = Duration::from_millis(5);
+/// … and after this long while something may still be written …
+const QUIET_WRITER: Duration = Duration::from_millis(20);
 /// … but at the latest this long after the first.
 const AT_MOST: Duration = Duration::from_millis(200);
 /// Some file systems tell of no changes; so a look now and then, too.
@@ -72,16 +76,18 @@ impl Watch {
         let is_linked_file = !metadata.is_dir() && path.is_symlink();
         let (sender, events) = mpsc::channel(1);
         let replaced = Arc::new(AtomicBool::new(false));
+        let whole = Arc::new(AtomicBool::new(false));
         let watcher = {
-            let (path, replaced) = (path.clone(), replaced.clone());
+            let (path, replaced, whole) = (path.clone(), replaced.clone(), whole.clone());
             notify::recommended_watcher(move |event: notify::Result<Event>| {
                 let matters = event.as_ref().map_or(true, |event| {
                     if event.paths.contains(&path) && !event.kind.is_access() {
                         replaced.store(true, Ordering::Release);
                     }
-                    !event.kind.is_access() && (is_linked_file || !is_beside(event, &path))
+                    is_change(event.kind) && (is_linked_file || !is_beside(event, &path))
                 });
                 if matters {
+                    whole.store(event.is_ok_and(|e| leaves_whole(e.kind)), Ordering::Release);
                     // A full channel says that a change is waiting already.
                     let _ = sender.try_send(());
                 }
@@ -89,7 +95,7 @@ impl Watch {
             .map_err(io::Error::other)?
         };
         let folder = (!is_file).then(|| identity(metadata));
-        let changes = Changes::new(events);
+        let changes = Changes::new(events, whole);
         let mut this = Self { changes, path, folder, place: None, replaced, watcher };
         if this.folder.is_some() {
             this.watch(RecursiveMode::Recursive, &this.path.clone())?;
@@ -159,6 +165,22 @@ fn place(path: &Path) -> Place {
     (link, std::fs::metadata(path).ok().map(|m| identity(&m)))
 }
 
+/// Whether something may be different now, or is no longer being written.
+fn is_change(kind: EventKind) -> bool {
+    !kind.is_access() || ended_writing(kind)
+}
+
+const fn ended_writing(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
+}
+
+/// Whether what changed is whole already.
+fn leaves_whole(kind: EventKind) -> bool {
+    kind.is_remove()
+        || ended_writing(kind)
+        || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
+}
+
 /// Whether an event is only about neighbours of `path`.
 fn is_beside(event: &Event, path: &Path) -> bool {
     let beside = |p: &PathBuf| p != path && p.parent() == path.parent();
@@ -169,6 +191,8 @@ fn is_beside(event: &Event, path: &Path) -> bool {
 #[derive(Debug)]
 struct Changes {
     events: mpsc::Receiver<()>,
+    /// Whether the last event left whole files.
+    whole: Arc<AtomicBool>,
     /// When the first and the last event came that are not told yet. Kept here and not in a
     /// future, so that a future that is dropped loses nothing.
     untold: Option<(Instant, Instant)>,
@@ -176,14 +200,15 @@ struct Changes {
 }
 
 impl Changes {
-    fn new(events: mpsc::Receiver<()>) -> Self {
-        Self { events, untold: None, next_poll: Instant::now() + POLL }
+    fn new(events: mpsc::Receiver<()>, whole: Arc<AtomicBool>) -> Self {
+        Self { events, whole, untold: None, next_poll: Instant::now() + POLL }
     }
 
     /// When to tell, if nothing else comes.
     fn due(&self) -> Instant {
+        let quiet = if self.whole.load(Ordering::Acquire) { QUIET } else { QUIET_WRITER };
         match self.untold {
-            Some((first, last)) => (first + AT_MOST).min(last + QUIET),
+            Some((first, last)) => (first + AT_MOST).min(last + quiet),
             None => self.next_poll,
         }
     }
@@ -217,19 +242,23 @@ mod tests {
     fn waits_for_quiet_but_not_for_ever() {
         let start = Instant::now();
         let after = Duration::from_millis;
-        let mut changes = Changes::new(mpsc::channel(1).1);
+        let whole = Arc::new(AtomicBool::new(false));
+        let mut changes = Changes::new(mpsc::channel(1).1, whole.clone());
         assert!(changes.due() > start + after(29_000));
         for (last, due) in [(0, 20), (100, 120), (190, 200), (500, 200)] {
             changes.untold = Some((start, start + after(last)));
             assert_eq!(changes.due() - start, after(due), "last event after {last} ms");
         }
+        whole.store(true, Ordering::Release);
+        changes.untold = Some((start, start + after(100)));
+        assert_eq!(changes.due() - start, after(105));
     }
 
     #[tokio::test]
     async fn endless_events_are_told() {
         let (sender, events) = mpsc::channel(1);
         let endless = tokio::spawn(async move { while sender.send(()).await.is_ok() {} });
-        let mut changes = Changes::new(events);
+        let mut changes = Changes::new(events, Arc::default());
         for _ in 0..2 {
             timeout(SOON, changes.next()).await.unwrap();
         }
@@ -239,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_is_dropped_loses_nothing() {
         let (sender, events) = mpsc::channel(1);
-        let mut changes = Changes::new(events);
+        let mut changes = Changes::new(events, Arc::default());
         sender.send(()).await.unwrap();
         // Takes the event and begins to wait for quiet; then it is dropped.
         assert!(changes.next().now_or_never().is_none());

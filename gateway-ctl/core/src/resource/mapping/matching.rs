@@ -70,11 +70,16 @@ pub(super) fn read_key(
     found: &mut Diagnostics<'_>,
 ) -> Option<RouteKey> {
     let mut c = Conditions { found, size: 0, good: true };
-    let path_kind = match (raw.prefix_regex.unwrap_or(false), raw.prefix_exact.unwrap_or(false)) {
-        (true, _) => PathKind::Regex,
-        (false, true) => PathKind::Exact,
-        (false, false) => PathKind::Prefix,
+    let is = |flag: Option<bool>| flag.unwrap_or(false);
+    let (path_kind, path) = match raw.prefix.trim_end_matches('/') {
+        _ if is(raw.prefix_regex) => (PathKind::Regex, raw.prefix.as_str()),
+        _ if is(raw.prefix_exact) => (PathKind::Exact, raw.prefix.as_str()),
+        elements if is(raw.prefix_separated) && elements.len() > 1 => (PathKind::Element, elements),
+        _ => (PathKind::Prefix, raw.prefix.as_str()),
     };
+    if path_kind == PathKind::Element && path.contains(['?', '#']) {
+        c.check("spec.prefix", Err("a path has neither `?` nor `#`".to_owned()));
+    }
     if raw.prefix.is_empty() {
         c.check("spec.prefix", Err("a Mapping needs a prefix; `/` fits every path".to_owned()));
     } else if path_kind == PathKind::Regex {
@@ -121,10 +126,10 @@ pub(super) fn read_key(
     };
     Some(RouteKey {
         precedence: raw.precedence.unwrap_or(0),
-        path_len: raw.prefix.len(),
+        path_len: path.len(),
         header_weight: authority + headers.iter().map(ValueMatch::weight).sum::<usize>(),
         query_weight: query_parameters.iter().map(ValueMatch::weight).sum(),
-        path: raw.prefix.clone(),
+        path: path.to_owned(),
         path_kind,
         case_sensitive: raw.case_sensitive.unwrap_or(true),
         hostname,
@@ -141,10 +146,12 @@ fn read_hostname(
     headers: &mut Vec<ValueMatch>,
     c: &mut Conditions<'_, '_>,
 ) -> (Option<Hostname>, Option<String>) {
-    let position = headers.iter().position(|h| h.name == ":authority");
-    let authority = position.map(|i| headers.remove(i));
     let hostname = raw.hostname.as_deref().filter(|h| !h.is_empty());
     let host = raw.host.as_deref().filter(|h| !h.is_empty());
+    // Beside a hostname it is one more condition.
+    let position = headers.iter().position(|h| h.name == ":authority");
+    let position = position.filter(|_| hostname.is_none() && host.is_none());
+    let authority = position.map(|i| headers.remove(i));
     if let Some(text) = hostname {
         if host.is_some() {
             c.found.warning("spec.host", "hostname is given, so host has no effect");

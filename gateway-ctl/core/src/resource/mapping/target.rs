@@ -3,7 +3,7 @@
 use service_kit::Diagnostics;
 
 use super::{Raw, RegexSpec, Target};
-use crate::ir::{HostRewrite, Redirect, RedirectPath, Rewrite};
+use crate::ir::{HostRewrite, PathKind, Redirect, RedirectPath, Rewrite, RouteKey};
 use crate::resource::service::Service;
 use crate::syntax::{header, regex};
 
@@ -24,7 +24,11 @@ fn read_regex(
     }
 }
 
-pub(super) fn read_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Rewrite> {
+pub(super) fn read_rewrite(
+    raw: &Raw,
+    key: &RouteKey,
+    found: &mut Diagnostics<'_>,
+) -> Option<Rewrite> {
     if let Some(spec) = raw.regex_rewrite.as_ref().filter(|r| !r.pattern.is_empty()) {
         if raw.rewrite.as_ref().is_some_and(|r| r != "/") {
             found.notice("spec.rewrite", "regex_rewrite is given, so rewrite has no effect");
@@ -37,7 +41,15 @@ pub(super) fn read_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Rew
         found.error("spec.rewrite", why);
         return None;
     }
-    Some(if rewrite.is_empty() { Rewrite::Keep } else { Rewrite::Prefix(rewrite.to_owned()) })
+    Some(match rewrite {
+        "" => Rewrite::Keep,
+        // The slash behind the elements goes with them: `/a/b` is not to become `//b`.
+        _ if key.path_kind == PathKind::Element && rewrite.ends_with('/') => Rewrite::Regex {
+            pattern: format!("^{}/?", regex_syntax::escape(&key.path)),
+            substitution: rewrite.replace('\\', "\\\\"),
+        },
+        _ => Rewrite::Prefix(rewrite.to_owned()),
+    })
 }
 
 pub(super) fn read_host_rewrite(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<HostRewrite> {
