@@ -184,4 +184,6 @@ if [ "$part" != rls ]; then
     pid=$!
     started=("$pid")
     wait "$pid" || { say "error: the controller's benchmark failed"; exit 1; }
+    echo
+    "$bin/endpoints"
 fi

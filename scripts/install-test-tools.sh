@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gets what the tests run against: Envoy (into ~/.cache/tollgate), redis-server and libfaketime
-# (by apt when root), and a Kubernetes API server. Does nothing where they are already.
+# (by apt when root), a Kubernetes API server and Consul. Does nothing where they are already.
 set -eu
 
 "$(dirname "$0")/install-envoy.sh" >/dev/null
@@ -26,6 +26,9 @@ fi
 
 # etcd and kube-apiserver, built once.
 "$(dirname "$0")/cluster/install-tools.sh" --api-only
+
+# Consul, built once.
+"$(dirname "$0")/install-consul.sh"
 
 # What other gateways take, for the snippets in the documentation.
 "$(dirname "$0")/install-other-envoys.sh"

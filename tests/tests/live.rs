@@ -214,11 +214,11 @@ fn a_deleted_mapping_is_404_and_a_broken_file_keeps_the_last_good_state() {
     gateway.process.wait("mended", |p| p.log().lines().filter(|l| l.contains("cured")).count() > 0);
 }
 
-/// The child that is Envoy.
-fn envoy_of(gateway: &Gateway) -> Option<u32> {
+/// The child that is this program.
+fn child_of(gateway: &Gateway, program: &str) -> Option<u32> {
     children_of(gateway.process.id()).into_iter().find(|child| {
         let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-        name.trim() == "envoy"
+        name.trim() == program
     })
 }
 
@@ -227,7 +227,7 @@ fn an_envoy_that_crashes_comes_back_by_itself() {
     let mut gateway = Gateway::start();
     let mut before = None;
     for (crash, words) in ["in 0.25 s", "in 0.5 s", "3 times in a row"].iter().enumerate() {
-        let envoy = envoy_of(&gateway).unwrap();
+        let envoy = child_of(&gateway, "envoy").unwrap();
         assert_ne!(Some(envoy), before.replace(envoy));
         signal("KILL", envoy);
         // It may have written the last line of the time before only now.
@@ -259,21 +259,12 @@ fn ends_cleanly_and_leaves_nothing_running() {
 }
 
 #[test]
-fn an_envoy_that_dies_is_told_in_words() {
+fn a_service_that_dies_ends_everything_in_words() {
     let mut gateway = Gateway::start();
-    let envoy = children_of(gateway.process.id()).into_iter().find(|id| {
-        std::fs::read_to_string(format!("/proc/{id}/cmdline"))
-            .unwrap_or_default()
-            .contains("hot-restart")
-    });
-    signal("KILL", envoy.unwrap());
+    signal("KILL", child_of(&gateway, "ratelimit-svc").unwrap());
     let status = gateway.process.wait_end();
     assert_eq!(status.code(), Some(1));
-    let log = gateway.process.log();
-    assert!(
-        log.lines().any(|l| l.starts_with("error:") && l.to_lowercase().contains("envoy")),
-        "{log}"
-    );
+    process_log_has(&gateway.process, &["error:", "ratelimit-svc ended", "everything is stopped"]);
 }
 
 #[test]

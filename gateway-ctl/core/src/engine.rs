@@ -68,6 +68,8 @@ pub struct Settings {
     /// The folder, as Envoy sees it, of the certificate that is shown to the services of this
     /// installation (AuthService, RateLimitService with `https`), and of the CA that theirs are of.
     pub service_tls: Option<String>,
+    /// Whether the hosts of services may be found one by one; otherwise by name only.
+    pub endpoints: bool,
     /// How paths of Ingresses are read.
     pub ingress: derived::Ways,
     /// Variables that resources may name.
@@ -75,8 +77,6 @@ pub struct Settings {
     /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
     /// both, where both are there.
     pub loose_selectors: bool,
-    /// Whether the hosts of services may be found one by one; otherwise by name only.
-    pub endpoints: bool,
 }
 
 impl Default for Settings {
@@ -87,10 +87,10 @@ impl Default for Settings {
             bind_address: "0.0.0.0".to_owned(),
             services: None,
             service_tls: None,
+            endpoints: true,
             ingress: derived::Ways::default(),
             environment: Environment::new(),
             loose_selectors: false,
-            endpoints: true,
         }
     }
 }
@@ -243,6 +243,11 @@ impl Engine {
         self.endpoints.of_consul()
     }
 
+    /// Differs when [`Self::consul_services`] do.
+    pub const fn consul_revision(&self) -> u64 {
+        self.endpoints.consul_revision()
+    }
+
     /// Whether Consul has answered about a service.
     pub fn knows_instances(&self, service: &ConsulService) -> bool {
         self.store.good(&consul::reference(service)).is_some()
@@ -376,8 +381,8 @@ impl Engine {
                 self.references.touch_service(reference);
                 self.endpoints.touch(reference, old, new);
             }
-            "Ingress" | "IngressClass" => {}
             "ConsulService" => self.endpoints.touch_consul(reference),
+            "Ingress" | "IngressClass" => {}
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => {

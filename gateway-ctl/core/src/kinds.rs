@@ -239,13 +239,13 @@ fn tls_secret_refs(object: &Object) -> Vec<ObjectRef> {
 
 /// Whether an object may need the endpoints of Services.
 pub fn wants_endpoints(object: &Object) -> bool {
-    let path = match object.reference.kind.as_str() {
-        "Mapping" | "TCPMapping" => "/spec/resolver",
-        "Module" => "/spec/config/resolver",
-        _ => "",
+    let resolver = match object.reference.kind.as_str() {
+        "Mapping" | "TCPMapping" => object.json.pointer("/spec/resolver"),
+        "Module" => object.json.pointer("/spec/config/resolver"),
+        _ => None,
     };
-    let resolver = object.json.pointer(path).and_then(Value::as_str);
     let wants = resolver
+        .and_then(Value::as_str)
         .is_some_and(|name| matches!(Resolver::builtin(name), None | Some(Resolver::Endpoint)));
     wants || derived::stands_in(object).iter().any(|inner| wants_endpoints(inner))
 }

@@ -64,10 +64,10 @@ pub enum Spec {
     Service(endpoints::ServicePorts),
     /// Where the hosts of Services are.
     Endpoints(Vec<endpoints::Subset>),
-    /// An Ingress or an IngressClass; what it means is made by `derived`.
-    Ingress,
     /// The instances of a service in Consul.
     Consul(consul::Instances),
+    /// An Ingress or an IngressClass; what it means is made by `derived`.
+    Ingress,
     /// Passed on to ratelimit-svc.
     RateLimit,
     /// A `Filter` or `FilterPolicy`, passed on to authz-svc with the Secrets it names.

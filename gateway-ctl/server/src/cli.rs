@@ -90,6 +90,9 @@ struct EngineArgs {
     /// AuthService and RateLimitService with https:// and wants theirs to be of this CA
     #[arg(long, value_name = "DIR")]
     service_tls_dir: Option<PathBuf>,
+    /// Reach services by their names only; objects that ask for endpoints get an error
+    #[arg(long, env = "AMBASSADOR_DISABLE_ENDPOINTS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    disable_endpoints: bool,
     /// Read paths of Ingresses as Emissary does: what matched is replaced by /, and a Prefix may end
     /// inside of an element
     #[arg(long, env = "EMISSARY_INGRESS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
@@ -113,14 +116,6 @@ struct EngineArgs {
         value_name = "IP"
     )]
     bind_address: IpAddr,
-    /// Reach services by their names only; objects that ask for endpoints get an error
-    #[arg(
-        long,
-        env = "AMBASSADOR_DISABLE_ENDPOINTS",
-        value_parser = clap::builder::FalseyValueParser::new(),
-        action = ArgAction::SetTrue,
-    )]
-    disable_endpoints: bool,
 }
 
 /// Reads a switch of Emissary: any text but an empty one (or a plain no) is yes.
@@ -135,6 +130,7 @@ impl EngineArgs {
             ambassador_id: self.ambassador_id,
             namespace: self.namespace,
             service_tls: self.service_tls_dir.map(|d| d.display().to_string()),
+            endpoints: !self.disable_endpoints,
             loose_selectors: self.loose_selectors,
             environment: self
                 .expand_env
@@ -144,7 +140,6 @@ impl EngineArgs {
                 .collect(),
             bind_address: self.bind_address.to_string(),
             ingress: if self.emissary_ingress { Ways::Emissary } else { Ways::Kubernetes },
-            endpoints: !self.disable_endpoints,
             ..Settings::default()
         }
     }

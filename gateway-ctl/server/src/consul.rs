@@ -84,6 +84,9 @@ pub struct Follower {
     followed: BTreeMap<ConsulService, Followed>,
     pending: BTreeMap<ObjectRef, Option<Arc<Object>>>,
     pending_since: Option<Instant>,
+    /// What is wrong, unless something has changed since.
+    found: Vec<Diagnostic>,
+    is_stale: bool,
     told_found: Vec<Diagnostic>,
 }
 
@@ -118,6 +121,8 @@ impl Follower {
             followed: BTreeMap::new(),
             pending: BTreeMap::new(),
             pending_since: None,
+            found: Vec::new(),
+            is_stale: false,
             told_found: Vec::new(),
         }
     }
@@ -127,8 +132,11 @@ impl Follower {
         let (sender, mut heard) = mpsc::channel(WAITING);
         self.follow(&sender);
         loop {
-            let found = self.findings();
-            let news = !self.pending.is_empty() || found != self.told_found;
+            if std::mem::take(&mut self.is_stale) {
+                self.found = self.findings();
+                self.count();
+            }
+            let news = !self.pending.is_empty() || self.found != self.told_found;
             let unusable = self.agents.values().any(Result::is_err);
             tokio::select! {
                 changed = self.wanted.changed() => {
@@ -145,8 +153,7 @@ impl Follower {
                 }
                 permit = told.reserve(), if news => {
                     let Ok(permit) = permit else { return };
-                    self.told_found.clone_from(&found);
-                    permit.send(self.news(found));
+                    permit.send(self.news());
                 }
                 () = tokio::time::sleep(RETRY.1), if unusable => {
                     // A file may be there now.
@@ -155,12 +162,12 @@ impl Follower {
                 }
                 () = shutdown.wait() => return,
             }
-            self.count();
         }
     }
 
     /// Follows exactly what is wanted.
     fn follow(&mut self, sender: &mpsc::Sender<Heard>) {
+        self.is_stale = true;
         let wanted = self.wanted.borrow_and_update().clone();
         let gone: Vec<_> = self.followed.keys().filter(|s| !wanted.contains(*s)).cloned().collect();
         for service in gone {
@@ -193,6 +200,9 @@ impl Follower {
         let Some(followed) = self.followed.get_mut(&heard.service) else { return };
         match heard.what {
             Ok(answer) => {
+                self.is_stale |= !followed.answered
+                    || followed.failure.is_some()
+                    || followed.left_out != answer.left_out;
                 followed.failure = None;
                 followed.answered = true;
                 followed.left_out = answer.left_out;
@@ -201,6 +211,7 @@ impl Follower {
             }
             Err(why) => {
                 self.metrics.failures.inc();
+                self.is_stale |= followed.failure.as_ref() != Some(&why);
                 followed.failure = Some(why);
             }
         }
@@ -211,8 +222,9 @@ impl Follower {
         self.pending_since.get_or_insert_with(Instant::now);
     }
 
-    fn news(&mut self, found: Vec<Diagnostic>) -> Aside {
-        let mut change = Change { found, ..Change::default() };
+    fn news(&mut self) -> Aside {
+        self.told_found.clone_from(&self.found);
+        let mut change = Change { found: self.found.clone(), ..Change::default() };
         for (reference, object) in std::mem::take(&mut self.pending) {
             match object {
                 Some(object) => change.applied.push(object),

@@ -82,6 +82,9 @@ pub struct Controller {
     configured: watch::Sender<bool>,
     in_consul: watch::Sender<consul::Wanted>,
     complete: watch::Sender<bool>,
+    consul_revision: u64,
+    first_at: Option<Instant>,
+    settled: bool,
     judged: Option<mpsc::UnboundedSender<Judged>>,
     history: History,
 }
@@ -104,7 +107,10 @@ impl Controller {
             findings: watch::channel(Arc::new(findings)).0,
             configured: watch::channel(false).0,
             in_consul: watch::channel(consul::Wanted::default()).0,
-            complete: watch::channel(true).0,
+            complete: watch::channel(false).0,
+            consul_revision: 0,
+            first_at: None,
+            settled: false,
             judged: None,
             history: History::default(),
         }
@@ -166,17 +172,19 @@ impl Controller {
 
     /// Tells which services of Consul are wanted, and whether all are known.
     fn update_wanted(&mut self) {
-        let same = {
-            let known = self.in_consul.borrow();
-            known.len() == self.engine.consul_services().count()
-                && self.engine.consul_services().all(|s| known.contains(s))
-        };
-        if !same {
+        let revision = self.engine.consul_revision();
+        if std::mem::replace(&mut self.consul_revision, revision) != revision {
             let wanted = self.engine.consul_services().cloned().collect();
             self.in_consul.send_replace(Arc::new(wanted));
         }
-        let complete = self.engine.consul_services().all(|s| self.engine.knows_instances(s));
-        self.complete.send_if_modified(|c| std::mem::replace(c, complete) != complete);
+        // Only the first clients ask.
+        if !self.settled {
+            let complete = self.engine.consul_services().all(|s| self.engine.knows_instances(s));
+            self.complete.send_replace(complete);
+            let first_at = *self.first_at.get_or_insert_with(Instant::now);
+            let late = first_at.elapsed() > consul::FIRST_ANSWERS.saturating_mul(2);
+            self.settled = complete || late;
+        }
     }
 
     fn take(&mut self, part: &'static str, noticed: Noticed) {

@@ -1,5 +1,6 @@
 //! Numbers about the configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway_core::ResourceType;
@@ -9,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use service_kit::{Diagnostic, Severity};
+use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use crate::xds::Snapshot;
 use crate::xds::snapshot::word;
@@ -25,6 +26,11 @@ struct SeverityLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
 }
@@ -36,6 +42,7 @@ pub struct Metrics {
     apply: Histogram,
     resources: Family<TypeLabel, Gauge>,
     diagnostics: Family<SeverityLabel, Gauge>,
+    with_errors: Family<KindLabel, Gauge>,
     status_writes: Family<ResultLabel, Counter>,
 }
 
@@ -53,6 +60,7 @@ impl Metrics {
             apply: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             resources: Family::default(),
             diagnostics: Family::default(),
+            with_errors: Family::default(),
             status_writes: Family::default(),
         };
         registry.register(
@@ -70,6 +78,11 @@ impl Metrics {
             "tollgate_diagnostics",
             "What is wrong with the configuration now",
             metrics.diagnostics.clone(),
+        );
+        registry.register(
+            "tollgate_objects_with_errors",
+            "Objects of which something is not in force, by kind; a kind without one is left out",
+            metrics.with_errors.clone(),
         );
         registry.register(
             "tollgate_status_writes",
@@ -92,6 +105,17 @@ impl Metrics {
     }
 
     pub(crate) fn found(&self, diagnostics: &[Diagnostic]) {
+        let mut with_errors: BTreeMap<&str, BTreeSet<&ObjectRef>> = BTreeMap::new();
+        for d in diagnostics.iter().filter(|d| d.severity == Severity::Error) {
+            with_errors.entry(&d.object.kind).or_default().insert(&d.object);
+        }
+        self.with_errors.clear();
+        // What is nobody's has no kind.
+        for (kind, objects) in with_errors.into_iter().filter(|(kind, _)| !kind.is_empty()) {
+            let label = KindLabel { kind: kind.to_owned() };
+            let count = i64::try_from(objects.len()).unwrap_or(i64::MAX);
+            self.with_errors.get_or_create(&label).set(count);
+        }
         for severity in [Severity::Error, Severity::Warning, Severity::Notice] {
             let count = diagnostics.iter().filter(|d| d.severity == severity).count();
             self.diagnostics

@@ -93,15 +93,14 @@ impl Edge {
             "--admin-addr",
             &admin.to_string(),
         ];
-        let written = case["env"].as_object().into_iter().flatten();
-        let environment: Vec<(String, String)> =
-            written.map(|(name, value)| (name.clone(), cases::text(value))).collect();
         let consul = (!case["consul"].is_null())
             .then(|| Stub::start(serde_json::from_str(&in_consul).unwrap()));
-        let agent = consul.as_ref().map(|c| c.addr.to_string());
-        let mut pairs: Vec<(&str, &str)> =
+        let agent = consul.iter().map(|c| ("CONSUL_HTTP_ADDR".to_owned(), c.addr.to_string()));
+        let written = case["env"].as_object().into_iter().flatten();
+        let written = written.map(|(name, value)| (name.clone(), cases::text(value)));
+        let environment: Vec<(String, String)> = agent.chain(written).collect();
+        let pairs: Vec<(&str, &str)> =
             environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        pairs.extend(agent.iter().map(|addr| ("CONSUL_HTTP_ADDR", addr.as_str())));
         let controller = Process::start(&program("gateway-ctl"), &arguments, &pairs);
         let file = folder.path().join(".bootstrap.json");
         std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();

@@ -26,6 +26,8 @@ pub(super) struct Endpoints {
     of_service: BTreeMap<ServiceName, BTreeSet<Backend>>,
     /// Those of Consul by the object that says what it answers.
     in_consul: BTreeMap<ObjectRef, ConsulService>,
+    /// Counts changes of [`Self::in_consul`].
+    consul_revision: u64,
     dirty: BTreeSet<Hosts>,
 }
 
@@ -66,7 +68,7 @@ impl Endpoints {
         let wanted: BTreeSet<Hosts> = hosts.cloned().collect();
         self.dirty.extend(self.wanted.symmetric_difference(&wanted).cloned());
         self.of_service.clear();
-        self.in_consul.clear();
+        let before = std::mem::take(&mut self.in_consul);
         for hosts in &wanted {
             match hosts {
                 Hosts::Service(backend) => {
@@ -79,6 +81,12 @@ impl Endpoints {
             }
         }
         self.wanted = wanted;
+        self.consul_revision += u64::from(self.in_consul != before);
+    }
+
+    /// Differs when the services of Consul do.
+    pub(super) const fn consul_revision(&self) -> u64 {
+        self.consul_revision
     }
 
     /// The services of Consul that are wanted.
