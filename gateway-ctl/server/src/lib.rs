@@ -11,6 +11,7 @@ pub mod echo;
 mod environment;
 pub mod explain;
 pub mod folder;
+mod history;
 pub mod kubernetes;
 pub mod metrics;
 pub mod output;
