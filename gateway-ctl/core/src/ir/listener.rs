@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::Telemetry;
 use super::tls::ServerTls;
 
+use super::access_log::AccessLog;
+use super::error_page::ErrorPage;
+
 /// A port that is listened on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -111,6 +114,8 @@ pub struct HttpOptions {
     pub client_certificates: ClientCertificates,
     /// Filters that the Module asks for.
     pub filters: ModuleFilters,
+    /// The log of requests.
+    pub access_log: AccessLog,
 }
 
 /// What happens to the header `x-forwarded-client-cert`; Envoy's words.
@@ -163,6 +168,10 @@ pub struct ModuleFilters {
     pub buffer: Option<u32>,
     /// Addresses that may or may not come in.
     pub addresses: Option<AddressRule>,
+    /// Other bodies for errors.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether routes have bodies of their own.
+    pub own_error_pages: bool,
 }
 
 /// Statistics of gRPC calls.
@@ -246,6 +255,7 @@ impl Default for HttpOptions {
             buffer_limit_bytes: None,
             client_certificates: ClientCertificates::default(),
             filters: ModuleFilters::default(),
+            access_log: AccessLog::default(),
         }
     }
 }
