@@ -8,6 +8,7 @@ pub mod route;
 pub mod secret;
 pub mod table;
 mod telemetry;
+pub mod tls;
 
 use prost::Message;
 use prost_types::{Any, Duration};

@@ -8,6 +8,7 @@ pub mod health;
 pub mod listener;
 pub mod route;
 pub mod telemetry;
+pub mod tls;
 
 pub use cluster::{Cluster, Dns, Keepalive, Threshold};
 pub use listener::{Authorizer, HttpFilters, HttpOptions, Limiter, Listener};
@@ -16,3 +17,4 @@ pub use route::{
     RedirectPath, Retry, Rewrite, Route, RouteKey, Shadow, ValueMatch,
 };
 pub use telemetry::Telemetry;
+pub use tls::{ClientTls, SecretUse, ServerTls};

@@ -6,6 +6,7 @@
 //! dirty units, each is lowered to an intermediate form (`ir`), and only what differs is encoded
 //! (`envoy`) and published. This crate knows Envoy's messages, not how they get to an Envoy.
 
+pub mod certificate;
 pub mod crd;
 pub mod derived;
 pub mod engine;

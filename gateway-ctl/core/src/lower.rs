@@ -7,5 +7,7 @@ pub mod group;
 pub mod paths;
 pub mod resolver;
 pub mod services;
+pub mod tcp;
 pub mod telemetry;
+pub mod tls;
 pub mod weight;

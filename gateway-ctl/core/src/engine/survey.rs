@@ -20,7 +20,7 @@ pub(super) fn overview(engine: &Engine) -> Overview {
                 address: binding.address.clone(),
                 port: binding.listener.port,
                 security_model: binding.listener.security_model.as_str().to_owned(),
-                hosts: binding.hosts.values().map(|(host, _)| host.clone()).collect(),
+                hosts: binding.hosts().into_iter().cloned().collect(),
             })
             .collect(),
         hosts: hosts

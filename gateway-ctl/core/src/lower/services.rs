@@ -45,6 +45,9 @@ pub struct Services {
     pub env: Environment,
     /// Options of Listeners.
     pub http: HttpOptions,
+    /// Whether a dot in a Secret's name is only a dot, and does not part it from its namespace,
+    /// unless a TLSContext says otherwise.
+    pub plain_secret_names: bool,
     /// Why everything is refused, if it is.
     pub closed: Option<String>,
     /// The authorization service.
@@ -118,6 +121,7 @@ pub fn lower(context: &Context<'_>) -> Services {
     Services {
         env: Environment { defaults: module.defaults, labels: module.labels, limit_domain },
         http: module.http,
+        plain_secret_names: module.plain_secret_names,
         closed,
         auth,
         limit,
