@@ -40,7 +40,7 @@ use crate::lower::services::{self, Services};
 use crate::lower::tls::{self, Lookup};
 use crate::lower::{cluster, tcp};
 use crate::output::{Output, Resource, ResourceType};
-use crate::overview::Overview;
+use crate::overview::{ObjectOverview, ObjectRow, Overview};
 use crate::resource::environment::{self, Environment};
 use crate::resource::listener::Stack;
 use crate::resource::{Host, Mapping, Spec, consul};
@@ -311,6 +311,22 @@ impl Engine {
     /// What is in force, for people.
     pub fn overview(&self) -> Overview {
         survey::overview(self)
+    }
+
+    /// Every object that is for this installation, sorted.
+    pub fn objects(&self) -> Vec<ObjectRow> {
+        self.store.iter().map(|(_, entry)| survey::row(entry)).collect()
+    }
+
+    /// All that is known of an object, given everything that is wrong ([`Self::diagnostics`]).
+    pub fn object(&self, reference: &ObjectRef, found: &[Diagnostic]) -> Option<ObjectOverview> {
+        let entry = self.store.get(reference)?;
+        Some(survey::object(entry, found, self.published.iter()))
+    }
+
+    /// The newest version of an object, whether it is in force or not.
+    pub fn latest(&self, reference: &ObjectRef) -> Option<&Arc<Object>> {
+        self.store.get(reference).map(|entry| &entry.latest)
     }
 
     fn output(&mut self, lowered: usize, found_changed: bool) -> Output {

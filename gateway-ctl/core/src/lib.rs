@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod lower;
 pub mod output;
 pub mod overview;
+pub mod redaction;
 pub mod resource;
 pub mod store;
 pub mod syntax;
@@ -24,5 +25,6 @@ pub mod verdict;
 
 pub use engine::{Engine, Settings};
 pub use output::{Output, Resource, ResourceType};
-pub use overview::Overview;
+pub use overview::{ObjectOverview, ObjectRow, Overview};
+pub use redaction::redacted;
 pub use verdict::{Audience, State, Verdict};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use gateway_core::{Engine, Output, Overview, Settings, Verdict};
+use gateway_core::{Engine, ObjectOverview, ObjectRow, Output, Overview, Settings, Verdict};
 use service_kit::server::admin::Readiness;
 use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
@@ -15,6 +15,7 @@ use service_kit::{Diagnostic, ObjectRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::consul;
+use crate::history::{Before, History};
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
 use crate::source::Noticed;
@@ -31,8 +32,16 @@ pub struct Findings {
     pub changed_at: SystemTime,
 }
 
-/// Asks the controller for what is in force; the answer costs work in proportion to all of it.
-pub type Question = oneshot::Sender<Overview>;
+/// Asks the controller; the answer costs work in proportion to all that is in force.
+#[derive(Debug)]
+pub enum Question {
+    /// What is in force.
+    Overview(oneshot::Sender<Overview>),
+    /// Which objects there are.
+    Objects(oneshot::Sender<Vec<ObjectRow>>),
+    /// All that is known of one.
+    Object(ObjectRef, oneshot::Sender<Option<Box<ObjectOverview>>>),
+}
 
 /// What became of objects that changed, or whose findings did, for whoever writes it down.
 #[derive(Debug)]
@@ -74,6 +83,7 @@ pub struct Controller {
     first_at: Option<Instant>,
     settled: bool,
     judged: Option<mpsc::UnboundedSender<Judged>>,
+    history: History,
 }
 
 impl Controller {
@@ -97,7 +107,13 @@ impl Controller {
             first_at: None,
             settled: false,
             judged: None,
+            history: History::default(),
         }
+    }
+
+    /// What changed lately.
+    pub fn history(&self) -> History {
+        self.history.clone()
     }
 
     /// Whether the first change was taken: before that nobody must be told that there is nothing.
@@ -177,6 +193,7 @@ impl Controller {
         let touched: BTreeSet<ObjectRef> =
             applied.iter().map(|o| o.reference.clone()).chain(deleted.iter().cloned()).collect();
         let moved = applied.iter().any(|o| o.source.is_some());
+        let before = Before::of(&self.engine, &touched);
         let output = self.engine.apply(applied, deleted);
         let took = at.elapsed();
         if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !moved {
@@ -194,9 +211,24 @@ impl Controller {
             "configuration"
         );
         self.metrics.applied(took);
+        let sent = (output.changed.len(), output.removed.len());
         // Endpoints change often; what is wrong with the rest is not looked at again for them.
         let look = output.diagnostics_changed || found_differ || moved;
         self.publish(output, at, touched, look);
+        let objects = before.compare(&self.engine);
+        self.history.add(self.snapshots.borrow().revision, at, objects, sent);
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may be gone.
+        match question {
+            Question::Overview(answer) => drop(answer.send(self.engine.overview())),
+            Question::Objects(answer) => drop(answer.send(self.engine.objects())),
+            Question::Object(reference, answer) => {
+                let object = self.engine.object(&reference, &self.found);
+                drop(answer.send(object.map(Box::new)));
+            }
+        }
     }
 
     fn reject(&mut self, rejection: &Rejection) {
@@ -272,10 +304,7 @@ impl Controller {
                 Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
                 Some(aside) = asides.recv() => self.take_aside(aside),
-                Some(question) = questions.recv() => {
-                    // Whoever asked may be gone.
-                    let _ = question.send(self.engine.overview());
-                }
+                Some(question) = questions.recv() => self.answer(question),
                 () = shutdown.wait() => return,
             }
         }

@@ -11,6 +11,7 @@ pub mod drain;
 pub mod echo;
 pub mod explain;
 pub mod folder;
+mod history;
 pub mod kubernetes;
 pub mod metrics;
 pub mod output;
