@@ -744,8 +744,8 @@ impl Engine {
                 max_concurrent_streams: listener.max_concurrent_streams,
                 options: options.clone(),
                 filters: filters.clone(),
-                chains: binding.chains.iter().map(|c| self.chain(c)).collect(),
                 telemetry: telemetry.clone(),
+                chains: binding.chains.iter().map(|c| self.chain(c)).collect(),
             };
             let body = envoy::listener::encode(&ir);
             let resource = Resource {

@@ -216,9 +216,9 @@ impl Controller {
             "configuration"
         );
         self.metrics.applied(took);
+        let sent = (output.changed.len(), output.removed.len());
         // Endpoints change often; what is wrong with the rest is not looked at again for them.
         let look = output.diagnostics_changed || found_differ || moved;
-        let sent = (output.changed.len(), output.removed.len());
         self.publish(output, at, touched, look);
         let objects = before.compare(&self.engine);
         self.history.add(self.snapshots.borrow().revision, at, objects, sent);

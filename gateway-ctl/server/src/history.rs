@@ -17,7 +17,7 @@ const OBJECTS: usize = 20;
 /// Most bytes of one object's difference.
 const DIFFERENCE: usize = 8 << 10;
 /// Kinds that change by themselves all the time.
-const RESTLESS: [&str; 3] = ["Endpoints", "EndpointSlice", "Service"];
+const RESTLESS: [&str; 4] = ["ConsulService", "Endpoints", "EndpointSlice", "Service"];
 
 /// One change.
 #[derive(Clone, Debug, Serialize)]
