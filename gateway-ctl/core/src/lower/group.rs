@@ -248,14 +248,6 @@ fn lower_member(
     env: &Environment,
 ) -> Option<Route> {
     let m = member.mapping;
-    let mut edits = common.clone();
-    if m.add_linkerd_headers.unwrap_or(env.defaults.add_linkerd_headers) {
-        edits.add_request.push(HeaderEdit {
-            name: "l5d-dst-override".to_owned(),
-            value: member.claim?.destination(),
-            append: false,
-        });
-    }
     let Some(cluster) = member.cluster else {
         // Where TLS was asked for and cannot be had, no other route must take its place.
         m.upstream.tls.as_ref()?;
@@ -266,10 +258,19 @@ fn lower_member(
             share: 100,
             action: Action::Unavailable,
             edits: HeaderEdits::default(),
+            error_pages: m.error_pages.clone(),
             auth: Auth::Bypass,
             cors: None,
         });
     };
+    let mut edits = common.clone();
+    if m.add_linkerd_headers.unwrap_or(env.defaults.add_linkerd_headers) {
+        edits.add_request.push(HeaderEdit {
+            name: "l5d-dst-override".to_owned(),
+            value: member.claim?.destination(),
+            append: false,
+        });
+    }
     Some(Route {
         mapping: member.reference.clone(),
         service: m.upstream.service.text.clone(),
