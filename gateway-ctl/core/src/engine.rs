@@ -485,7 +485,7 @@ impl Engine {
             lowered += self.settle_listeners(&dirty);
         }
         if dirty.listeners || dirty.tls || clusters_changed {
-            let (count, changed) = self.settle_secrets();
+            let (count, changed) = self.settle_secrets(dirty.tls);
             lowered += count;
             found_changed |= changed;
         }
@@ -785,7 +785,7 @@ impl Engine {
     }
 
     /// Publishes the certificates that Listeners and clusters name.
-    fn settle_secrets(&mut self) -> (usize, bool) {
+    fn settle_secrets(&mut self, contents_changed: bool) -> (usize, bool) {
         let mut wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>> = BTreeMap::new();
         for (reference, binding) in &self.bindings {
             for chain in &binding.chains {
@@ -814,7 +814,7 @@ impl Engine {
                 wanted.entry(secret.clone()).or_default().extend(users);
             }
         }
-        self.secrets.settle(wanted, &self.store, &mut self.published)
+        self.secrets.settle(wanted, contents_changed, &self.store, &mut self.published)
     }
 
     fn causes(&self, dirty: &Dirty, kinds: &[&str]) -> Vec<ObjectRef> {

@@ -30,14 +30,18 @@ impl Secrets {
         self.look_at_validity(store)
     }
 
-    /// Makes what is needed, and by whom, exactly this, and publishes it. Gives how many secrets
-    /// that were, and whether something else is wrong now.
+    /// Makes what is needed, and by whom, exactly this, and publishes it, also where only the contents
+    /// of Secrets changed. Gives how many secrets that were, and whether something else is wrong now.
     pub(super) fn settle(
         &mut self,
         wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>>,
+        contents_changed: bool,
         store: &Store,
         published: &mut Published,
     ) -> (usize, bool) {
+        if !contents_changed && wanted == self.wanted {
+            return (0, false);
+        }
         for gone in self.wanted.keys().filter(|w| !wanted.contains_key(w)) {
             published.remove(ResourceType::Secret, &gone.name());
         }
