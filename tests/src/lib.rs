@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod limiter;
 pub mod process;
 pub mod redis;
+pub mod signature;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
