@@ -7,6 +7,7 @@ pub mod authorizer;
 pub mod backend;
 pub mod browser;
 pub mod cases;
+pub mod certificates;
 pub mod clock;
 pub mod collector;
 pub mod control_plane;
@@ -19,6 +20,7 @@ pub mod limiter;
 pub mod process;
 pub mod redis;
 pub mod signature;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
