@@ -7,6 +7,7 @@ pub mod auth_service;
 pub mod consul;
 pub mod endpoints;
 pub mod environment;
+pub mod error_page;
 pub mod fields;
 mod health_check;
 pub mod host;

@@ -23,6 +23,7 @@ use crate::bootstrap::Bootstrap;
 use crate::controller::Aside;
 use crate::plane::{self, Plane};
 use crate::source::Noticed;
+use crate::statsd::Statsd;
 use crate::{echo, output};
 use child::Child;
 use restarts::Restarts;
@@ -165,6 +166,8 @@ impl Children {
             node: "gateway".to_owned(),
             tls: None,
             ready: None,
+            statsd: Statsd::from_variables(|name| std::env::var(name).ok())?,
+            runtime: Vec::new(),
         };
         let args = envoy_args(&bootstrap, options.envoy_concurrency);
         let start_envoy = || start(ENVOY, envoy, &args);

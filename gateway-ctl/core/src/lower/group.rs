@@ -4,6 +4,7 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use super::cluster::Claim;
 use super::weight;
+use crate::ir::error_page::ErrorPages;
 use crate::ir::{Action, Auth, HeaderEdit, HeaderEdits, RateAction, Route, Shadow};
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::{LabelDefaults, MappingDefaults};
@@ -157,6 +158,7 @@ fn lower_redirect(members: &[Member<'_>], found: &mut Vec<Diagnostic>) -> Vec<Ro
         edits: HeaderEdits::default(),
         auth: Auth::Bypass,
         cors: None,
+        error_pages: ErrorPages::Common,
     }]
 }
 
@@ -273,6 +275,7 @@ fn lower_member(
             rate_limits: rate_limits(m, env),
         },
         edits,
+        error_pages: m.error_pages.clone(),
         auth: if m.bypass_auth { Auth::Bypass } else { Auth::Ask(m.auth_context.clone()) },
         cors: None,
     })
