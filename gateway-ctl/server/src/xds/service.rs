@@ -103,7 +103,7 @@ impl AggregatedDiscoveryService for Server {
 }
 
 impl Server {
-    #[allow(clippy::result_large_err)] // what tonic wants
+    #[allow(clippy::result_large_err, clippy::type_complexity)] // what tonic wants
     fn start<W: Wire>(
         &self,
         requests: Streaming<W::Request>,
@@ -189,7 +189,7 @@ impl<W: Wire> Stream<W> {
                     }
                     Given::Answer(request) => {
                         // It has no names, so it cannot be too many.
-                        answered = self.session.on_request(request, Instant::now()).is_ok();
+                        answered = self.session.on_request(*request, Instant::now()).is_ok();
                     }
                 }
             }

@@ -18,7 +18,7 @@ pub(super) enum Given<Response> {
     /// It is sent.
     Send(Response),
     /// There is no way to say it, and no need: the session is answered at once.
-    Answer(DeltaDiscoveryRequest),
+    Answer(Box<DeltaDiscoveryRequest>),
 }
 
 /// One way to speak.
@@ -142,7 +142,7 @@ impl Wire for StateOfTheWorld {
             ..DeltaDiscoveryRequest::default()
         };
         let Some(resource_type) = ResourceType::from_type_url(&type_url) else {
-            return Given::Answer(answer);
+            return Given::Answer(Box::new(answer));
         };
         let known = self.types.entry(resource_type).or_default();
         let whole = is_whole(resource_type);
@@ -160,7 +160,7 @@ impl Wire for StateOfTheWorld {
         }
         if !whole && news.is_empty() {
             known.held = held;
-            return Given::Answer(answer);
+            return Given::Answer(Box::new(answer));
         }
         let all = if whole {
             held.values().filter_map(|(_, content)| content.clone()).collect()
