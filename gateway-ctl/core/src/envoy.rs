@@ -6,6 +6,7 @@ pub mod listener;
 pub mod route;
 pub mod secret;
 pub mod table;
+pub mod tls;
 
 use prost::Message;
 use prost_types::{Any, Duration};

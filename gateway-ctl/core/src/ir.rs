@@ -6,6 +6,7 @@ pub mod balance;
 pub mod cluster;
 pub mod listener;
 pub mod route;
+pub mod tls;
 
 pub use cluster::{Cluster, Dns, Keepalive, Threshold};
 pub use listener::{Authorizer, HttpFilters, HttpOptions, Limiter, Listener};
@@ -13,3 +14,4 @@ pub use route::{
     Action, Auth, Cors, HeaderEdit, HeaderEdits, HostRewrite, PathKind, RateAction, Redirect,
     RedirectPath, Retry, Rewrite, Route, RouteKey, Shadow, ValueMatch,
 };
+pub use tls::{ClientTls, SecretUse, ServerTls};

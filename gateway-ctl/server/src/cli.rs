@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use gateway_core::Settings;
 use gateway_core::derived::Ways;
-use service_kit::Diagnostic;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
+use service_kit::{Diagnostic, Secret};
 
 use crate::bootstrap::{Bootstrap, XdsTls};
 use crate::crds::{self, Content, Only};
@@ -153,6 +153,10 @@ struct PlaneArgs {
     /// Where people and probes look: diagnostics page, /diagnostics, /healthz, /readyz, /metrics
     #[arg(long, default_value = "127.0.0.1:8877", value_name = "ADDR")]
     admin_addr: SocketAddr,
+    /// Who has it may look at the diagnostics page from anywhere (as `Authorization: Bearer TOKEN`, or
+    /// as the password a browser asks for); without it, only callers on this machine may
+    #[arg(long, env = "ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -172,6 +176,7 @@ impl PlaneArgs {
             webhook_addr: None,
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
+            admin_token: self.admin_token.filter(|t| !t.is_empty()).map(Secret::new),
         }
     }
 }

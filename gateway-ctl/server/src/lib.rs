@@ -10,6 +10,7 @@ pub mod drain;
 pub mod echo;
 pub mod explain;
 pub mod folder;
+mod history;
 pub mod kubernetes;
 pub mod metrics;
 pub mod output;

@@ -97,8 +97,7 @@ struct Raw {
 struct DefaultsSpec {
     /// Of Mappings.
     httpmapping: Option<MappingDefaultsSpec>,
-    /// Whether `name.namespace` in a TLSContext is a Secret of another namespace; read with TLS.
-    #[allow(dead_code)]
+    /// Whether `name.namespace` in a TLSContext is a Secret of another namespace. Default: true.
     tls_secret_namespacing: Option<bool>,
 }
 
@@ -149,6 +148,8 @@ pub struct Module {
     pub labels: LabelDefaults,
     /// Options of Listeners.
     pub http: HttpOptions,
+    /// Whether a dot in a Secret's name is only a dot.
+    pub plain_secret_names: bool,
     /// Why everything is refused, if it is.
     pub closed: Option<String>,
 }
@@ -270,7 +271,9 @@ impl Module {
                 .map(|l| label::read_defaults(l, "spec.config.default_labels", found))
                 .unwrap_or_default(),
         };
-        Some(Self { defaults: defaults?, labels, http: http?, closed })
+        let namespacing = raw.defaults.as_ref().and_then(|d| d.tls_secret_namespacing);
+        let plain_secret_names = namespacing == Some(false);
+        Some(Self { defaults: defaults?, labels, http: http?, plain_secret_names, closed })
     }
 }
 
