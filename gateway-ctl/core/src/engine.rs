@@ -31,6 +31,7 @@ use self::secrets::Secrets;
 use crate::derived::{self, Derived};
 use crate::envoy;
 use crate::ir;
+use crate::ir::error_page::ErrorPages;
 use crate::ir::tls::SecretUse;
 use crate::kinds::FALLBACK_SECRET;
 use crate::lower::binding::{self, Binding, Content};
@@ -41,7 +42,7 @@ use crate::output::{Output, Resource, ResourceType};
 use crate::overview::{ObjectOverview, ObjectRow, Overview};
 use crate::resource::environment::{self, Environment};
 use crate::resource::listener::Stack;
-use crate::resource::{Host, Mapping, Spec};
+use crate::resource::{Host, Mapping, Spec, error_page};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub ingress: derived::Ways,
     /// Variables that resources may name.
     pub environment: Environment,
+    /// Texts that bodies of errors may name.
+    pub error_pages: error_page::Files,
     /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
     /// both, where both are there.
     pub loose_selectors: bool,
@@ -82,6 +85,7 @@ impl Default for Settings {
             service_tls: None,
             ingress: derived::Ways::default(),
             environment: Environment::new(),
+            error_pages: error_page::Files::new(),
             loose_selectors: false,
         }
     }
@@ -107,6 +111,8 @@ pub struct Engine {
     settings: Settings,
     store: Store,
     derived: Derived,
+    /// Mappings with bodies of errors of their own.
+    own_error_pages: BTreeSet<ObjectRef>,
     services: Services,
     clusters: Clusters,
     /// Why Mappings have no cluster.
@@ -130,6 +136,7 @@ impl Engine {
             settings,
             store: Store::default(),
             derived: Derived::default(),
+            own_error_pages: BTreeSet::new(),
             services: Services::default(),
             clusters: Clusters::default(),
             unresolved: BTreeMap::new(),
@@ -170,7 +177,7 @@ impl Engine {
         let id = self.settings.ambassador_id.clone();
         for object in applied {
             let reference = object.reference.clone();
-            let object = environment::expand(object, &self.settings.environment);
+            let object = self.complete(object);
             let change = self.store.put(object, &id);
             found_changed |= self.take(reference, change, &mut dirty);
         }
@@ -181,7 +188,8 @@ impl Engine {
         for (reference, object) in self.derived.settle(&self.store, self.settings.ingress, &id) {
             let change = match object {
                 Some(object) => {
-                    self.store.put(environment::expand(object, &self.settings.environment), &id)
+                    let object = self.complete(object);
+                    self.store.put(object, &id)
                 }
                 None => self.store.remove(&reference),
             };
@@ -196,6 +204,12 @@ impl Engine {
         }
         let (lowered, settled_changed) = self.settle(dirty);
         self.output(lowered, found_changed || settled_changed)
+    }
+
+    /// The object with what it names that is neither in it nor in other objects.
+    fn complete(&self, object: Arc<Object>) -> Arc<Object> {
+        let object = environment::expand(object, &self.settings.environment);
+        error_page::inline(object, &self.settings.error_pages)
     }
 
     /// Takes what an event did to an object that a user wrote; gives whether other things are wrong
@@ -332,6 +346,12 @@ impl Engine {
         match reference.kind.as_str() {
             "Mapping" => {
                 let (old, new) = (old.and_then(as_mapping), new.and_then(as_mapping));
+                let had_some = !self.own_error_pages.is_empty();
+                match new.map(|m| &m.error_pages) {
+                    Some(ErrorPages::Own(_)) => self.own_error_pages.insert(reference.clone()),
+                    _ => self.own_error_pages.remove(reference),
+                };
+                dirty.listeners |= had_some == self.own_error_pages.is_empty();
                 self.groups.touch_mapping(reference, old, new);
                 dirty.mappings.insert(reference.clone());
             }
@@ -625,6 +645,8 @@ impl Engine {
             "RateLimitService",
         ];
         let causes = self.causes(dirty, &kinds);
+        let mut options = self.services.http.clone();
+        options.filters.own_error_pages = !self.own_error_pages.is_empty();
         for (reference, binding) in &self.bindings {
             let listener = &binding.listener;
             let stack = listener.stack;
@@ -644,7 +666,7 @@ impl Engine {
                 stat_prefix: listener.stats_prefix.clone().unwrap_or(kind),
                 trusted_hops: listener.l7_depth,
                 max_concurrent_streams: listener.max_concurrent_streams,
-                options: self.services.http.clone(),
+                options: options.clone(),
                 filters: filters.clone(),
                 chains: binding.chains.iter().map(|c| self.chain(c)).collect(),
             };

@@ -2,8 +2,10 @@
 //!
 //! No field here knows Envoy's messages, and none needs another object to be understood.
 
+pub mod access_log;
 pub mod balance;
 pub mod cluster;
+pub mod error_page;
 pub mod listener;
 pub mod route;
 pub mod tls;

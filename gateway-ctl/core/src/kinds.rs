@@ -28,6 +28,8 @@ pub enum Reading {
     Whole(fn(&Object) -> Checked),
     /// They are Kubernetes' own, which the API server has checked.
     Builtin(fn(&Object) -> Spec),
+    /// They never will be: a notice says so, and what to do instead.
+    NoEffect(&'static str),
     /// They are not: an error says so.
     NotYet,
     /// They are not, and a notice says so: others may have use for them.
@@ -132,7 +134,13 @@ pub const KINDS: &[Kind] = &[
     builtin_of("Ingress", "extensions", &["v1beta1"], |_| Spec::Ingress),
     builtin_of("IngressClass", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
     own("ConsulResolver", SINCE_V1, Reading::NotYet),
-    own("DevPortal", SINCE_V1, Reading::NotYet),
+    own(
+        "DevPortal",
+        SINCE_V1,
+        Reading::NoEffect(
+            "there is no developer portal here; serve the documentation by a Mapping",
+        ),
+    ),
     own("LogService", SINCE_V1, Reading::NotYet),
     own("TCPMapping", SINCE_V1, Reading::NotYet),
     own("TracingService", SINCE_V1, Reading::NotYet),
@@ -254,6 +262,9 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
                 .error("", format!("not supported yet: {kind}"))
                 .hint("remove the object")
                 .reason(Reason::NotSupported);
+        }
+        Reading::NoEffect(advice) => {
+            found.notice("", format!("a {kind} has no effect here")).hint(advice);
         }
         Reading::NotYetNotice => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);

@@ -6,6 +6,7 @@
 pub mod auth_service;
 pub mod endpoints;
 pub mod environment;
+pub mod error_page;
 pub mod fields;
 pub mod host;
 pub mod label;

@@ -120,6 +120,8 @@ impl Gateway {
             node: "test".to_owned(),
             tls: None,
             ready: None,
+            statsd: None,
+            runtime: Vec::new(),
         };
         let mut bootstrap = bootstrap.to_json();
         bootstrap["dynamic_resources"]["ads_config"]["api_type"] = json!(way);

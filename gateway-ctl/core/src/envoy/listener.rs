@@ -1,20 +1,16 @@
 //! `envoy.config.listener.v3.Listener` with its connection manager.
 
 use prost::Message as _;
-use proto::envoy::config::accesslog::v3 as accesslog;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::listener::v3 as listener;
-use proto::envoy::extensions::access_loggers::stream::v3 as stream;
 use proto::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
-use super::{ads, any, filter, milliseconds, socket_address};
+use super::{access_log, ads, any, filter, milliseconds, socket_address};
 use crate::ir::listener::{Chain, Content, Match, Underscores};
 use crate::ir::{HttpOptions, Listener};
-
-const ACCESS_LOG: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
 
 /// Until a connection that does not finish its handshake is closed.
 const HANDSHAKE_MS: u64 = 15_000;
@@ -179,7 +175,7 @@ fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
         }),
         server_name: options.server_name.clone(),
         max_request_headers_kb: options.max_request_headers_kb,
-        access_log: vec![access_log()],
+        access_log: vec![access_log::encode(&options.access_log)],
         use_remote_address: Some(options.use_remote_address),
         xff_num_trusted_hops: ir.trusted_hops,
         preserve_external_request_id: options.preserve_external_request_id,
@@ -220,24 +216,4 @@ fn http1(options: &HttpOptions) -> Option<core::Http1ProtocolOptions> {
         header_key_format: proper,
         ..core::Http1ProtocolOptions::default()
     })
-}
-
-fn access_log() -> accesslog::AccessLog {
-    use core::substitution_format_string::Format;
-    let format = core::SubstitutionFormatString {
-        format: Some(Format::TextFormatSource(core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(ACCESS_LOG.to_owned())),
-            ..core::DataSource::default()
-        })),
-        ..core::SubstitutionFormatString::default()
-    };
-    let message = stream::StdoutAccessLog {
-        access_log_format: Some(stream::stdout_access_log::AccessLogFormat::LogFormat(format)),
-    };
-    let name = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
-    accesslog::AccessLog {
-        name: "envoy.access_loggers.stdout".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(name, &message))),
-        ..accesslog::AccessLog::default()
-    }
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use super::tls::ServerTls;
 
+use super::access_log::AccessLog;
+use super::error_page::ErrorPage;
+
 /// A port that is listened on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -106,6 +109,8 @@ pub struct HttpOptions {
     pub buffer_limit_bytes: Option<u32>,
     /// Filters that the Module asks for.
     pub filters: ModuleFilters,
+    /// The log of requests.
+    pub access_log: AccessLog,
 }
 
 /// Filters that only the Module asks for.
@@ -125,6 +130,10 @@ pub struct ModuleFilters {
     pub buffer: Option<u32>,
     /// Addresses that may or may not come in.
     pub addresses: Option<AddressRule>,
+    /// Other bodies for errors.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether routes have bodies of their own.
+    pub own_error_pages: bool,
 }
 
 /// Statistics of gRPC calls.
@@ -207,6 +216,7 @@ impl Default for HttpOptions {
             max_request_headers_kb: None,
             buffer_limit_bytes: None,
             filters: ModuleFilters::default(),
+            access_log: AccessLog::default(),
         }
     }
 }

@@ -157,6 +157,7 @@ pub struct Host {
 impl Host {
     /// Reads a Host's `spec`. `None` when it cannot be in force.
     pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        check_acme(&spec, found);
         let mut good = fields::strip("Host", "spec", &mut spec, UNREAD, found);
         let raw: Raw = fields::read(object, spec, found)?;
         let text = raw.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or("*");
@@ -227,6 +228,18 @@ impl Host {
             Some(selector) => fits(selector, labels) && (hostname.is_none() || by_name()),
             None => by_name(),
         }
+    }
+}
+
+/// Certificates by ACME come from others.
+fn check_acme(spec: &Value, found: &mut Diagnostics<'_>) {
+    let provider = spec.get("acmeProvider").filter(|p| !fields::is_unset(p));
+    let authority = provider.and_then(|p| p["authority"].as_str());
+    if provider.is_some() && authority != Some("none") {
+        let text = "no certificate is asked for: it has no effect here";
+        found
+            .notice("spec.acmeProvider", text)
+            .hint("have cert-manager write the Secret that tlsSecret names");
     }
 }
 
