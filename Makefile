@@ -19,9 +19,9 @@ demo: ## Build and run the gateway, both services and a backend on this machine.
 test: tools bins ## Install what the tests need, then run all of them.
 	@scripts/test.sh $(CARGO_PROFILE)
 
-.PHONY: test-login
-test-login: login-tools bins ## People log in with a real Keycloak and a real Chromium; pictures in target/login.
-	@cargo test $(CARGO_PROFILE) --workspace --test login
+.PHONY: test-browser
+test-browser: browser-tools bins ## A real Chromium logs in with a real Keycloak, and looks at the pages of gateway-ctl; pictures in target/pictures.
+	@cargo test $(CARGO_PROFILE) --workspace --test login --test pages
 
 .PHONY: smoke
 smoke: tools bins ## Run the demo, make its requests, show each status and why.
@@ -74,6 +74,6 @@ tools: ## Install what the tests run against: Envoy, redis-server, libfaketime, 
 	@scripts/require.sh cargo python3
 	@scripts/install-test-tools.sh
 
-.PHONY: login-tools
-login-tools: tools ## Install what the test of logins runs against: Keycloak, Chromium.
-	@scripts/install-login-tools.sh
+.PHONY: browser-tools
+browser-tools: tools ## Install what the tests with a browser need: Chromium, Keycloak.
+	@scripts/install-browser-tools.sh

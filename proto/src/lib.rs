@@ -2,7 +2,7 @@
 //! speaks, generated from the files in `vendor/` and `api/`.
 //!
 //! Messages only, unless a feature asks for more: `grpc` adds clients and servers, `reflect` the
-//! descriptor set. This crate knows no rule of any program.
+//! descriptor set; [`wire`] reads without copies. This crate knows no rule of any program.
 
 #[allow(dead_code, missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 mod generated {
@@ -13,3 +13,4 @@ pub use generated::{envoy, google, ratelimit, tollgate, xds};
 
 #[cfg(feature = "reflect")]
 pub mod reflect;
+pub mod wire;

@@ -4,11 +4,13 @@ pub mod admin;
 pub mod aside;
 pub mod files;
 pub mod grpc;
+pub mod http;
 pub mod jitter;
 pub mod live;
 pub mod objects;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+mod port;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod reply;

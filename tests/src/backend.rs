@@ -4,12 +4,15 @@
 mod authorization;
 mod echo;
 mod limiter;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
+
+use crate::certificates::Certificate;
 
 /// Keys and values of rate limit descriptors.
 pub type Descriptors = Vec<Vec<(String, String)>>;
@@ -37,12 +40,26 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts a backend of `kind` (`http`, `auth-http`, `auth-grpc`, `rls`) called `name` on each of
+    /// Starts a backend of `kind` (`http`, `https`, `tcp`, `auth-http`, `auth-grpc`, `rls`) called `name` on each of
     /// `addrs`; `rules` (`over` for a limiter) are those of the case format.
     ///
     /// # Panics
     /// When an address cannot be bound.
     pub fn start(name: &str, kind: &str, addrs: &[SocketAddr], rules: &Value) -> Self {
+        Self::start_with(name, kind, addrs, rules, None)
+    }
+
+    /// The same, with the certificate of an `https` backend.
+    ///
+    /// # Panics
+    /// When an address cannot be bound.
+    pub fn start_with(
+        name: &str,
+        kind: &str,
+        addrs: &[SocketAddr],
+        rules: &Value,
+        certificate: Option<&Certificate>,
+    ) -> Self {
         let hits = Arc::new(Mutex::new(Vec::new()));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -59,6 +76,12 @@ impl Backend {
             let (name, hits, rules) = (name.to_owned(), hits.clone(), rules.clone());
             match kind {
                 "http" => runtime.spawn(echo::serve(listener, name, hits)),
+                "https" => {
+                    let own =
+                        echo::tls_of(certificate.expect("an https backend has a certificate"));
+                    runtime.spawn(echo::serve_tls(listener, name, hits, own))
+                }
+                "tcp" => runtime.spawn(tcp::serve(listener, name, hits)),
                 "auth-http" => runtime.spawn(authorization::serve_http(listener, hits, rules)),
                 "auth-grpc" => runtime.spawn(authorization::serve_grpc(listener, hits, rules)),
                 "rls" => runtime.spawn(limiter::serve(listener, hits, rules)),

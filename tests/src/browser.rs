@@ -1,14 +1,14 @@
 //! A real Chromium without a window, driven as a person would: pages, fields, buttons, tabs.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use fantoccini::error::{CmdError, ErrorStatus};
-use fantoccini::wd::WindowHandle;
+use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::json;
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::TempDir;
 use crate::process::{PATIENCE, Process, on_path};
@@ -36,13 +36,26 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it with a window of `size` (pixels); hosts under `.test` are this machine.
+    /// Starts it with a window of `size` (pixels) and bright colours; hosts under `.test` are this
+    /// machine.
     ///
     /// # Panics
     /// When there is no Chromium with its driver.
     pub fn start(size: (u32, u32)) -> Self {
+        Self::start_with(size, false)
+    }
+
+    /// As [`Self::start`], for somebody who wants dark colours.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_dark(size: (u32, u32)) -> Self {
+        Self::start_with(size, true)
+    }
+
+    fn start_with(size: (u32, u32), dark: bool) -> Self {
         let driver = on_path("chromedriver").expect(
-            "there is no chromedriver; run `make login-tools`, or install Chromium and its driver",
+            "there is no chromedriver; run `make browser-tools`, or install Chromium and its driver",
         );
         let port = crate::free_port();
         let mut driver = Process::start(&driver, &[&format!("--port={port}")], &[]);
@@ -66,6 +79,7 @@ impl Browser {
             "--disable-sync".to_owned(),
             "--host-resolver-rules=MAP *.test 127.0.0.1".to_owned(),
             format!("--window-size={},{}", size.0, size.1),
+            format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)),
             format!("--user-data-dir={}", profile.path().display()),
         ];
         let capabilities = json!({"goog:chromeOptions": {"args": arguments},
@@ -159,11 +173,21 @@ impl Browser {
         })
     }
 
-    /// Keeps a picture of the page.
-    pub fn screenshot(&self, file: &Path) {
+    /// What its console says, since the last call.
+    pub fn console(&self) -> Vec<String> {
+        let lines = self.runtime.block_on(self.client.issue_cmd(ReadConsole)).unwrap();
+        let lines = lines.as_array().cloned().unwrap_or_default();
+        lines.iter().map(|line| line["message"].to_string()).collect()
+    }
+
+    /// Keeps a picture of the page as `target/pictures/NAME.png`.
+    pub fn keep_picture(&self, name: &str) {
         let picture = self.runtime.block_on(self.client.screenshot()).unwrap();
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, picture).unwrap();
+        let test = std::env::current_exe().unwrap();
+        let target = test.ancestors().find(|p| p.ends_with("target")).unwrap();
+        let folder = target.join("pictures");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 
     /// Does something with an element that may come, or be replaced, a little later.
@@ -188,6 +212,20 @@ impl Browser {
         self.runtime
             .block_on(attempt)
             .unwrap_or_else(|e| panic!("{selector}: {e}\n{}\n{}", self.url(), self.source()))
+    }
+}
+
+/// Chromium's own command; the standard has none for it.
+#[derive(Debug)]
+struct ReadConsole;
+
+impl WebDriverCompatibleCommand for ReadConsole {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({"type": "browser"}).to_string()))
     }
 }
 

@@ -1,8 +1,10 @@
 //! HTTP/1.1 as small as it gets: paths and headers go out exactly as they are given.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use crate::tls::Stream;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -72,8 +74,24 @@ pub fn get(addr: SocketAddr, path: &str) -> io::Result<Response> {
 /// # Errors
 /// When there is no answer within 10 s.
 pub fn send(addr: SocketAddr, request: &Request) -> io::Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
+    exchange(&mut connect(addr)?, request)
+}
+
+/// A connection that is waited for 5 s, and for each answer 10 s.
+///
+/// # Errors
+/// When there is none.
+pub fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+/// Sends a request as the only one of a connection.
+///
+/// # Errors
+/// When there is no answer.
+pub fn exchange(stream: &mut dyn Stream, request: &Request) -> io::Result<Response> {
     let mut text = format!("{} {} HTTP/1.1\r\n", request.method, request.path);
     for (name, value) in &request.headers {
         text += &format!("{name}: {value}\r\n");
@@ -84,9 +102,21 @@ pub fn send(addr: SocketAddr, request: &Request) -> io::Result<Response> {
     text += "connection: close\r\n\r\n";
     text += &request.body;
     stream.write_all(text.as_bytes())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
+    let bytes = read_all(stream)?;
     parse(&bytes).ok_or_else(|| io::Error::other("no HTTP response"))
+}
+
+/// Everything until the end of the connection; TLS may end without saying so.
+///
+/// # Errors
+/// When there is nothing.
+pub fn read_all(stream: &mut dyn Stream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(e) if bytes.is_empty() => Err(e),
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(e),
+        _ => Ok(bytes),
+    }
 }
 
 fn parse(bytes: &[u8]) -> Option<Response> {

@@ -99,7 +99,7 @@ fn home() -> std::path::PathBuf {
     let entries = std::fs::read_dir(cache()).into_iter().flatten().flatten().map(|e| e.path());
     let mut homes: Vec<_> = entries.filter(|p| p.join("bin/kc.sh").is_file()).collect();
     homes.sort();
-    homes.pop().expect("there is no Keycloak; run `make login-tools`")
+    homes.pop().expect("there is no Keycloak; run `make browser-tools`")
 }
 
 /// A realm where `client` logs people in.

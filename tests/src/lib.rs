@@ -7,6 +7,7 @@ pub mod authorizer;
 pub mod backend;
 pub mod browser;
 pub mod cases;
+pub mod certificates;
 pub mod clock;
 pub mod collector;
 pub mod control_plane;
@@ -18,6 +19,7 @@ pub mod kubernetes;
 pub mod limiter;
 pub mod process;
 pub mod redis;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

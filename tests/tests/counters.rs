@@ -102,6 +102,6 @@ fn with_a_token_they_are_for_those_who_have_it() {
             .header("authorization", &format!("Bearer {token}"));
         http::send(service.limiter.admin, &request).unwrap().status
     };
-    assert_eq!([status("open-sesame"), status("guess"), status("")], [200, 403, 403]);
+    assert_eq!([status("open-sesame"), status("guess"), status("")], [200, 401, 401]);
     assert_eq!(http::get(service.limiter.admin, "/readyz").unwrap().status, 200);
 }

@@ -1,13 +1,12 @@
 //! People log in with a real Keycloak and a real Chromium, through gateway-ctl, a stock Envoy, two
 //! replicas of authz-svc and a real Redis, by the resources of `docs/examples/keycloak`. Pictures are
-//! kept in `target/login`.
+//! kept in `target/pictures`.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "login/site.rs"]
 mod site;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -45,11 +44,11 @@ fn log_in(site: &Site, browser: &Browser) {
     let second = browser.switch(first);
     browser.fill("#username", "alice");
     browser.fill("#password", "alice's password");
-    keep(browser, "1-login-page");
+    browser.keep_picture("login-1-login-page");
     browser.click("#kc-login");
     assert_eq!(browser.text("h1"), "Hello, alice");
     assert_eq!(browser.url(), site.url("shop.test", "/orders?page=2"));
-    keep(browser, "2-logged-in");
+    browser.keep_picture("login-2-logged-in");
     let cookies = browser.cookies();
     let cookie = |name: &str| cookies.iter().find(|c| c.name == name).unwrap();
     assert!(cookie(SESSION).http_only && cookie(SESSION).lasting, "{cookies:?}");
@@ -66,7 +65,7 @@ fn other_tabs_and_hosts_need_no_login(site: &Site, browser: &Browser) {
     browser.open(&site.url("cafe.test", "/menu"));
     assert_eq!(browser.text("h1"), "Hello, alice");
     assert_eq!(browser.url(), site.url("cafe.test", "/menu"));
-    keep(browser, "3-other-host");
+    browser.keep_picture("login-3-other-host");
     browser.switch(before);
 }
 
@@ -105,7 +104,7 @@ fn log_out(site: &Site, browser: &Browser) {
     browser.click("#logout");
     assert_eq!(browser.text("h1"), "Goodbye");
     assert_eq!(browser.url(), site.url("shop.test", "/goodbye"));
-    keep(browser, "4-logged-out");
+    browser.keep_picture("login-4-logged-out");
     assert_eq!(
         get(site, "/orders", &cookie).status,
         302,
@@ -113,7 +112,7 @@ fn log_out(site: &Site, browser: &Browser) {
     );
     browser.open(&site.url("shop.test", "/orders"));
     browser.text("#kc-login");
-    keep(browser, "5-login-page-again");
+    browser.keep_picture("login-5-login-page-again");
 }
 
 fn scripts_are_not_sent_to_a_login_page(site: &Site) {
@@ -178,10 +177,4 @@ fn wait_until_over(token: &str) {
     if let Ok(rest) = end.duration_since(SystemTime::now()) {
         std::thread::sleep(rest);
     }
-}
-
-fn keep(browser: &Browser, name: &str) {
-    let target = std::env::current_exe().unwrap();
-    let target: PathBuf = target.ancestors().find(|p| p.ends_with("target")).unwrap().into();
-    browser.screenshot(&target.join("login").join(format!("{name}.png")));
 }

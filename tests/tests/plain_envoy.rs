@@ -1,5 +1,5 @@
-//! `deploy/examples/plain-envoy.yaml` as users copy it: a stock Envoy asks authz-svc who a client
-//! is, and ratelimit-svc how much it may.
+//! `deploy/examples/plain-envoy.yaml`, and the one over HTTP, as users copy them: a stock Envoy asks
+//! authz-svc who a client is, and ratelimit-svc how much it may.
 
 #![allow(clippy::unwrap_used)]
 
@@ -33,16 +33,24 @@ struct Example {
 
 impl Example {
     fn start() -> Self {
+        Self::start_as("plain-envoy.yaml")
+    }
+
+    /// `file` is in `deploy/examples`.
+    fn start_as(file: &str) -> Self {
         let folder = TempDir::new("plain-envoy");
         let policies = TempDir::new("plain-envoy-policies");
         policies.write("policies.yaml", &read("deploy/examples/plain-envoy-policies.yaml"));
         let plans = TempDir::new("plain-envoy-plans");
         plans.write("plans.yaml", &read("deploy/examples/plain-envoy-plans.yaml"));
-        let authorizer = Authorizer::start(&policies, &[], &[]);
+        let over_http = free_addr();
+        let http_text = over_http.to_string();
+        let more = ["--http-addr", &http_text, "--http-client-address", "x-forwarded-for"];
+        let authorizer = Authorizer::start(&policies, &more, &[]);
         let limiter = Limiter::start_ready(&plans, &[]);
         let [listener, admin, app] = std::array::from_fn(|_| free_addr());
         let backend = Backend::start("app", "http", &[app], &Value::Null);
-        let mut text = read("deploy/examples/plain-envoy.yaml");
+        let mut text = read(&format!("deploy/examples/{file}"));
         let port = |from: u16, to: SocketAddr| {
             (format!("port_value: {from}"), format!("port_value: {}", to.port()))
         };
@@ -53,7 +61,11 @@ impl Example {
             port(10000, listener),
             port(9080, app),
             port(8081, limiter.grpc),
-            port(9001, authorizer.grpc),
+            if file == "plain-envoy.yaml" {
+                port(9001, authorizer.grpc)
+            } else {
+                port(9002, over_http)
+            },
         ] {
             assert!(text.contains(&from), "{from} is not in the example");
             text = text.replace(&from, &to);
@@ -75,14 +87,29 @@ impl Example {
 
 #[test]
 fn envoy_takes_the_example_as_it_is() {
-    let file = e2e::root().join("../deploy/examples/plain-envoy.yaml");
-    let run = Command::new(envoy()).args(["--mode", "validate", "-c"]).arg(file).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    for name in ["plain-envoy.yaml", "plain-envoy-http.yaml"] {
+        let file = e2e::root().join("../deploy/examples").join(name);
+        let run = Command::new(envoy()).args(["--mode", "validate", "-c"]).arg(file).output();
+        let run = run.unwrap();
+        assert!(run.status.success(), "{name}: {}", String::from_utf8_lossy(&run.stderr));
+    }
 }
 
 #[test]
 fn authorization_says_who_and_the_limit_says_how_much() {
-    let example = Example::start();
+    says_who_and_how_much(&Example::start());
+}
+
+#[test]
+fn over_http_it_is_the_same() {
+    let example = Example::start_as("plain-envoy-http.yaml");
+    says_who_and_how_much(&example);
+    let alice = token("alice");
+    signal("KILL", example.authorizer.process.id());
+    assert_eq!(example.get("/basket", &[("authorization", &alice)]).status, 503);
+}
+
+fn says_who_and_how_much(example: &Example) {
     let refused = example.get("/basket", &[]);
     assert_eq!(refused.status, 401);
     let challenge = refused.header("www-authenticate").unwrap();

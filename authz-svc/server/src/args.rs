@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use authz_core::{DefaultDecision, Settings, TokenCache};
 use ipnet::IpNet;
+use service_kit::server::grpc::Address;
 use service_kit::server::otlp;
 use service_kit::server::redis::RedisServer;
 use service_kit::server::telemetry::Format;
@@ -17,6 +19,7 @@ use service_kit::{Secret, go};
 use crate::answer::Style;
 use crate::decisions::AuditSettings;
 use crate::edge::Addresses;
+use crate::http::{self, ClientAddress, PathPrefix};
 use crate::lint::Check;
 use crate::store::StoreSettings;
 
@@ -46,12 +49,20 @@ pub struct Args {
     /// Where gateway-ctl streams the configuration from.
     #[arg(long, value_name = "HOST:PORT")]
     pub xds: Option<String>,
-    /// Where Envoy's checks come in.
+    /// Where Envoy's checks come in, as in 0.0.0.0:9001 or unix:/run/authz.sock.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
-    pub grpc_addr: SocketAddr,
-    /// Checks over HTTP: `off`, others are not supported yet.
+    pub grpc_addr: Address,
+    /// Checks over HTTP (1.1 and 2), for callers that have no gRPC: written as --grpc-addr, or `off`.
     #[arg(long, value_name = "ADDR", default_value = "off")]
-    pub http_addr: String,
+    pub http_addr: HttpAddr,
+    /// With --http-addr: what callers put before each path (Envoy's path_prefix); it is taken off.
+    #[arg(long, env = "AUTHZ_HTTP_PATH_PREFIX", value_name = "PATH", default_value = "")]
+    pub http_path_prefix: PathPrefix,
+    /// With --http-addr: the header whose last address is the one that the caller saw, as
+    /// x-forwarded-for where Envoy has use_remote_address. With `none` clients' addresses are not
+    /// known, and a filter IP refuses them.
+    #[arg(long, env = "AUTHZ_HTTP_CLIENT_ADDRESS", value_name = "HEADER", default_value = "none")]
+    pub http_client_address: ClientAddress,
     /// Health, readiness, metrics, configuration.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6071")]
     pub admin_addr: SocketAddr,
@@ -115,6 +126,26 @@ pub struct Args {
     pub admin_token: Option<String>,
 }
 
+/// Where checks over HTTP come in, if at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpAddr {
+    /// They do not.
+    Off,
+    /// There.
+    At(Address),
+}
+
+impl FromStr for HttpAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|e| format!("{e}, or `off`")),
+        }
+    }
+}
+
 /// What the program does instead of serving.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
@@ -136,13 +167,11 @@ pub(crate) struct ServiceSettings {
     pub addresses: Addresses,
     pub style: Style,
     pub store: StoreSettings,
+    pub http: http::Settings,
 }
 
 impl Args {
     pub(crate) fn settings(&self) -> anyhow::Result<ServiceSettings> {
-        if self.http_addr != "off" {
-            bail!("--http-addr: checks over HTTP are not supported yet; use `off` and gRPC");
-        }
         let timeout = go::parse_duration(&self.auth_timeout)
             .map_err(anyhow::Error::msg)
             .context("AES_AUTH_TIMEOUT")?;
@@ -184,6 +213,10 @@ impl Args {
             otlp::Settings::of_service(variable, "authz-svc").map_err(anyhow::Error::msg)?;
         let addresses = Addresses::new(self.deny_addresses.clone(), self.allow_addresses.clone());
         let store = self.store(&variable)?;
+        let http = http::Settings {
+            prefix: self.http_path_prefix.clone(),
+            client: self.http_client_address.clone(),
+        };
         Ok(ServiceSettings {
             compile,
             timeout,
@@ -193,6 +226,7 @@ impl Args {
             addresses,
             style,
             store,
+            http,
         })
     }
 

@@ -1,4 +1,5 @@
-//! `envoy.service.auth.v3.Authorization` over gRPC: from bytes to a decision and back.
+//! From a request to its decision; and `envoy.service.auth.v3.Authorization` over gRPC, from bytes
+//! to bytes.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,8 +10,6 @@ use authz_core::{Failure, Flow, Outcome, Reply, Request, Step};
 use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
-use prost::Message as _;
-use proto::envoy::service::auth::v3::CheckRequest;
 use service_kit::server::grpc::Unary;
 use tonic::Status;
 
@@ -131,6 +130,36 @@ impl Checks {
         }
     }
 
+    /// The answer to a request, or a refusal when it could not be read. What cannot be read is
+    /// refused in an answer: an error could be taken as a reason to let the request pass.
+    pub(crate) async fn outcome(
+        &self,
+        request: Result<Request, &'static str>,
+        headers: &HeaderMap,
+        deadline: Option<Duration>,
+    ) -> Outcome {
+        match request {
+            Ok(request) => self.end(self.decide(request, headers, deadline).await),
+            Err(why) => self.refused(400, why),
+        }
+    }
+
+    /// A request that is refused before it is judged.
+    pub(crate) fn refused(&self, status: u16, why: &'static str) -> Outcome {
+        self.end(Outcome::Deny(Reply::json(status, why, "")))
+    }
+
+    /// How it is told that a request could not be decided.
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    fn end(&self, outcome: Outcome) -> Outcome {
+        let outcome = answer::checked(outcome);
+        self.count(&outcome);
+        outcome
+    }
+
     fn count(&self, outcome: &Outcome) {
         match outcome {
             Outcome::Allow(_) => self.metrics.allowed.inc(),
@@ -147,15 +176,7 @@ impl Unary for Checks {
         metadata: HeaderMap,
         deadline: Option<Duration>,
     ) -> Result<impl FnOnce(&mut BytesMut) + Send, Status> {
-        // What cannot be read is refused in an answer: an error could be taken as a reason to let
-        // the request pass.
-        let read = CheckRequest::decode(message).map_err(|_| "the check cannot be read");
-        let outcome = match read.and_then(Request::from_check) {
-            Ok(request) => self.decide(request, &metadata, deadline).await,
-            Err(why) => Outcome::Deny(Reply::json(400, why, "")),
-        };
-        let outcome = answer::checked(outcome);
-        self.count(&outcome);
+        let outcome = self.outcome(Request::decode(message), &metadata, deadline).await;
         let style = self.style;
         Ok(move |out: &mut BytesMut| answer::write(outcome, style, out))
     }

@@ -9,12 +9,14 @@ mod decisions;
 mod documents;
 mod edge;
 mod explain;
+mod http;
 mod lint;
 mod metrics;
 mod traces;
 
-pub use args::{Args, Command};
+pub use args::{Args, Command, HttpAddr};
 pub use edge::store;
+pub use http::{ClientAddress, PathPrefix};
 pub use lint::Check;
 
 use std::net::SocketAddr;
@@ -26,7 +28,8 @@ use axum::Router;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use service_kit::server::admin::{self, Admin, AdminServer, Readiness};
-use service_kit::server::grpc::{self, Drain, Limits, Server};
+use service_kit::server::grpc::{Address, Drain, Limits, Listener, Server};
+use service_kit::server::http as http_port;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{telemetry, tls};
 use tonic::service::Routes;
@@ -78,13 +81,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             ready.clone(),
             shutdown.clone(),
         )?;
-        let listener = grpc::bind(args.grpc_addr).await.with_context(|| {
-            format!(
-                "the gRPC port {} cannot be used; choose another by --grpc-addr",
-                args.grpc_addr
-            )
-        })?;
-        tracing::info!("listening for gRPC on {}", listener.local_addr()?);
+        let grpc_listener = bind("gRPC", "--grpc-addr", &args.grpc_addr).await?;
+        let http_listener = match &args.http_addr {
+            HttpAddr::Off => None,
+            HttpAddr::At(address) => Some(bind("HTTP", "--http-addr", address).await?),
+        };
         let store = Store::open(&settings.store, &mut registry);
         store.tell(&ready);
         let edge = Arc::new(Edge {
@@ -98,6 +99,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let (traces, spans) = Traces::start(settings.traces.as_ref(), &mut registry)?;
         let recorder = Recorder::default();
         let decisions = Decisions::new(&mut registry, audit, recorder.clone());
+        let (timeout, style) = (settings.timeout, settings.style);
+        let (at, with) = (configuration.clone(), edge.clone());
+        let checks = Arc::new(Checks::new(at, with, decisions, traces, metrics, timeout, style));
+        let grpc = Server::new(Routes::default())
+            .unary(check::PATH, checks.clone())
+            .health_services(&[SERVICE])
+            .limits(Limits { message: MAX_MESSAGE, ..Limits::default() });
+        grpc.register(&mut registry);
+        let http = http_listener.map(|listener| {
+            let unexpressed = http::Unexpressed::register(&mut registry);
+            let door = http::Door::new(checks, settings.http, unexpressed);
+            let server = http_port::Server::new(door, http_port::Limits::default());
+            server.register(&mut registry);
+            (listener, server)
+        });
         let extra =
             explain::routes(recorder, configuration.clone(), edge.clone(), settings.admin_token);
         let config = {
@@ -109,20 +125,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             }
         };
         let _admin = serve_admin(args.admin_addr, registry, ready.clone(), config, extra)?;
-        let (timeout, style) = (settings.timeout, settings.style);
-        let checks = Checks::new(configuration, edge, decisions, traces, metrics, timeout, style);
-        let limits = Limits { message: MAX_MESSAGE, ..Limits::default() };
-        let server = Server::new(Routes::default())
-            .unary(check::PATH, checks)
-            .health_services(&[SERVICE])
-            .limits(limits);
-        server.serve(listener, tls, ready, DRAIN, shutdown).await;
+        let over_http = async {
+            if let Some((listener, server)) = http {
+                server.serve(listener, tls.clone(), DRAIN, shutdown.clone()).await;
+            }
+        };
+        let over_grpc = grpc.serve(grpc_listener, tls.clone(), ready, DRAIN, shutdown.clone());
+        tokio::join!(over_http, over_grpc);
         if let Some(spans) = spans {
             spans.finish(LAST_SPANS).await;
         }
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Binds a port; `setting` chooses another one.
+async fn bind(name: &str, setting: &str, address: &Address) -> anyhow::Result<Listener> {
+    let listener = Listener::bind(address).await.with_context(|| {
+        format!("the {name} port {address} cannot be used; choose another by {setting}")
+    })?;
+    tracing::info!("listening for {name} on {}", listener.address()?);
+    Ok(listener)
 }
 
 fn serve_admin(

@@ -1,9 +1,10 @@
-//! Objects that stand in others: those of `getambassador.io/config` annotations, and the Hosts and
-//! Mappings that an Ingress means. Each is an object like those that users write, of a name that
+//! Objects that stand in others: those of `getambassador.io/config` annotations, the Hosts and
+//! Mappings that an Ingress means, and the Mappings of the Module's probes. Each is an object like those that users write, of a name that
 //! theirs win; what is wrong with it is told of the object that it stands in.
 
 mod annotation;
 mod ingress;
+mod module;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl Derived {
             self.dirty_claims.insert(object.clone());
         }
         match object.kind.as_str() {
-            "Ingress" => drop(self.dirty.insert(object.clone())),
+            "Ingress" | "Module" => drop(self.dirty.insert(object.clone())),
             "Service" => {
                 self.dirty.insert(object.clone());
                 self.dirty.extend(self.named_ports.get(object).into_iter().flatten().cloned());
@@ -225,6 +226,7 @@ fn conflict(origin: &ObjectRef, inner: &Inner, winner: &str) -> Diagnostic {
 fn make(store: &Store, origin: &ObjectRef, ways: Ways, ambassador_id: &str) -> Made {
     let Some(entry) = store.get(origin) else { return Made::default() };
     let mut made = annotation::read(&entry.latest);
+    module::read(&entry.latest, &mut made);
     if origin.kind == "Ingress" {
         ingress::read(&entry.latest, store, ways, ambassador_id, &mut made);
     }

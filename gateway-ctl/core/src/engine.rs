@@ -12,6 +12,7 @@ mod groups;
 mod passed_on;
 mod publish;
 mod references;
+mod secrets;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,16 +27,22 @@ use self::groups::{Groups, mapping_of};
 use self::passed_on::PassedOn;
 use self::publish::Published;
 use self::references::References;
+use self::secrets::Secrets;
 use crate::derived::{self, Derived};
 use crate::envoy;
 use crate::ir;
-use crate::lower::binding::{self, Binding};
+use crate::ir::error_page::ErrorPages;
+use crate::ir::tls::SecretUse;
+use crate::kinds::FALLBACK_SECRET;
+use crate::lower::binding::{self, Binding, Content};
 use crate::lower::services::{self, Services};
-use crate::lower::{cluster, resolver};
+use crate::lower::tls::{self, Lookup};
+use crate::lower::{cluster, resolver, tcp};
 use crate::output::{Output, Resource, ResourceType};
-use crate::overview::Overview;
+use crate::overview::{ObjectOverview, ObjectRow, Overview};
 use crate::resource::environment::{self, Environment};
-use crate::resource::{Host, Mapping, Spec};
+use crate::resource::listener::Stack;
+use crate::resource::{Host, Mapping, Spec, error_page};
 use crate::store::{Change, Good, Store};
 use crate::verdict::Verdict;
 
@@ -61,6 +68,8 @@ pub struct Settings {
     pub ingress: derived::Ways,
     /// Variables that resources may name.
     pub environment: Environment,
+    /// Texts that bodies of errors may name.
+    pub error_pages: error_page::Files,
     /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
     /// both, where both are there.
     pub loose_selectors: bool,
@@ -76,6 +85,7 @@ impl Default for Settings {
             service_tls: None,
             ingress: derived::Ways::default(),
             environment: Environment::new(),
+            error_pages: error_page::Files::new(),
             loose_selectors: false,
         }
     }
@@ -89,6 +99,8 @@ struct Dirty {
     listeners: bool,
     tables: bool,
     resolvers: bool,
+    /// A Secret or a TLSContext.
+    tls: bool,
     mappings: BTreeSet<ObjectRef>,
     causes: BTreeSet<ObjectRef>,
 }
@@ -99,6 +111,8 @@ pub struct Engine {
     settings: Settings,
     store: Store,
     derived: Derived,
+    /// Mappings with bodies of errors of their own.
+    own_error_pages: BTreeSet<ObjectRef>,
     services: Services,
     clusters: Clusters,
     /// Why Mappings have no cluster.
@@ -109,6 +123,7 @@ pub struct Engine {
     bindings: BTreeMap<ObjectRef, Binding>,
     binding_found: Vec<Diagnostic>,
     fallback_notice: bool,
+    secrets: Secrets,
     passed_on: PassedOn,
     authorization: Authorization,
     published: Published,
@@ -121,6 +136,7 @@ impl Engine {
             settings,
             store: Store::default(),
             derived: Derived::default(),
+            own_error_pages: BTreeSet::new(),
             services: Services::default(),
             clusters: Clusters::default(),
             unresolved: BTreeMap::new(),
@@ -130,6 +146,7 @@ impl Engine {
             bindings: BTreeMap::new(),
             binding_found: Vec::new(),
             fallback_notice: false,
+            secrets: Secrets::default(),
             passed_on: PassedOn::default(),
             authorization: Authorization::default(),
             published: Published::default(),
@@ -160,7 +177,7 @@ impl Engine {
         let id = self.settings.ambassador_id.clone();
         for object in applied {
             let reference = object.reference.clone();
-            let object = environment::expand(object, &self.settings.environment);
+            let object = self.complete(object);
             let change = self.store.put(object, &id);
             found_changed |= self.take(reference, change, &mut dirty);
         }
@@ -171,7 +188,8 @@ impl Engine {
         for (reference, object) in self.derived.settle(&self.store, self.settings.ingress, &id) {
             let change = match object {
                 Some(object) => {
-                    self.store.put(environment::expand(object, &self.settings.environment), &id)
+                    let object = self.complete(object);
+                    self.store.put(object, &id)
                 }
                 None => self.store.remove(&reference),
             };
@@ -186,6 +204,12 @@ impl Engine {
         }
         let (lowered, settled_changed) = self.settle(dirty);
         self.output(lowered, found_changed || settled_changed)
+    }
+
+    /// The object with what it names that is neither in it nor in other objects.
+    fn complete(&self, object: Arc<Object>) -> Arc<Object> {
+        let object = environment::expand(object, &self.settings.environment);
+        error_page::inline(object, &self.settings.error_pages)
     }
 
     /// Takes what an event did to an object that a user wrote; gives whether other things are wrong
@@ -206,6 +230,13 @@ impl Engine {
         self.output(0, false)
     }
 
+    /// Tells the time, so that certificates that have expired are known. Seconds since the Unix
+    /// epoch.
+    pub fn set_time(&mut self, now: i64) -> Output {
+        let found_changed = self.secrets.set_time(&self.store, now);
+        self.output(0, found_changed)
+    }
+
     /// Everything in force, in the order of [`ResourceType`], then by name.
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.published.iter()
@@ -218,6 +249,7 @@ impl Engine {
         found.extend(self.derived.found().cloned());
         found.extend(self.services.found.iter().cloned());
         found.extend(self.binding_found.iter().cloned());
+        found.extend(self.secrets.found().iter().cloned());
         found.extend(self.groups.found().cloned());
         found.extend(self.unresolved.values().cloned());
         if self.settings.services.is_some() {
@@ -275,6 +307,22 @@ impl Engine {
         survey::overview(self)
     }
 
+    /// Every object that is for this installation, sorted.
+    pub fn objects(&self) -> Vec<ObjectRow> {
+        self.store.iter().map(|(_, entry)| survey::row(entry)).collect()
+    }
+
+    /// All that is known of an object, given everything that is wrong ([`Self::diagnostics`]).
+    pub fn object(&self, reference: &ObjectRef, found: &[Diagnostic]) -> Option<ObjectOverview> {
+        let entry = self.store.get(reference)?;
+        Some(survey::object(entry, found, self.published.iter()))
+    }
+
+    /// The newest version of an object, whether it is in force or not.
+    pub fn latest(&self, reference: &ObjectRef) -> Option<&Arc<Object>> {
+        self.store.get(reference).map(|entry| &entry.latest)
+    }
+
     fn output(&mut self, lowered: usize, found_changed: bool) -> Output {
         let (changed, removed, refusals_changed) = self.published.take_changes();
         Output { changed, removed, diagnostics_changed: found_changed || refusals_changed, lowered }
@@ -298,18 +346,25 @@ impl Engine {
         match reference.kind.as_str() {
             "Mapping" => {
                 let (old, new) = (old.and_then(as_mapping), new.and_then(as_mapping));
+                let had_some = !self.own_error_pages.is_empty();
+                match new.map(|m| &m.error_pages) {
+                    Some(ErrorPages::Own(_)) => self.own_error_pages.insert(reference.clone()),
+                    _ => self.own_error_pages.remove(reference),
+                };
+                dirty.listeners |= had_some == self.own_error_pages.is_empty();
                 self.groups.touch_mapping(reference, old, new);
                 dirty.mappings.insert(reference.clone());
             }
             "Host" => {
                 let host = match new.map(|g| &g.spec) {
-                    Some(Spec::Host(host)) => Some(host),
+                    Some(Spec::Host(host)) => Some(&**host),
                     _ => None,
                 };
                 self.groups.touch_host(&self.store, reference, host);
                 dirty.bindings = true;
             }
             "Listener" => dirty.bindings = true,
+            "TLSContext" => dirty.tls = true,
             "Module" | "AuthService" | "RateLimitService" => dirty.services = true,
             "Service" => {
                 self.references.touch_service(reference);
@@ -319,6 +374,7 @@ impl Engine {
             "EndpointSlice" | "Endpoints" => self.endpoints.touch(reference, old, new),
             kind if resolver::KINDS.contains(&kind) => dirty.resolvers = true,
             _ => {
+                dirty.tls |= reference.kind == "Secret";
                 self.authorization.touch(reference);
                 self.passed_on.touch(reference, old, new);
             }
@@ -329,13 +385,18 @@ impl Engine {
     /// opened because of it. `true` when that changed.
     fn update_fallback(&mut self) -> bool {
         let reference = self.fallback_reference();
-        let wanted = self.store.of_kind("Host").next().is_none();
-        let there = self.groups.hosts.contains_key(&reference);
-        if wanted != there {
-            let host = wanted.then(Host::fallback);
-            self.groups.touch_host(&self.store, &reference, host.as_ref());
+        let wanted = self.store.of_kind("Host").next().is_none().then(|| {
+            let secret = ObjectRef::new("Secret", &self.settings.namespace, FALLBACK_SECRET);
+            let tls = tls::secret_tls(self.store.good(&secret).map(AsRef::as_ref));
+            let usable = tls.is_some_and(|tls| matches!(tls.identity, Some(Ok(_))));
+            Host::fallback(usable.then_some((secret.namespace, secret.name)))
+        });
+        let there = self.groups.hosts.get(&reference).map(|state| &state.host);
+        let changed = wanted.as_ref() != there;
+        if changed {
+            self.groups.touch_host(&self.store, &reference, wanted.as_ref());
         }
-        wanted != there
+        changed
     }
 
     fn fallback_reference(&self) -> ObjectRef {
@@ -354,6 +415,7 @@ impl Engine {
             let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
             dirty.mappings.extend(mappings.cloned());
         }
+        dirty.bindings |= dirty.tls;
         found_changed |= self.claim_clusters(&dirty);
         let (renamed, mut lowered) = self.clusters.settle(&mut self.published);
         self.endpoints.want(self.clusters.backends());
@@ -375,6 +437,11 @@ impl Engine {
         lowered += self.settle_tables(&dirty);
         if dirty.listeners {
             lowered += self.settle_listeners(&dirty);
+        }
+        if dirty.listeners || dirty.tls {
+            let (count, changed) = self.settle_secrets();
+            lowered += count;
+            found_changed |= changed;
         }
         lowered += self.passed_on.settle(&self.store, &mut self.published);
         found_changed |= self.authorization.settle(&self.store);
@@ -401,6 +468,7 @@ impl Engine {
             dirty.mappings.extend(mappings);
         }
         dirty.listeners |= old != *new;
+        dirty.tls |= old.plain_secret_names != new.plain_secret_names;
         let gone = [old.auth.map(|a| a.reference), old.limit.map(|l| l.reference)];
         for reference in gone.iter().flatten() {
             self.clusters.claim(reference, None);
@@ -454,7 +522,19 @@ impl Engine {
     fn settle_bindings(&mut self, dirty: &mut Dirty) -> bool {
         let fallback = self.fallback_reference();
         let is_fallback = self.groups.hosts.contains_key(&fallback);
-        let hosts: Vec<_> = self.groups.hosts.iter().map(|(r, s)| (r, &s.host)).collect();
+        let mut found = Vec::new();
+        let lookup = Lookup {
+            store: &self.store,
+            own_namespace: &self.settings.namespace,
+            namespacing: !self.services.plain_secret_names,
+        };
+        let hosts: Vec<_> = self
+            .groups
+            .hosts
+            .iter()
+            .map(|(r, s)| (r, &s.host, lookup.terminate(r, &s.host, &mut found)))
+            .collect();
+        let tcp = tcp::lower(&self.store, lookup, &hosts, &self.settings.bind_address, &mut found);
         let listeners =
             self.store.of_kind("Listener").filter_map(|(reference, entry)| {
                 match &entry.good.as_ref()?.spec {
@@ -462,17 +542,24 @@ impl Engine {
                     _ => None,
                 }
             });
-        let (bindings, found) = binding::lower(
-            listeners,
-            &hosts,
-            is_fallback,
-            &self.settings.namespace,
-            &self.settings.bind_address,
-        );
+        let inputs = binding::Inputs {
+            hosts: &hosts,
+            tcp: &tcp,
+            fallback: is_fallback,
+            own_namespace: &self.settings.namespace,
+            default_address: &self.settings.bind_address,
+        };
+        let (bindings, more) = binding::lower(listeners, &inputs);
+        found.extend(more);
         if bindings != self.bindings {
             let names: BTreeSet<&str> = bindings.values().map(|b| b.name.as_str()).collect();
             for gone in self.bindings.values().filter(|b| !names.contains(b.name.as_str())) {
                 self.published.remove(ResourceType::Listener, &gone.name);
+            }
+            let tables = bindings.values().flat_map(Binding::tables);
+            let names: BTreeSet<&str> = tables.map(|t| t.name.as_str()).collect();
+            let old = self.bindings.values().flat_map(Binding::tables);
+            for gone in old.filter(|t| !names.contains(t.name.as_str())) {
                 self.published.remove(ResourceType::Route, &gone.name);
             }
             dirty.tables = true;
@@ -490,23 +577,29 @@ impl Engine {
         }
         let causes = self.causes(dirty, &["Mapping", "Host", "Module"]);
         let mut assembled = 0;
-        for (reference, binding) in &self.bindings {
-            let hit = binding.hosts.values().any(|(host, _)| dirty_hosts.contains(host));
+        let tables =
+            self.bindings.iter().flat_map(|(r, b)| b.tables().map(move |table| (r, b, table)));
+        for (reference, binding, table) in tables {
+            let hit = table.hosts.values().any(|(host, _)| dirty_hosts.contains(host));
             if !hit && !dirty.tables {
                 continue;
             }
             let mut parts = Vec::new();
             let mut owners = vec![reference.clone()];
-            for (host, mode) in binding.hosts.values() {
+            for (host, mode) in table.hosts.values() {
                 assembled += usize::from(dirty_hosts.contains(host));
                 parts.extend(self.groups.virtual_host(host, *mode));
                 owners.push(host.clone());
             }
-            let (body, version) =
-                envoy::table::table(&binding.name, binding.ports_matter, parts.iter());
+            let head = envoy::table::Head {
+                name: &table.name,
+                ports_matter: table.ports_matter,
+                http3_port: binding.http3_port,
+            };
+            let (body, version) = envoy::table::table(&head, parts.iter());
             assembled += 1;
             let resource_type = ResourceType::Route;
-            let name = binding.name.clone();
+            let name = table.name.clone();
             owners.retain(|o| !o.name.is_empty());
             let resource = Resource { resource_type, name, version, body, owners };
             self.published.put(resource, causes.clone());
@@ -516,22 +609,40 @@ impl Engine {
 
     fn settle_listeners(&mut self, dirty: &Dirty) -> usize {
         let filters = self.services.filters(|reference| self.clusters.name_of(reference));
-        let kinds = ["Listener", "Module", "AuthService", "RateLimitService"];
+        let kinds = [
+            "Listener",
+            "Host",
+            "TCPMapping",
+            "TLSContext",
+            "Module",
+            "AuthService",
+            "RateLimitService",
+        ];
         let causes = self.causes(dirty, &kinds);
+        let mut options = self.services.http.clone();
+        options.filters.own_error_pages = !self.own_error_pages.is_empty();
         for (reference, binding) in &self.bindings {
             let listener = &binding.listener;
+            let stack = listener.stack;
+            let kind = match stack {
+                Stack { http: true, tls: true, .. } => "ingress_https".to_owned(),
+                Stack { http: true, .. } => "ingress_http".to_owned(),
+                Stack { tls: true, .. } => format!("ingress_tls_{}", listener.port),
+                _ => format!("ingress_tcp_{}", listener.port),
+            };
             let ir = ir::Listener {
                 name: binding.name.clone(),
                 address: binding.address.clone(),
                 port: listener.port,
-                stat_prefix: listener
-                    .stats_prefix
-                    .clone()
-                    .unwrap_or_else(|| "ingress_http".to_owned()),
+                proxy_protocol: stack.proxy,
+                inspects_tls: stack.tls && !stack.udp,
+                quic: stack.udp,
+                stat_prefix: listener.stats_prefix.clone().unwrap_or(kind),
                 trusted_hops: listener.l7_depth,
                 max_concurrent_streams: listener.max_concurrent_streams,
-                options: self.services.http.clone(),
+                options: options.clone(),
                 filters: filters.clone(),
+                chains: binding.chains.iter().map(|c| self.chain(c)).collect(),
             };
             let body = envoy::listener::encode(&ir);
             let resource = Resource {
@@ -544,6 +655,45 @@ impl Engine {
             self.published.put(resource, causes.clone());
         }
         self.bindings.len()
+    }
+
+    /// A chain with the names of its clusters.
+    fn chain(&self, chain: &binding::Chain) -> ir::listener::Chain {
+        let content = match &chain.content {
+            Content::Http(table) => ir::listener::Content::Http(table.name.clone()),
+            Content::Tcp(group) => ir::listener::Content::Tcp {
+                clusters: group
+                    .members
+                    .iter()
+                    .filter_map(|(r, weight)| Some((self.clusters.name_of(r)?.to_owned(), *weight)))
+                    .collect(),
+                idle_timeout_ms: group.idle_timeout_ms,
+            },
+        };
+        ir::listener::Chain { matches: chain.matches.clone(), tls: chain.tls.clone(), content }
+    }
+
+    /// Publishes the certificates that Listeners and clusters name.
+    fn settle_secrets(&mut self) -> (usize, bool) {
+        let mut wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>> = BTreeMap::new();
+        for (reference, binding) in &self.bindings {
+            for chain in &binding.chains {
+                let users: Vec<&ObjectRef> = match &chain.content {
+                    Content::Http(table) => table.hosts.values().map(|(host, _)| host).collect(),
+                    Content::Tcp(group) => vec![&group.first],
+                };
+                // The default Host is nobody's object.
+                let users =
+                    users.into_iter().map(|u| if u.name.is_empty() { reference } else { u });
+                let tls = chain.tls.iter().flat_map(|tls| {
+                    std::iter::once(&tls.certificate).chain(tls.authorities.as_ref())
+                });
+                for secret in tls {
+                    wanted.entry(secret.clone()).or_default().extend(users.clone().cloned());
+                }
+            }
+        }
+        self.secrets.settle(wanted, &self.store, &mut self.published)
     }
 
     fn causes(&self, dirty: &Dirty, kinds: &[&str]) -> Vec<ObjectRef> {

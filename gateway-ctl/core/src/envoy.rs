@@ -1,11 +1,13 @@
 //! From the intermediate form to Envoy's messages. Knows no resource and decides nothing.
 
+mod access_log;
 pub mod cluster;
 pub mod filter;
 pub mod listener;
 pub mod route;
 pub mod secret;
 pub mod table;
+pub mod tls;
 
 use prost::Message;
 use prost_types::{Any, Duration};
@@ -89,4 +91,27 @@ fn ads() -> core::ConfigSource {
 
 fn percent(numerator: u32) -> proto::envoy::r#type::v3::FractionalPercent {
     proto::envoy::r#type::v3::FractionalPercent { numerator, denominator: 0 }
+}
+
+/// JSON as a message.
+fn structure(object: &serde_json::Map<String, serde_json::Value>) -> prost_types::Struct {
+    prost_types::Struct {
+        fields: object.iter().map(|(name, v)| (name.clone(), value(v))).collect(),
+    }
+}
+
+fn value(json: &serde_json::Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    use serde_json::Value as Json;
+    let kind = match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(b) => Kind::BoolValue(*b),
+        Json::Number(n) => Kind::NumberValue(n.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(items) => {
+            Kind::ListValue(prost_types::ListValue { values: items.iter().map(value).collect() })
+        }
+        Json::Object(object) => Kind::StructValue(structure(object)),
+    };
+    prost_types::Value { kind: Some(kind) }
 }

@@ -6,13 +6,18 @@ use serde_json::Value;
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Severity};
 
 use crate::derived;
+use crate::lower::tls;
 use crate::resource::resolver::Resolver;
 use crate::resource::{
-    AuthService, Host, Listener, Mapping, Module, RateLimitService, Spec, endpoints, v2,
+    AuthService, Host, Listener, Mapping, Module, RateLimitService, SecretTls, Spec, TlsContext,
+    endpoints, v2,
 };
 
 /// The API group of the gateway's own resources.
 pub const GROUP: &str = "getambassador.io";
+
+/// The Secret of the certificate that is shown when there is no Host.
+pub const FALLBACK_SECRET: &str = "fallback-self-signed-cert";
 
 /// What is done with objects of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,8 @@ pub enum Reading {
     Whole(fn(&Object) -> Checked),
     /// They are Kubernetes' own, which the API server has checked.
     Builtin(fn(&Object) -> Spec),
+    /// They never will be: a notice says so, and what to do instead.
+    NoEffect(&'static str),
     /// They are not: an error says so.
     NotYet,
     /// They are not, and a notice says so: others may have use for them.
@@ -66,7 +73,11 @@ pub const KINDS: &[Kind] = &[
         SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Mapping(Box::new(Mapping::read(o, s, d)?)))),
     ),
-    own("Host", SINCE_V2, Reading::Spec(|o, s, d| Some(Spec::Host(Host::read(o, s, d)?)))),
+    own(
+        "Host",
+        SINCE_V2,
+        Reading::Spec(|o, s, d| Some(Spec::Host(Box::new(Host::read(o, s, d)?)))),
+    ),
     own(
         "Listener",
         &["v3alpha1"],
@@ -100,7 +111,12 @@ pub const KINDS: &[Kind] = &[
     ),
     own("Filter", OWN, Reading::Whole(check_authorization)),
     own("FilterPolicy", OWN, Reading::Whole(check_authorization)),
-    builtin("Secret", "", |_| Spec::Secret),
+    Kind { name: "Secret", group: "", versions: &["v1"], reading: Reading::Whole(check_secret) },
+    own(
+        "TLSContext",
+        SINCE_V1,
+        Reading::Spec(|o, s, d| Some(Spec::TlsContext(Box::new(TlsContext::read(o, s, d)?)))),
+    ),
     own(
         "KubernetesEndpointResolver",
         SINCE_V1,
@@ -118,10 +134,15 @@ pub const KINDS: &[Kind] = &[
     builtin_of("Ingress", "extensions", &["v1beta1"], |_| Spec::Ingress),
     builtin_of("IngressClass", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
     own("ConsulResolver", SINCE_V1, Reading::NotYet),
-    own("DevPortal", SINCE_V1, Reading::NotYet),
+    own(
+        "DevPortal",
+        SINCE_V1,
+        Reading::NoEffect(
+            "there is no developer portal here; serve the documentation by a Mapping",
+        ),
+    ),
     own("LogService", SINCE_V1, Reading::NotYet),
     own("TCPMapping", SINCE_V1, Reading::NotYet),
-    own("TLSContext", SINCE_V1, Reading::NotYet),
     own("TracingService", SINCE_V1, Reading::NotYet),
     own("*", &[], Reading::NotYet),
     other("*", "gateway.getambassador.io"),
@@ -154,20 +175,55 @@ const fn other(name: &'static str, group: &'static str) -> Kind {
 fn check_authorization(object: &Object) -> Checked {
     Checked {
         found: authz_core::check(object),
-        spec: Spec::Authorization { secrets: secret_refs(object) },
+        spec: Spec::Authorization { secrets: secret_refs(object, "") },
         guards: true,
     }
 }
 
-/// The Secrets that an object names, whether it is in force or not.
-pub fn secret_refs(object: &Object) -> Vec<ObjectRef> {
+/// One whose certificate is faulty may still have what a Filter needs.
+fn check_secret(object: &Object) -> Checked {
+    let mut found = Diagnostics::new(object);
+    let tls = SecretTls::read(object, &mut found);
+    Checked { found: found.into_vec(), spec: Spec::Secret(Box::new(tls)), guards: true }
+}
+
+/// The Secrets that an object may mean, whether it is in force or not, for a controller in
+/// `own_namespace`.
+pub fn secret_refs(object: &Object, own_namespace: &str) -> Vec<ObjectRef> {
     let mut secrets = match object.reference.kind.as_str() {
         "Filter" => authz_core::secret_refs(object),
+        "Host" | "TLSContext" => tls_secret_refs(object),
+        // Shown while there is no Host.
+        "Listener" => vec![ObjectRef::new("Secret", own_namespace, FALLBACK_SECRET)],
         "Ingress" => derived::secret_refs(object),
         _ => Vec::new(),
     };
-    secrets.extend(derived::stands_in(object).iter().flat_map(|inner| secret_refs(inner)));
+    let inner = derived::stands_in(object);
+    secrets.extend(inner.iter().flat_map(|inner| secret_refs(inner, own_namespace)));
     secrets
+}
+
+/// Names with a dot are taken both ways: which one is meant, the Module may say.
+fn tls_secret_refs(object: &Object) -> Vec<ObjectRef> {
+    let namespace = object.reference.namespace.as_str();
+    let text = |path: &str| object.json.pointer(path).and_then(Value::as_str);
+    let mut refs = Vec::new();
+    if let Some(name) = text("/spec/tlsSecret/name") {
+        let namespace =
+            text("/spec/tlsSecret/namespace").filter(|n| !n.is_empty()).unwrap_or(namespace);
+        refs.push(ObjectRef::new("Secret", namespace, name));
+    }
+    let parent = if object.reference.kind == "Host" { "/spec/tls" } else { "/spec" };
+    for field in ["secret", "ca_secret", "caSecret", "crl_secret", "crlSecret"] {
+        if let Some(name) = text(&format!("{parent}/{field}")) {
+            refs.push(tls::secret_ref(name, namespace, true));
+            refs.push(tls::secret_ref(name, namespace, false));
+        }
+    }
+    refs.retain(|r| !r.name.is_empty());
+    refs.sort();
+    refs.dedup();
+    refs
 }
 
 /// Whether an object may need the endpoints of Services.
@@ -206,6 +262,9 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
                 .error("", format!("not supported yet: {kind}"))
                 .hint("remove the object")
                 .reason(Reason::NotSupported);
+        }
+        Reading::NoEffect(advice) => {
+            found.notice("", format!("a {kind} has no effect here")).hint(advice);
         }
         Reading::NotYetNotice => {
             let text = format!("not supported yet: {kind} of {}", object.api_version);

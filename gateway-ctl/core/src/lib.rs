@@ -6,6 +6,7 @@
 //! dirty units, each is lowered to an intermediate form (`ir`), and only what differs is encoded
 //! (`envoy`) and published. This crate knows Envoy's messages, not how they get to an Envoy.
 
+pub mod certificate;
 pub mod crd;
 pub mod derived;
 pub mod engine;
@@ -16,6 +17,7 @@ pub mod kinds;
 pub mod lower;
 pub mod output;
 pub mod overview;
+pub mod redaction;
 pub mod resource;
 pub mod store;
 pub mod syntax;
@@ -23,5 +25,6 @@ pub mod verdict;
 
 pub use engine::{Engine, Settings};
 pub use output::{Output, Resource, ResourceType};
-pub use overview::Overview;
+pub use overview::{ObjectOverview, ObjectRow, Overview};
+pub use redaction::redacted;
 pub use verdict::{Audience, State, Verdict};

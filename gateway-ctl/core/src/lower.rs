@@ -7,4 +7,6 @@ pub mod group;
 pub mod paths;
 pub mod resolver;
 pub mod services;
+pub mod tcp;
+pub mod tls;
 pub mod weight;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use service_kit::ObjectRef;
+use serde_json::Value;
+use service_kit::{Diagnostic, ObjectRef};
+
+use crate::output::ResourceType;
 
 /// Everything in force now, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -136,4 +139,33 @@ pub struct ServiceOverview {
     pub fails_open: bool,
     /// The rate limit service's domain; empty for an AuthService.
     pub domain: String,
+}
+
+/// An object in a list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObjectRow {
+    /// Which.
+    pub object: ObjectRef,
+    /// The version it was written in, as in `getambassador.io/v3alpha1`.
+    pub api_version: String,
+    /// Whether what it says now is in force; an older version may be.
+    pub in_force: bool,
+}
+
+/// All that is known of an object. Without secrets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObjectOverview {
+    /// Which, and whether it is in force.
+    #[serde(flatten)]
+    pub row: ObjectRow,
+    /// As it was written, but for what must not be shown.
+    pub json: Value,
+    /// The file it is from; none in a cluster.
+    pub file: Option<String>,
+    /// Its status as it was read; null where there is none.
+    pub status: Value,
+    /// What is wrong with it.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The resources that were made of it, by type and name.
+    pub resources: Vec<(ResourceType, String)>,
 }

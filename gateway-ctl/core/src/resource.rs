@@ -6,6 +6,7 @@
 pub mod auth_service;
 pub mod endpoints;
 pub mod environment;
+pub mod error_page;
 pub mod fields;
 pub mod host;
 pub mod label;
@@ -15,7 +16,11 @@ pub mod mapping;
 pub mod module;
 pub mod rate_limit_service;
 pub mod resolver;
+pub mod secret;
 pub mod service;
+pub mod tcp_mapping;
+pub mod tls;
+pub mod tls_context;
 pub mod traffic;
 pub mod v2;
 
@@ -25,6 +30,9 @@ pub use listener::Listener;
 pub use mapping::Mapping;
 pub use module::Module;
 pub use rate_limit_service::RateLimitService;
+pub use secret::SecretTls;
+pub use tcp_mapping::TcpMapping;
+pub use tls_context::TlsContext;
 
 /// A resource of one of the kinds that are read.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +40,7 @@ pub enum Spec {
     /// Routes requests to a service.
     Mapping(Box<Mapping>),
     /// A domain and how it is served.
-    Host(Host),
+    Host(Box<Host>),
     /// A port that is listened on.
     Listener(Listener),
     /// Settings of the whole gateway.
@@ -56,6 +64,10 @@ pub enum Spec {
         /// The Secrets.
         secrets: Vec<service_kit::ObjectRef>,
     },
-    /// Passed on to authz-svc if it is named there.
-    Secret,
+    /// Sends connections of a port to a service.
+    TcpMapping(Box<TcpMapping>),
+    /// Settings of TLS.
+    TlsContext(Box<TlsContext>),
+    /// What it has for TLS; passed on to authz-svc if it is named there.
+    Secret(Box<SecretTls>),
 }

@@ -136,6 +136,6 @@ impl Store {
 
 /// Whether two versions mean the same. Objects that are passed on whole are compared whole.
 fn same(a: &Good, b: &Good) -> bool {
-    let whole = matches!(a.spec, Spec::RateLimit | Spec::Authorization { .. } | Spec::Secret);
+    let whole = matches!(a.spec, Spec::RateLimit | Spec::Authorization { .. } | Spec::Secret(_));
     a.sound == b.sound && a.spec == b.spec && (!whole || a.object == b.object)
 }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use crate::statsd::Statsd;
 
 /// Where an Envoy finds its configuration, and where it is asked about itself.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct Bootstrap {
     /// Where `/ready` and `/stats/prometheus` of the admin port, and nothing else of it, are served
     /// to others.
     pub ready: Option<SocketAddr>,
+    /// Where statistics are sent.
+    pub statsd: Option<Statsd>,
+    /// Envoy's switches (`layered_runtime`), by name.
+    pub runtime: Vec<(String, String)>,
 }
 
 /// Mutual TLS to the xDS server. All paths are as Envoy sees them.
@@ -100,7 +106,7 @@ impl Bootstrap {
             // Wait for the controller rather than serve nothing.
             "initial_fetch_timeout": "0s",
         });
-        json!({
+        let mut document = json!({
             "node": {"id": self.node, "cluster": "tollgate"},
             "admin": admin(self.admin),
             "dynamic_resources": {
@@ -130,7 +136,20 @@ impl Bootstrap {
                     "max_active_downstream_connections": CONNECTIONS,
                 },
             }]},
-        })
+        });
+        if let Some(statsd) = &self.statsd {
+            statsd.write_into(&mut document);
+        }
+        if !self.runtime.is_empty() {
+            let flags: Map<String, Value> =
+                self.runtime.iter().map(|(name, value)| (name.clone(), flag(value))).collect();
+            document["layered_runtime"] = json!({"layers": [
+                {"name": "flags", "static_layer": flags},
+                // What an Envoy without `layered_runtime` has.
+                {"name": "admin", "admin_layer": {}},
+            ]});
+        }
+        document
     }
 
     fn clusters(&self) -> Vec<Value> {
@@ -168,6 +187,11 @@ impl Bootstrap {
             "load_assignment": endpoint(XDS_CLUSTER, &self.xds_host, self.xds_port),
         })
     }
+}
+
+/// A switch as a number or a truth value, if it is one.
+fn flag(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!(text))
 }
 
 fn endpoint(cluster: &str, address: &str, port: u16) -> Value {

@@ -69,7 +69,7 @@ pub async fn ensure(args: Args) -> Result<(), String> {
 pub(super) async fn ensure_all(client: &Client, wanted: &Wanted) -> Result<Vec<String>, String> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &wanted.namespace);
     let mut done = Vec::new();
-    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    let now = jiff::Timestamp::now().as_second();
     let mut authority = None;
     let made = write(&api, &wanted.ca_secret, |found| {
         let (data, kept) = Authority::ensure(found, now)?;

@@ -10,15 +10,17 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use gateway_core::Settings;
 use gateway_core::derived::Ways;
-use service_kit::Diagnostic;
+use gateway_core::resource::error_page;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
+use service_kit::{Diagnostic, Secret};
 
 use crate::bootstrap::{Bootstrap, XdsTls};
 use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
-use crate::{certificates, check, drain, echo, explain, probe, render, run};
+use crate::statsd::Statsd;
+use crate::{certificates, check, drain, echo, environment, explain, probe, render, run};
 
 use self::cluster::ClusterArgs;
 
@@ -104,6 +106,9 @@ struct EngineArgs {
         default_value = "HOST_IP,NODE_NAME,POD_IP,POD_NAME,POD_NAMESPACE,AMBASSADOR_ID,AMBASSADOR_NAMESPACE"
     )]
     expand_env: Vec<String>,
+    /// Folder of the files that error_response_overrides may name; read once, at the start
+    #[arg(long, value_name = "DIR", value_parser = read_texts)]
+    error_page_dir: Option<error_page::Files>,
     /// The address of Listeners that name none
     #[arg(
         long,
@@ -120,6 +125,25 @@ fn read_flag(text: &str) -> Result<bool, std::convert::Infallible> {
     Ok(!matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "no" | "0"))
 }
 
+/// Reads the files of a folder.
+fn read_texts(folder: &str) -> Result<error_page::Files, String> {
+    let entries = std::fs::read_dir(folder).map_err(|e| e.to_string())?;
+    let mut files = error_page::Files::new();
+    for path in entries.flatten().map(|e| e.path()).filter(|p| p.is_file()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("{name}: {e}"))?;
+        files.insert(name, text);
+    }
+    Ok(files)
+}
+
+/// Reads `NAME=VALUE`.
+fn read_pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("write it as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 impl EngineArgs {
     fn settings(self) -> Settings {
         Settings {
@@ -127,6 +151,7 @@ impl EngineArgs {
             namespace: self.namespace,
             service_tls: self.service_tls_dir.map(|d| d.display().to_string()),
             loose_selectors: self.loose_selectors,
+            error_pages: self.error_page_dir.unwrap_or_default(),
             environment: self
                 .expand_env
                 .into_iter()
@@ -153,6 +178,10 @@ struct PlaneArgs {
     /// Where people and probes look: diagnostics page, /diagnostics, /healthz, /readyz, /metrics
     #[arg(long, default_value = "127.0.0.1:8877", value_name = "ADDR")]
     admin_addr: SocketAddr,
+    /// Who has it may look at the diagnostics page from anywhere (as `Authorization: Bearer TOKEN`, or
+    /// as the password a browser asks for); without it, only callers on this machine may
+    #[arg(long, env = "ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -172,6 +201,7 @@ impl PlaneArgs {
             webhook_addr: None,
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
+            admin_token: self.admin_token.filter(|t| !t.is_empty()).map(Secret::new),
         }
     }
 }
@@ -349,6 +379,9 @@ struct EnvoyBootstrapArgs {
     /// Serve /ready and /stats/prometheus of Envoy's admin page, and nothing else of it, here
     #[arg(long, value_name = "ADDR")]
     ready_addr: Option<SocketAddr>,
+    /// A switch of Envoy, as in `http.max_requests_per_io_cycle=1`; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = read_pair)]
+    runtime: Vec<(String, String)>,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -462,6 +495,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         Some(config) => plane::Source::Folder(config),
         None => plane::Source::Kubernetes(Box::new(args.cluster.options(&args.plane.engine))),
     };
+    environment::tell();
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let mut options = args.plane.options(source);
     options.webhook_addr = args.webhook_addr;
@@ -514,6 +548,8 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
         node: args.node_id.clone(),
         tls: xds_tls(args),
         ready: args.ready_addr,
+        statsd: Statsd::from_variables(|name| std::env::var(name).ok()).map_err(failed)?,
+        runtime: args.runtime.clone(),
     };
     let document = bootstrap.to_json();
     let Some(output) = &args.output else {

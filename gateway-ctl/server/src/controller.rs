@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use gateway_core::{Engine, Output, Overview, Settings, Verdict};
+use gateway_core::{Engine, ObjectOverview, ObjectRow, Output, Overview, Settings, Verdict};
 use service_kit::server::admin::Readiness;
 use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
 use service_kit::{Diagnostic, ObjectRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::history::{Before, History};
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
 use crate::source::Noticed;
@@ -30,8 +31,16 @@ pub struct Findings {
     pub changed_at: SystemTime,
 }
 
-/// Asks the controller for what is in force; the answer costs work in proportion to all of it.
-pub type Question = oneshot::Sender<Overview>;
+/// Asks the controller; the answer costs work in proportion to all that is in force.
+#[derive(Debug)]
+pub enum Question {
+    /// What is in force.
+    Overview(oneshot::Sender<Overview>),
+    /// Which objects there are.
+    Objects(oneshot::Sender<Vec<ObjectRow>>),
+    /// All that is known of one.
+    Object(ObjectRef, oneshot::Sender<Option<Box<ObjectOverview>>>),
+}
 
 /// What became of objects that changed, or whose findings did, for whoever writes it down.
 #[derive(Debug)]
@@ -56,6 +65,7 @@ pub struct Controller {
     findings: watch::Sender<Arc<Findings>>,
     configured: watch::Sender<bool>,
     judged: Option<mpsc::UnboundedSender<Judged>>,
+    history: History,
 }
 
 impl Controller {
@@ -74,7 +84,13 @@ impl Controller {
             findings: watch::channel(Arc::new(findings)).0,
             configured: watch::channel(false).0,
             judged: None,
+            history: History::default(),
         }
+    }
+
+    /// What changed lately.
+    pub fn history(&self) -> History {
+        self.history.clone()
     }
 
     /// Whether the first change was taken: before that nobody must be told that there is nothing.
@@ -116,6 +132,7 @@ impl Controller {
         let touched: BTreeSet<ObjectRef> =
             applied.iter().map(|o| o.reference.clone()).chain(deleted.iter().cloned()).collect();
         let moved = applied.iter().any(|o| o.source.is_some());
+        let before = Before::of(&self.engine, &touched);
         let output = self.engine.apply(applied, deleted);
         let took = at.elapsed();
         if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !moved {
@@ -133,7 +150,22 @@ impl Controller {
             "configuration"
         );
         self.metrics.applied(took);
+        let sent = (output.changed.len(), output.removed.len());
         self.publish(output, at, touched);
+        let objects = before.compare(&self.engine);
+        self.history.add(self.snapshots.borrow().revision, at, objects, sent);
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may be gone.
+        match question {
+            Question::Overview(answer) => drop(answer.send(self.engine.overview())),
+            Question::Objects(answer) => drop(answer.send(self.engine.objects())),
+            Question::Object(reference, answer) => {
+                let object = self.engine.object(&reference, &self.found);
+                drop(answer.send(object.map(Box::new)));
+            }
+        }
     }
 
     fn reject(&mut self, rejection: &Rejection) {
@@ -192,10 +224,7 @@ impl Controller {
             tokio::select! {
                 Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
-                Some(question) = questions.recv() => {
-                    // Whoever asked may be gone.
-                    let _ = question.send(self.engine.overview());
-                }
+                Some(question) = questions.recv() => self.answer(question),
                 () = shutdown.wait() => return,
             }
         }

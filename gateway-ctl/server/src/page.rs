@@ -1,62 +1,101 @@
-//! The diagnostics page and its JSON, for people and probes. Reads only: no request changes
-//! anything.
+//! The diagnostics pages and their JSON, for people and probes. They read only: no request changes
+//! anything. Those with the configuration are for callers on this machine, or with the admin token.
 
-mod html;
+mod changes;
+mod clusters;
+mod layout;
+mod objects;
+mod overview;
+mod picture;
+mod routes;
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use gateway_core::{Overview, ResourceType};
+use maud::Markup;
+use serde::Serialize;
 use serde_json::{Value, json};
-use service_kit::server::admin::Readiness;
+use service_kit::Secret;
+use service_kit::server::admin::{self, Readiness};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::controller::{Findings, Question};
+use crate::history::History;
 use crate::kubernetes::peers::Replica;
 use crate::plane::Options;
 use crate::xds::snapshot::word;
 use crate::xds::{Clients, Snapshot};
 
-/// Nothing is loaded and nothing runs: the page is text and its own style.
-const CSP: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Nothing is loaded from elsewhere and nothing runs: pages are text, their own style, and forms that
+/// look for something in them.
+const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const ICON: &str = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path d='M2 3v11M2 5l12-2v3L2 8' fill='none' stroke='#0a58ca' stroke-width='2'/></svg>";
+/// Rows of a part of a table.
+const ROWS: usize = 100;
 
-/// What the page shows.
+/// What the pages show.
 #[derive(Clone)]
 pub struct Page {
-    clients: Clients,
-    findings: watch::Receiver<Arc<Findings>>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    questions: mpsc::Sender<Question>,
-    ready: Readiness,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What is wrong.
+    pub findings: watch::Receiver<Arc<Findings>>,
+    /// What is in force.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// To the controller.
+    pub questions: mpsc::Sender<Question>,
+    /// What changed lately.
+    pub history: History,
+    /// Whether all works.
+    pub ready: Readiness,
     /// The name of this replica.
-    identity: Arc<str>,
+    pub identity: Arc<str>,
+    /// Who has it may look from anywhere.
+    pub token: Option<Secret<String>>,
 }
 
-#[derive(serde::Deserialize)]
+/// What is asked of a page.
+#[derive(Debug, Default, serde::Deserialize)]
 struct Form {
+    /// Its JSON instead.
     #[serde(default)]
     json: Option<String>,
+    /// The text that is looked for.
+    #[serde(default)]
+    q: String,
+    /// The part of a long table, from 1.
+    #[serde(default)]
+    part: Option<usize>,
+}
+
+impl Form {
+    fn wants_json(&self) -> bool {
+        self.json.as_deref() == Some("true")
+    }
+
+    /// Whether one of the texts has what is looked for, in any case.
+    fn finds<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
+        let wanted = self.q.trim().to_lowercase();
+        wanted.is_empty() || texts.into_iter().any(|t| t.to_lowercase().contains(&wanted))
+    }
+
+    /// The rows of the part that is asked for, its number, and of how many.
+    fn part<'a, T>(&self, rows: &'a [T]) -> (&'a [T], usize, usize) {
+        let parts = rows.len().div_ceil(ROWS).max(1);
+        let part = self.part.unwrap_or(1).clamp(1, parts);
+        let rows = rows.chunks(ROWS).nth(part - 1).unwrap_or_default();
+        (rows, part, parts)
+    }
 }
 
 impl Page {
-    /// A page of these sources.
-    pub const fn new(
-        clients: Clients,
-        findings: watch::Receiver<Arc<Findings>>,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        questions: mpsc::Sender<Question>,
-        ready: Readiness,
-        identity: Arc<str>,
-    ) -> Self {
-        Self { clients, findings, snapshots, questions, ready, identity }
-    }
-
     /// What `/config` shows: how the process was started and how much is in force. Resources hold
     /// keys, so they are counted, not shown.
     pub fn config(&self, options: &Options) -> Box<dyn Fn() -> Value + Send + Sync> {
@@ -71,22 +110,34 @@ impl Page {
         Box::new(move || json!({"settings": settings, "in_force": page.counts()}))
     }
 
-    /// The routes of the page.
+    /// The routes of the pages.
     pub fn router(&self) -> Router {
-        let checked = Router::new()
-            .route("/", get(diagnostics_page))
+        let looks = Router::new()
+            .route("/", get(overview::show))
+            .route("/routes", get(routes::show))
+            .route("/clusters", get(clusters::show))
+            .route("/objects", get(objects::show_all))
+            .route("/objects/{kind}/{namespace}/{name}", get(objects::show))
+            .route("/changes", get(changes::show))
             .route("/diagnostics", get(diagnostics))
-            .route("/ambassador/v0/diag", get(diagnostics_page))
-            .route("/ambassador/v0/diag/", get(diagnostics_page))
-            .layer(middleware::from_fn(check_host));
+            .route("/ambassador/v0/diag", get(overview::show))
+            .route("/ambassador/v0/diag/", get(overview::show))
+            .with_state(self.clone());
+        let looks = admin::guard(looks, self.token.clone());
+        // With the token a name is no risk: a page elsewhere does not know it.
+        let looks = match self.token {
+            Some(_) => looks,
+            None => looks.layer(middleware::from_fn(check_host)),
+        };
         Router::new()
             .route("/style.css", get(style))
+            .route("/icon.svg", get(icon))
             .route("/clients", get(clients))
             .route("/ambassador/v0/check_alive", get(|| async { "alive\n" }))
             .route("/ambassador/v0/check_ready", get(check_ready))
-            .merge(checked)
-            .layer(middleware::map_response(harden))
             .with_state(self.clone())
+            .merge(looks)
+            .layer(middleware::map_response(harden))
     }
 
     fn counts(&self) -> Value {
@@ -101,10 +152,22 @@ impl Page {
         json!({"revision": snapshot.revision, "resources": resources})
     }
 
-    async fn overview(&self) -> Option<Overview> {
-        let (question, answer) = oneshot::channel();
-        self.questions.send(question).await.ok()?;
-        answer.await.ok()
+    /// Asks the controller.
+    ///
+    /// # Errors
+    /// When it has ended.
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Response> {
+        let gone = || (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
+        let (sender, answer) = oneshot::channel();
+        self.questions.send(question(sender)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    async fn overview(&self) -> Result<Overview, Response> {
+        self.ask(Question::Overview).await
     }
 
     async fn to_json(&self) -> Value {
@@ -116,10 +179,18 @@ impl Page {
             "diagnostics": findings.diagnostics,
             "clients": self.clients.list(),
             "in_force": self.counts(),
-            "overview": self.overview().await,
+            "overview": self.overview().await.ok(),
             "ready": self.ready.report(),
         })
     }
+}
+
+/// A page, or what it shows as JSON.
+fn answer(form: &Form, json: &impl Serialize, page: impl FnOnce() -> Markup) -> Response {
+    if form.wants_json() {
+        return Json(json).into_response();
+    }
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page().into_string()).into_response()
 }
 
 /// For the other replicas.
@@ -132,21 +203,12 @@ async fn diagnostics(State(page): State<Page>) -> Json<Value> {
     Json(page.to_json().await)
 }
 
-async fn diagnostics_page(State(page): State<Page>, Query(form): Query<Form>) -> Response {
-    if form.json.as_deref() == Some("true") {
-        return diagnostics(State(page)).await.into_response();
-    }
-    let Some(overview) = page.overview().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
-    };
-    let findings = page.findings.borrow().clone();
-    let text = html::page(&findings, &page.clients.list(), &overview, &page.ready.report());
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    (headers, text.into_string()).into_response()
+async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], layout::STYLE).into_response()
 }
 
-async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], html::STYLE).into_response()
+async fn icon() -> Response {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], ICON).into_response()
 }
 
 async fn check_ready(State(page): State<Page>) -> Response {
@@ -201,5 +263,17 @@ mod tests {
         {
             assert!(!is_local_name(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_long_table_comes_in_parts() {
+        let rows: Vec<_> = (0..250).collect();
+        let part = |part| Form { part, ..Form::default() };
+        assert_eq!(part(None).part(&rows), (&rows[..100], 1, 3));
+        assert_eq!(part(Some(3)).part(&rows), (&rows[200..], 3, 3));
+        assert_eq!(part(Some(99)).part(&rows).1, 3);
+        assert_eq!(part(Some(0)).part::<u8>(&[]), (&[][..], 1, 1));
+        let form = Form { q: " Shop".to_owned(), ..Form::default() };
+        assert!(form.finds(["a", "workSHOP"]) && !form.finds(["a"]));
     }
 }

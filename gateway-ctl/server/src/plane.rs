@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gateway_core::{Overview, Settings};
 use prometheus_client::registry::Registry;
+use service_kit::Secret;
 use service_kit::server::admin;
 use service_kit::server::admin::{Admin, AdminServer, Readiness};
 use service_kit::server::grpc::{self, Drain};
@@ -17,10 +18,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::controller::{Controller, Findings, Question};
+use crate::history::History;
 use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::source::{self, folder::Folder};
+use crate::xds::clients::ClientKind;
 use crate::xds::{self, Clients, Pace, Snapshot};
 use crate::{certificates, output, webhook};
 
@@ -72,6 +75,8 @@ pub struct Options {
     pub admin_addr: SocketAddr,
     /// What the engine is told.
     pub settings: Settings,
+    /// Who has it may look from anywhere, others from this machine only.
+    pub admin_token: Option<Secret<String>>,
 }
 
 /// A control plane that runs until its [`Shutdown`].
@@ -163,14 +168,18 @@ impl Plane {
             Pace::default(),
         );
 
-        let page = Page::new(
-            clients.clone(),
-            findings.clone(),
-            snapshots.clone(),
-            questions.clone(),
-            ready.clone(),
-            options.source.identity().into(),
-        );
+        let history = controller.history();
+        tasks.push(tokio::spawn(follow(clients.clone(), history.clone(), shutdown.clone())));
+        let page = Page {
+            clients: clients.clone(),
+            findings: findings.clone(),
+            snapshots: snapshots.clone(),
+            questions: questions.clone(),
+            history,
+            ready: ready.clone(),
+            identity: options.source.identity().into(),
+            token: options.admin_token.clone(),
+        };
         let admin = Admin {
             registry,
             ready: ready.clone(),
@@ -214,9 +223,9 @@ impl Plane {
 
     /// What is in force, for people; absent when the controller has ended.
     pub async fn overview(&self) -> Option<Overview> {
-        let (question, answer) = oneshot::channel();
-        self.questions.send(question).await.ok()?;
-        answer.await.ok()
+        let (answer, overview) = oneshot::channel();
+        self.questions.send(Question::Overview(answer)).await.ok()?;
+        overview.await.ok()
     }
 
     /// Waits until everything has ended after the shutdown.
@@ -224,6 +233,21 @@ impl Plane {
         for task in self.tasks {
             // A task that panicked has said so already.
             let _ = task.await;
+        }
+    }
+}
+
+/// Notes in the history when every client has a change.
+async fn follow(clients: Clients, history: History, shutdown: Shutdown) {
+    let mut changes = clients.changes();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.wait() => return,
+        }
+        let all = clients.list();
+        if all.iter().any(|c| c.kind == ClientKind::Envoy) && all.iter().all(|c| c.is_in_sync(0)) {
+            history.live(all.iter().map(|c| c.revision).min().unwrap_or_default());
         }
     }
 }

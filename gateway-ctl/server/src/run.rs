@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::bootstrap::Bootstrap;
 use crate::plane::{self, Plane};
+use crate::statsd::Statsd;
 use crate::{echo, output};
 use child::Child;
 
@@ -121,6 +122,8 @@ impl Children {
             node: "gateway".to_owned(),
             tls: None,
             ready: None,
+            statsd: Statsd::from_variables(|name| std::env::var(name).ok())?,
+            runtime: Vec::new(),
         };
         self.0.push(start("envoy", envoy, &envoy_args(&bootstrap, options.envoy_concurrency))?);
         let mut args = service_args(ports.ratelimit, ports.ratelimit_admin, &xds);

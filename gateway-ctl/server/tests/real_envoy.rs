@@ -116,6 +116,8 @@ impl Gateway {
             node: "test".to_owned(),
             tls: None,
             ready: None,
+            statsd: None,
+            runtime: Vec::new(),
         };
         let child = Command::new(envoy)
             .args(["--config-yaml", &bootstrap.to_json().to_string(), "--disable-hot-restart"])

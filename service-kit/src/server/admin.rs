@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
@@ -135,19 +137,36 @@ async fn admit(token: Arc<Option<Secret<String>>>, request: Request, next: Next)
     let admitted = match token.as_ref() {
         Some(token) => {
             let shown = request.headers().get(header::AUTHORIZATION);
-            let shown = shown.and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-            shown.is_some_and(|shown| is_equal(shown, token.expose()))
+            let shown = shown.and_then(|shown| shown_token(shown, request.method().is_safe()));
+            shown.is_some_and(|shown| is_equal(&shown, token.expose()))
         }
         None => caller.is_some_and(|ConnectInfo(addr)| addr.ip().is_loopback()),
     };
     if admitted {
         return next.run(request).await;
     }
-    let words = match token.is_some() {
-        true => "this needs the admin token, as Authorization: Bearer TOKEN\n",
-        false => "this is for callers on this machine; set ADMIN_TOKEN to call from elsewhere\n",
-    };
+    if token.is_some() {
+        // A browser asks for it then, and sends it as a password (RFC 7617).
+        let challenge =
+            [(header::WWW_AUTHENTICATE, "Basic realm=\"admin token\", charset=\"UTF-8\"")];
+        let words = "this needs the admin token, as Authorization: Bearer TOKEN\n";
+        return (StatusCode::UNAUTHORIZED, challenge, words).into_response();
+    }
+    let words = "this is for callers on this machine; set ADMIN_TOKEN to call from elsewhere\n";
     (StatusCode::FORBIDDEN, words).into_response()
+}
+
+/// The token of an Authorization header: a bearer token, or to look only the password of any user.
+/// Browsers send a password by themselves, so a page elsewhere could act with it.
+fn shown_token(header: &HeaderValue, is_look: bool) -> Option<String> {
+    let (scheme, value) = header.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.to_owned());
+    }
+    let is_basic = is_look && scheme.eq_ignore_ascii_case("basic");
+    let basic = is_basic.then(|| STANDARD.decode(value).ok())??;
+    let basic = String::from_utf8(basic).ok()?;
+    basic.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// In a time that does not tell how much of it is equal.
@@ -280,13 +299,25 @@ mod tests {
         let server = guarded(None);
         assert!(get(server.addr, "/act").ends_with("done"));
         let server = guarded(Some("open"));
-        assert!(get(server.addr, "/act").starts_with("HTTP/1.1 403"));
-        for (token, status) in [("open", "200"), ("opem", "403"), ("", "403")] {
+        assert!(get(server.addr, "/act").starts_with("HTTP/1.1 401"));
+        let ask = |method: &str, authorization: &str| {
             let mut stream = std::net::TcpStream::connect(server.addr).unwrap();
-            write!(stream, "GET /act HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n").unwrap();
+            write!(stream, "{method} /act HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\nconnection: close\r\n\r\n").unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
-            assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+            text.split(' ').nth(1).unwrap_or_default().to_owned()
+        };
+        let basic = format!("Basic {}", STANDARD.encode("anybody:open"));
+        for (method, authorization, status) in [
+            ("GET", "Bearer open", "200"),
+            ("GET", "Bearer opem", "401"),
+            ("GET", "Bearer ", "401"),
+            ("GET", &basic, "200"),
+            ("GET", "Basic b3Blbg==", "401"),
+            ("DELETE", "Bearer open", "405"),
+            ("DELETE", &basic, "401"),
+        ] {
+            assert_eq!(ask(method, authorization), status, "{method} {authorization}");
         }
         // What is not guarded stays open.
         assert!(get(server.addr, "/healthz").starts_with("HTTP/1.1 200"));

@@ -1,16 +1,19 @@
 //! gateway-ctl, an Envoy and backends, set up for one case.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use e2e::backend::Backend;
 use e2e::cases;
+use e2e::certificates::Certificates;
 use e2e::dns::NameServer;
 use e2e::envoy::bootstrap;
 use e2e::http;
 use e2e::process::{Process, program, start_envoy};
+use e2e::tls::{Client, Stream};
 use e2e::{TempDir, free_addr};
 use serde_json::Value;
 
@@ -18,6 +21,7 @@ use crate::expectation;
 use crate::resources::Resources;
 
 pub(crate) struct Edge {
+    certificates: Certificates,
     resources: Resources,
     folder: TempDir,
     backends: BTreeMap<String, Backend>,
@@ -42,7 +46,8 @@ fn next_ip() -> Ipv4Addr {
 
 impl Edge {
     pub(crate) fn start(case: &Value) -> Self {
-        let resources = Resources::of(case);
+        let certificates = Certificates::of(case);
+        let resources = Resources::of(case, &certificates);
         let (mut names, mut backends) = (BTreeMap::new(), BTreeMap::new());
         let mut text = resources.text();
         for spec in cases::listed(&case["backends"]) {
@@ -67,7 +72,9 @@ impl Edge {
             let addrs: Vec<SocketAddr> =
                 ports.into_iter().map(|port| SocketAddr::from((ip, port))).collect();
             let rules = if kind == "rls" { &spec["over"] } else { &spec["rules"] };
-            backends.insert(name.clone(), Backend::start(&name, kind, &addrs, rules));
+            let own = spec["cert"].as_str().map(|name| certificates.get(name));
+            let backend = Backend::start_with(&name, kind, &addrs, rules, own);
+            backends.insert(name.clone(), backend);
         }
         let names = NameServer::start(names);
         let folder = TempDir::new("gateway");
@@ -91,6 +98,7 @@ impl Edge {
         let file = folder.path().join(".bootstrap.json");
         std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
         let mut edge = Self {
+            certificates,
             resources,
             folder,
             backends,
@@ -168,9 +176,6 @@ impl Edge {
 
     pub(crate) fn request(&self, row: &Value) -> Result<(), String> {
         let (send, want) = (&row["send"], &row["want"]);
-        if !send["tls"].is_null() || !send["raw_tcp"].is_null() {
-            return Err("the harness speaks neither TLS nor plain TCP yet".to_owned());
-        }
         let port = send["port"].as_u64().unwrap_or(8080);
         let port =
             *self.resources.ports.get(&port).ok_or_else(|| format!("nothing listens on {port}"))?;
@@ -187,7 +192,7 @@ impl Edge {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let mut answers = Vec::new();
         for _ in 0..row["repeat"].as_u64().unwrap_or(1) {
-            match http::send(addr, &request) {
+            match self.exchange(send, want, addr, &request) {
                 Ok(answer) => answers.push(answer),
                 Err(_) if want["fail"] == true => return Ok(()),
                 Err(e) => return Err(e.to_string()),
@@ -201,6 +206,51 @@ impl Edge {
         }
         expectation::shares(want, &answers)?;
         self.expect_hits(want)
+    }
+
+    /// Sends a request, or the bytes of `raw_tcp`, over the connection that `send` describes.
+    fn exchange(
+        &self,
+        send: &Value,
+        want: &Value,
+        addr: SocketAddr,
+        request: &http::Request,
+    ) -> Result<http::Response, Box<dyn std::error::Error>> {
+        let mut tcp = http::connect(addr)?;
+        if let Some(client) = send["proxy"].as_str() {
+            let line = format!("PROXY TCP4 {client} 127.0.0.1 4711 {}\r\n", addr.port());
+            tcp.write_all(line.as_bytes())?;
+        }
+        let tls = &send["tls"];
+        let mut stream: Box<dyn Stream> = if tls.is_null() {
+            Box::new(tcp)
+        } else {
+            let alpn: Vec<String> = cases::listed(&tls["alpn"]).iter().map(cases::text).collect();
+            let client = Client {
+                server_name: tls["sni"].as_str(),
+                certificate: tls["cert"].as_str().map(|name| self.certificates.get(name)),
+                only: tls["only"].as_str().or(tls["max"].as_str().filter(|v| *v == "v1.2")),
+                alpn: &alpn,
+            };
+            let connection = client.connect(tcp)?;
+            expectation::handshake(want, &connection)?;
+            if connection.alpn.as_deref() == Some("h2") {
+                // HTTP/1 cannot be spoken from here on.
+                return Ok(http::Response { status: 0, headers: vec![], body: String::new() });
+            }
+            Box::new(connection.stream)
+        };
+        let Some(raw) = send["raw_tcp"].as_str() else {
+            return Ok(http::exchange(&mut *stream, request)?);
+        };
+        stream.write_all(raw.as_bytes())?;
+        stream.flush()?;
+        let bytes = http::read_all(&mut *stream)?;
+        if bytes.is_empty() {
+            return Err("the connection is closed".into());
+        }
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(http::Response { status: 200, headers: vec![], body })
     }
 
     /// What backends, authorization and limiter were asked. A mirrored request may come after the

@@ -3,6 +3,7 @@
 use e2e::backend::{Descriptors, Hit};
 use e2e::cases;
 use e2e::http::Response;
+use e2e::tls::Connection;
 use serde_json::Value;
 
 /// A header's wanted value: null is absent, true is present. The free port that took the place of a
@@ -18,6 +19,22 @@ fn header(name: &str, want: &Value, got: Option<&str>, port: u16) -> Result<(), 
         _ => false,
     };
     if fits { Ok(()) } else { Err(format!("header {name}: want {want}, got {got:?}")) }
+}
+
+/// What the server showed and chose.
+pub(crate) fn handshake(want: &Value, got: &Connection) -> Result<(), String> {
+    let rows = [
+        ("cert", Some(got.subject.clone())),
+        ("alpn", got.alpn.clone()),
+        ("tls_version", Some(got.version.clone())),
+    ];
+    for (key, found) in rows {
+        let fits = want[key].is_null() || want[key].as_str() == found.as_deref();
+        if !fits {
+            return Err(format!("{key}: want {}, got {found:?}", want[key]));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn answer(want: &Value, got: &Response, port: u16) -> Result<(), String> {
@@ -95,10 +112,19 @@ pub(crate) fn descriptors(want: &Value, got: Option<(String, Descriptors)>) -> R
 
 /// A field of Envoy's configuration: `{cluster: NAME, at: a/b/0, is: VALUE | absent: true}`.
 pub(crate) fn config(row: &Value, dump: &Value) -> Result<(), String> {
-    let name = row["cluster"].as_str().ok_or("only clusters are looked at yet")?;
+    let (name, key) = ["cluster", "listener", "hcm"]
+        .into_iter()
+        .find_map(|kind| {
+            let key = if kind == "cluster" { "connect_timeout" } else { "filter_chains" };
+            Some((row[kind].as_str()?, key))
+        })
+        .ok_or("only clusters, listeners and connection managers are looked at yet")?;
     let mut found = None;
-    find_named(dump, name, &mut found);
+    find_named(dump, name, key, &mut found);
     let mut at = found.ok_or_else(|| format!("there is no {name}"))?;
+    if row["hcm"].is_string() {
+        at = &at["filter_chains"][0]["filters"][0]["typed_config"];
+    }
     for step in row["at"].as_str().unwrap_or_default().split('/').filter(|s| !s.is_empty()) {
         at = match step.parse::<usize>() {
             Ok(i) => &at[i],
@@ -113,17 +139,16 @@ pub(crate) fn config(row: &Value, dump: &Value) -> Result<(), String> {
     }
 }
 
-/// The first object with this name and a load assignment or type: a cluster.
-fn find_named<'a>(value: &'a Value, name: &str, found: &mut Option<&'a Value>) {
+/// The first object with this name that has `key`.
+fn find_named<'a>(value: &'a Value, name: &str, key: &str, found: &mut Option<&'a Value>) {
     match value {
         Value::Object(map)
-            if map.get("name").is_some_and(|n| n == name)
-                && map.contains_key("connect_timeout") =>
+            if map.get("name").is_some_and(|n| n == name) && map.contains_key(key) =>
         {
             *found = Some(value);
         }
-        Value::Object(map) => map.values().for_each(|v| find_named(v, name, found)),
-        Value::Array(items) => items.iter().for_each(|v| find_named(v, name, found)),
+        Value::Object(map) => map.values().for_each(|v| find_named(v, name, key, found)),
+        Value::Array(items) => items.iter().for_each(|v| find_named(v, name, key, found)),
         _ => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use e2e::certificates::Certificates;
 use serde_json::{Value, json};
 use service_kit::Object;
 
@@ -12,7 +13,7 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    pub(crate) fn of(case: &Value) -> Self {
+    pub(crate) fn of(case: &Value, certificates: &Certificates) -> Self {
         let mut objects = Vec::new();
         if case["listeners"] == "http" {
             objects.push(json!({"apiVersion": "getambassador.io/v3alpha1", "kind": "Listener",
@@ -27,8 +28,11 @@ impl Resources {
         let (own, found) = Object::from_yaml(text, "case").unwrap();
         assert!(found.is_empty(), "{found:?}");
         objects.extend(own.into_iter().map(|o| o.json));
+        objects.extend(certificates.secrets().iter().cloned());
         let mut ports = BTreeMap::new();
-        for object in objects.iter_mut().filter(|o| o["kind"] == "Listener") {
+        for object in
+            objects.iter_mut().filter(|o| o["kind"] == "Listener" || o["kind"] == "TCPMapping")
+        {
             if let Some(port) = object["spec"]["port"].as_u64() {
                 let free = *ports.entry(port).or_insert_with(e2e::free_port);
                 object["spec"]["port"] = json!(free);

@@ -65,5 +65,6 @@ pub(crate) fn compile(_: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<Box
     None
 }
 
-#[cfg(all(test, feature = "opa"))]
+#[cfg(test)]
+#[cfg(feature = "opa")]
 mod tests;

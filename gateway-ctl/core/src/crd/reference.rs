@@ -19,31 +19,35 @@ pub(super) fn index(definitions: &[Definition]) -> String {
     for definition in definitions {
         let kind = definition.kind;
         let what = description(&definition.spec_schema());
-        let support = if is_read(definition) { "yes" } else { "not yet" };
+        let support = support(definition);
         let _ = writeln!(page, "| [{kind}]({}.md) | {what} | {support} |", kind.to_lowercase());
     }
     page
 }
 
-/// Whether objects of a kind have an effect.
-fn is_read(definition: &Definition) -> bool {
+/// Whether objects of a kind have an effect, in a word.
+fn support(definition: &Definition) -> &'static str {
     let is_it = |k: &&Kind| k.group == GROUP && k.name == definition.kind;
-    KINDS.iter().find(is_it).is_some_and(|k| !matches!(k.reading, Reading::NotYet))
+    match KINDS.iter().find(is_it).map(|k| k.reading) {
+        None | Some(Reading::NotYet) => "not yet",
+        Some(Reading::NoEffect(_)) => "no effect",
+        Some(_) => "yes",
+    }
 }
 
 /// The page about a kind.
 pub(super) fn page(definition: &Definition) -> String {
     let spec = definition.spec_schema();
     let kind = definition.kind;
-    let read = is_read(definition);
+    let support = support(definition);
     let versions = definition.versions.join("`, `");
     let mut page = format!("# {kind}\n\n{}\n\n", description(&spec));
     let _ = writeln!(page, "`{GROUP}`, versions `{versions}`.");
-    if !read {
+    if support == "not yet" {
         page += "\nNot supported yet: objects are stored, and a diagnostic says so.\n";
     }
     page += "\n| field of `spec` | type | meaning | supported |\n|---|---|---|---|\n";
-    rows(&spec, "", if read { "yes" } else { "not yet" }, &mut page);
+    rows(&spec, "", support, &mut page);
     page
 }
 

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::{Column, Definition, Owner, unread};
 use crate::resource::{
-    auth_service, host, listener, mapping, module, rate_limit_service, resolver,
+    auth_service, host, listener, mapping, module, rate_limit_service, resolver, tcp_mapping,
+    tls_context,
 };
 
 /// Those of resources that Edge Stack had in older versions, too.
@@ -102,8 +103,8 @@ pub const DEFINITIONS: &[Definition] = &[
         of::<ratelimit_core::spec::RateLimit>,
     ),
     emissary("RateLimitService", "ratelimitservices", FROM_V1, STATUS, rate_limit_service::schema),
-    emissary("TCPMapping", "tcpmappings", FROM_V1, STATUS, of::<unread::TcpMapping>),
-    emissary("TLSContext", "tlscontexts", FROM_V1, STATUS, of::<unread::TlsContext>),
+    emissary("TCPMapping", "tcpmappings", FROM_V1, STATUS, tcp_mapping::schema),
+    emissary("TLSContext", "tlscontexts", FROM_V1, STATUS, tls_context::schema),
     emissary("TracingService", "tracingservices", FROM_V1, STATUS, of::<unread::TracingService>),
 ];
 

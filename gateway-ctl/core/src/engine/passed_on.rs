@@ -61,7 +61,7 @@ impl PassedOn {
         let resource_type = match good.spec {
             Spec::RateLimit => ResourceType::RateLimitObject,
             Spec::Authorization { .. } => ResourceType::AuthorizationObject,
-            Spec::Secret => {
+            Spec::Secret(_) => {
                 owners.extend(self.secrets.get(reference)?.iter().cloned());
                 ResourceType::AuthorizationObject
             }

@@ -1,12 +1,17 @@
 //! The overview of what is in force.
 
+use service_kit::Diagnostic;
+
 use super::Engine;
 use super::groups::HostState;
 use crate::ir::{self, Action, Auth, PathKind, RateAction, Redirect, RedirectPath, Rewrite};
+use crate::output::Resource;
 use crate::overview::{
-    ClusterOverview, HostOverview, ListenerOverview, Overview, RouteOverview, ServiceOverview,
-    ValueMatch,
+    ClusterOverview, HostOverview, ListenerOverview, ObjectOverview, ObjectRow, Overview,
+    RouteOverview, ServiceOverview, ValueMatch,
 };
+use crate::redaction::redacted;
+use crate::store::Entry;
 
 pub(super) fn overview(engine: &Engine) -> Overview {
     let hosts = &engine.groups.hosts;
@@ -20,7 +25,7 @@ pub(super) fn overview(engine: &Engine) -> Overview {
                 address: binding.address.clone(),
                 port: binding.listener.port,
                 security_model: binding.listener.security_model.as_str().to_owned(),
-                hosts: binding.hosts.values().map(|(host, _)| host.clone()).collect(),
+                hosts: binding.hosts().into_iter().cloned().collect(),
             })
             .collect(),
         hosts: hosts
@@ -48,6 +53,31 @@ pub(super) fn overview(engine: &Engine) -> Overview {
             })
             .collect(),
         services: services(engine),
+    }
+}
+
+pub(super) fn row(entry: &Entry) -> ObjectRow {
+    ObjectRow {
+        object: entry.latest.reference.clone(),
+        api_version: entry.latest.api_version.clone(),
+        in_force: entry.is_newest,
+    }
+}
+
+pub(super) fn object<'a>(
+    entry: &Entry,
+    found: &[Diagnostic],
+    resources: impl Iterator<Item = &'a Resource>,
+) -> ObjectOverview {
+    let object = &entry.latest;
+    let made_of_it = resources.filter(|r| r.owners.contains(&object.reference));
+    ObjectOverview {
+        row: row(entry),
+        json: redacted(object),
+        file: object.source.as_ref().map(|s| s.file.to_string()),
+        status: object.status.clone(),
+        diagnostics: found.iter().filter(|d| d.object == object.reference).cloned().collect(),
+        resources: made_of_it.map(|r| (r.resource_type, r.name.clone())).collect(),
     }
 }
 

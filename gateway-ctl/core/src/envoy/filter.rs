@@ -4,6 +4,7 @@ mod buffer;
 mod closed;
 mod compressor;
 mod cors;
+pub(super) mod custom_response;
 mod ext_authz;
 mod grpc_http1_bridge;
 mod grpc_stats;
@@ -22,6 +23,8 @@ pub const CORS: &str = "envoy.filters.http.cors";
 /// Name of the filter that asks who may come in.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 
+const ERROR_PAGES: &str = "envoy.filters.http.custom_response";
+const OWN_ERROR_PAGES: &str = "envoy.filters.http.custom_response.route";
 const BUFFER: &str = "envoy.filters.http.buffer";
 const CLOSED: &str = "envoy.filters.http.lua.closed";
 const COMPRESSOR: &str = "envoy.filters.http.compressor";
@@ -46,6 +49,16 @@ pub struct Filter {
 
 /// Every filter, in the order in which requests pass them.
 pub const ORDER: &[Filter] = &[
+    Filter {
+        name: ERROR_PAGES,
+        reason: "sees an answer after all others, whoever gave it",
+        make: custom_response::make_common,
+    },
+    Filter {
+        name: OWN_ERROR_PAGES,
+        reason: "as the common ones, in whose stead it is on a route",
+        make: custom_response::make_own,
+    },
     Filter {
         name: GRPC_HTTP1_BRIDGE,
         reason: "what follows sees gRPC, however it came",

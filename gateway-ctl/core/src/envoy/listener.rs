@@ -1,33 +1,39 @@
 //! `envoy.config.listener.v3.Listener` with its connection manager.
 
 use prost::Message as _;
-use proto::envoy::config::accesslog::v3 as accesslog;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::listener::v3 as listener;
-use proto::envoy::extensions::access_loggers::stream::v3 as stream;
+use proto::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol;
+use proto::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
-use super::{ads, any, filter, milliseconds, socket_address};
-use crate::ir::listener::Underscores;
+use super::{access_log, ads, any, filter, milliseconds, socket_address};
+use crate::ir::listener::{Chain, Content, Match, Underscores};
 use crate::ir::{HttpOptions, Listener};
 
-const ACCESS_LOG: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
+/// Until a connection that does not finish its handshake is closed.
+const HANDSHAKE_MS: u64 = 15_000;
 
 /// Encodes a Listener.
 pub fn encode(ir: &Listener) -> Vec<u8> {
-    let name = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let network_filter = listener::Filter {
-        name: "envoy.filters.network.http_connection_manager".to_owned(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(any(name, &manager(ir)))),
-    };
+    let mut address = socket_address(&ir.address, ir.port);
+    if ir.quic {
+        over_udp(&mut address);
+    }
     let message = listener::Listener {
         name: ir.name.clone(),
-        address: Some(socket_address(&ir.address, ir.port)),
-        filter_chains: vec![listener::FilterChain {
-            name: "http".to_owned(),
-            filters: vec![network_filter],
-            ..listener::FilterChain::default()
-        }],
+        address: Some(address),
+        listener_filters: listener_filters(ir),
+        filter_chains: ir.chains.iter().map(|c| filter_chain(ir, c)).collect(),
+        udp_listener_config: ir.quic.then(|| listener::UdpListenerConfig {
+            quic_options: Some(listener::QuicProtocolOptions::default()),
+            downstream_socket_config: Some(core::UdpSocketConfig {
+                prefer_gro: Some(true),
+                ..core::UdpSocketConfig::default()
+            }),
+            ..listener::UdpListenerConfig::default()
+        }),
         per_connection_buffer_limit_bytes: ir.options.buffer_limit_bytes,
         // A change closes only the connections that it concerns.
         drain_type: listener::listener::DrainType::ModifyOnly.into(),
@@ -36,8 +42,116 @@ pub fn encode(ir: &Listener) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-fn manager(ir: &Listener) -> hcm::HttpConnectionManager {
-    use hcm::http_connection_manager::{PathWithEscapedSlashesAction, RouteSpecifier};
+fn over_udp(address: &mut core::Address) {
+    if let Some(core::address::Address::SocketAddress(socket)) = &mut address.address {
+        socket.protocol = core::socket_address::Protocol::Udp.into();
+    }
+}
+
+/// What a connection begins with is read in this order.
+fn listener_filters(ir: &Listener) -> Vec<listener::ListenerFilter> {
+    let filter = |name: &str, config: prost_types::Any| listener::ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(config)),
+        ..listener::ListenerFilter::default()
+    };
+    let mut filters = Vec::new();
+    if ir.proxy_protocol {
+        let name = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
+        let config = any(name, &proxy_protocol::ProxyProtocol::default());
+        filters.push(filter("envoy.filters.listener.proxy_protocol", config));
+    }
+    if ir.inspects_tls {
+        let name = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        let config = any(name, &tls_inspector::TlsInspector::default());
+        filters.push(filter("envoy.filters.listener.tls_inspector", config));
+    }
+    filters
+}
+
+fn filter_chain(ir: &Listener, chain: &Chain) -> listener::FilterChain {
+    let (network_filter, name) = match &chain.content {
+        Content::Http(table) => {
+            let manager_name =
+                "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+            let filter = listener::Filter {
+                name: "envoy.filters.network.http_connection_manager".to_owned(),
+                config_type: Some(listener::filter::ConfigType::TypedConfig(any(
+                    manager_name,
+                    &manager(ir, table),
+                ))),
+            };
+            (filter, "http")
+        }
+        Content::Tcp { clusters, idle_timeout_ms } => {
+            (tcp_proxy(ir, clusters, *idle_timeout_ms), "tcp")
+        }
+    };
+    let (transport, server_names) = match &chain.matches {
+        // Where nothing is inspected there is one chain.
+        Match::Clear if !ir.inspects_tls => (None, Vec::new()),
+        Match::Everything => (None, Vec::new()),
+        Match::Clear => (Some("raw_buffer"), Vec::new()),
+        Match::AnyName => (Some("tls"), Vec::new()),
+        Match::Name(name) => (Some("tls"), vec![name.clone()]),
+    };
+    // QUIC is always what it is.
+    let transport = transport.filter(|_| !ir.quic);
+    let filter_chain_match =
+        (transport.is_some() || !server_names.is_empty()).then(|| listener::FilterChainMatch {
+            transport_protocol: transport.unwrap_or_default().to_owned(),
+            server_names: server_names.clone(),
+            ..listener::FilterChainMatch::default()
+        });
+    let suffix = match &chain.matches {
+        Match::Name(name) => format!("/{name}"),
+        Match::AnyName => "/*".to_owned(),
+        Match::Clear | Match::Everything => String::new(),
+    };
+    listener::FilterChain {
+        name: format!("{name}{suffix}"),
+        filter_chain_match,
+        filters: vec![network_filter],
+        transport_socket: chain.tls.as_ref().map(|tls| super::tls::server(tls, ir.quic)),
+        transport_socket_connect_timeout: chain.tls.as_ref().map(|_| milliseconds(HANDSHAKE_MS)),
+        ..listener::FilterChain::default()
+    }
+}
+
+fn tcp_proxy(
+    ir: &Listener,
+    clusters: &[(String, u32)],
+    idle_timeout_ms: Option<u64>,
+) -> listener::Filter {
+    use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
+    let specifier = match clusters {
+        [(one, _)] => ClusterSpecifier::Cluster(one.clone()),
+        several => ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: several
+                .iter()
+                .map(|(name, weight)| ClusterWeight {
+                    name: name.clone(),
+                    weight: *weight,
+                    ..ClusterWeight::default()
+                })
+                .collect(),
+        }),
+    };
+    let message = tcp::TcpProxy {
+        stat_prefix: ir.stat_prefix.clone(),
+        cluster_specifier: Some(specifier),
+        idle_timeout: idle_timeout_ms.map(milliseconds),
+        ..tcp::TcpProxy::default()
+    };
+    let name = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    listener::Filter {
+        name: "envoy.filters.network.tcp_proxy".to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(any(name, &message))),
+    }
+}
+
+fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
+    use hcm::http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier};
     let options = &ir.options;
     let slashes = if options.reject_escaped_slashes {
         PathWithEscapedSlashesAction::RejectRequest
@@ -45,10 +159,12 @@ fn manager(ir: &Listener) -> hcm::HttpConnectionManager {
         PathWithEscapedSlashesAction::ImplementationSpecificDefault
     };
     hcm::HttpConnectionManager {
+        codec_type: if ir.quic { CodecType::Http3 } else { CodecType::Auto }.into(),
+        http3_protocol_options: ir.quic.then(core::Http3ProtocolOptions::default),
         stat_prefix: ir.stat_prefix.clone(),
         route_specifier: Some(RouteSpecifier::Rds(hcm::Rds {
             config_source: Some(ads()),
-            route_config_name: ir.name.clone(),
+            route_config_name: table.to_owned(),
         })),
         http_filters: filter::chain(&ir.filters, options),
         common_http_protocol_options: common(options),
@@ -59,7 +175,7 @@ fn manager(ir: &Listener) -> hcm::HttpConnectionManager {
         }),
         server_name: options.server_name.clone(),
         max_request_headers_kb: options.max_request_headers_kb,
-        access_log: vec![access_log()],
+        access_log: vec![access_log::encode(&options.access_log)],
         use_remote_address: Some(options.use_remote_address),
         xff_num_trusted_hops: ir.trusted_hops,
         preserve_external_request_id: options.preserve_external_request_id,
@@ -100,24 +216,4 @@ fn http1(options: &HttpOptions) -> Option<core::Http1ProtocolOptions> {
         header_key_format: proper,
         ..core::Http1ProtocolOptions::default()
     })
-}
-
-fn access_log() -> accesslog::AccessLog {
-    use core::substitution_format_string::Format;
-    let format = core::SubstitutionFormatString {
-        format: Some(Format::TextFormatSource(core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(ACCESS_LOG.to_owned())),
-            ..core::DataSource::default()
-        })),
-        ..core::SubstitutionFormatString::default()
-    };
-    let message = stream::StdoutAccessLog {
-        access_log_format: Some(stream::stdout_access_log::AccessLogFormat::LogFormat(format)),
-    };
-    let name = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
-    accesslog::AccessLog {
-        name: "envoy.access_loggers.stdout".to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(name, &message))),
-        ..accesslog::AccessLog::default()
-    }
 }

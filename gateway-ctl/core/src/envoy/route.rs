@@ -76,6 +76,9 @@ fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
         }
         Action::Redirect(r) => ("", route::route::Action::Redirect(redirect(r))),
     };
+    let mut filters = per_filter(&ir.auth, ir.cors.as_ref());
+    let pages = filter::custom_response::of_route(&ir.error_pages);
+    filters.extend(pages.into_iter().map(|(name, config)| (name.to_owned(), config)));
     route::Route {
         r#match: Some(route_match(key, ir.below, cluster, narrow)),
         action: Some(action),
@@ -83,7 +86,7 @@ fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
         response_headers_to_add: ir.edits.add_response.iter().map(header_to_add).collect(),
         request_headers_to_remove: ir.edits.remove_request.clone(),
         response_headers_to_remove: ir.edits.remove_response.clone(),
-        typed_per_filter_config: per_filter(&ir.auth, ir.cors.as_ref()),
+        typed_per_filter_config: filters,
         ..route::Route::default()
     }
 }

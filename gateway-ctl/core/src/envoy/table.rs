@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
+use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::route::v3 as route;
 use proto::envoy::r#type::matcher::v3::HttpRequestHeaderMatchInput;
 use proto::xds::core::v3::TypedExtensionConfig;
@@ -93,6 +94,17 @@ fn entry_of_table(body: &[u8], hash: Sha256) -> Part {
     Part { hashes: hash.finalize().to_vec(), bytes: bytes.into() }
 }
 
+/// What a table has besides its virtual hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether a virtual host names a port.
+    pub ports_matter: bool,
+    /// The port where clients find HTTP/3.
+    pub http3_port: Option<u16>,
+}
+
 fn route_list(parts: &[&Part]) -> matcher::OnMatch {
     let mut value = Vec::with_capacity(parts.iter().map(|p| p.bytes.len()).sum());
     for part in parts {
@@ -133,13 +145,13 @@ fn extension(
 
 /// A whole table, and its version.
 pub fn table<'a>(
-    name: &str,
-    ports_matter: bool,
+    head: &Head<'_>,
     hosts: impl Iterator<Item = &'a Part> + Clone,
 ) -> (Bytes, String) {
     let head = route::RouteConfiguration {
-        name: name.to_owned(),
-        ignore_port_in_host_matching: !ports_matter,
+        name: head.name.to_owned(),
+        ignore_port_in_host_matching: !head.ports_matter,
+        response_headers_to_add: head.http3_port.map(http3_is_at).into_iter().collect(),
         // Clusters come before routes; one that went must not take the others' routes along.
         validate_clusters: Some(false),
         ..route::RouteConfiguration::default()
@@ -154,6 +166,18 @@ pub fn table<'a>(
         hash.update(&part.hashes);
     }
     (body.into(), super::hex(&hash.finalize()))
+}
+
+fn http3_is_at(port: u16) -> core::HeaderValueOption {
+    core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: "alt-svc".to_owned(),
+            value: format!("h3=\":{port}\"; ma=86400"),
+            ..core::HeaderValue::default()
+        }),
+        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        ..core::HeaderValueOption::default()
+    }
 }
 
 fn put_entry(tag: u32, body: &[u8], to: &mut Vec<u8>) {
@@ -173,7 +197,8 @@ mod tests {
         let first = routes(&[one.encode_to_vec()]);
         let second = routes(&[two.encode_to_vec()]);
         let host = virtual_host("h", "*", [&first, &second].into_iter());
-        let (bytes, _) = table("t", false, [&host].into_iter());
+        let head = Head { name: "t", ports_matter: false, http3_port: None };
+        let (bytes, _) = table(&head, [&host].into_iter());
         let table = route::RouteConfiguration::decode(bytes).unwrap();
         assert_eq!(table.virtual_hosts.len(), 1);
         assert_eq!(table.virtual_hosts[0].routes, [one, two]);
@@ -188,7 +213,8 @@ mod tests {
         let second = routes(&[two.encode_to_vec()]);
         let buckets = [("/a", vec![&both]), ("/b", vec![&second])];
         let host = divided_virtual_host("h", "*", buckets.into_iter(), &[&second]);
-        let (bytes, _) = table("t", false, [&host].into_iter());
+        let head = Head { name: "t", ports_matter: false, http3_port: None };
+        let (bytes, _) = table(&head, [&host].into_iter());
         let table = route::RouteConfiguration::decode(bytes).unwrap();
         let matcher = table.virtual_hosts[0].matcher.clone().unwrap();
         let Some(matcher::MatcherType::MatcherTree(tree)) = matcher.matcher_type else { panic!() };

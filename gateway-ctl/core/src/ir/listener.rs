@@ -2,16 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::tls::ServerTls;
+
+use super::access_log::AccessLog;
+use super::error_page::ErrorPage;
 
 /// A port that is listened on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// The name of its Listener and Route resources.
+    /// The name of its Listener resource.
     pub name: String,
     /// Address.
     pub address: String,
     /// Port.
     pub port: u16,
+    /// Whether connections begin with the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Whether TLS is told from what is not, and its names are read.
+    pub inspects_tls: bool,
+    /// Whether it is QUIC over UDP.
+    pub quic: bool,
     /// The prefix of its statistics.
     pub stat_prefix: String,
     /// Proxies in front whose `x-forwarded-for` is trusted.
@@ -22,6 +34,46 @@ pub struct Listener {
     pub options: HttpOptions,
     /// Filters of all Listeners.
     pub filters: HttpFilters,
+    /// What is done with which connections.
+    pub chains: Vec<Chain>,
+}
+
+/// Which connections a chain takes. The more is said, the earlier it is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Match {
+    /// TLS that asks for this name; `*.` at its start stands for any labels.
+    Name(String),
+    /// Other TLS.
+    AnyName,
+    /// What is no TLS.
+    Clear,
+    /// All others.
+    Everything,
+}
+
+/// What is done with some connections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// Which.
+    pub matches: Match,
+    /// How TLS is served.
+    pub tls: Option<Arc<ServerTls>>,
+    /// What then.
+    pub content: Content,
+}
+
+/// What a connection carries.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// HTTP; the name of the route table.
+    Http(String),
+    /// Bytes, for clusters by weight.
+    Tcp {
+        /// Clusters and their weights, relative to each other.
+        clusters: Vec<(String, u32)>,
+        /// Until a silent connection is closed; 0 is never.
+        idle_timeout_ms: Option<u64>,
+    },
 }
 
 /// Options that all Listeners share; the Module sets them.
@@ -57,6 +109,8 @@ pub struct HttpOptions {
     pub buffer_limit_bytes: Option<u32>,
     /// Filters that the Module asks for.
     pub filters: ModuleFilters,
+    /// The log of requests.
+    pub access_log: AccessLog,
 }
 
 /// Filters that only the Module asks for.
@@ -76,6 +130,10 @@ pub struct ModuleFilters {
     pub buffer: Option<u32>,
     /// Addresses that may or may not come in.
     pub addresses: Option<AddressRule>,
+    /// Other bodies for errors.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether routes have bodies of their own.
+    pub own_error_pages: bool,
 }
 
 /// Statistics of gRPC calls.
@@ -158,6 +216,7 @@ impl Default for HttpOptions {
             max_request_headers_kb: None,
             buffer_limit_bytes: None,
             filters: ModuleFilters::default(),
+            access_log: AccessLog::default(),
         }
     }
 }

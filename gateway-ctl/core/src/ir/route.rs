@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use service_kit::ObjectRef;
 
 use super::balance::HashOn;
+use super::error_page::ErrorPages;
 use crate::syntax::Hostname;
 
 /// How a path is compared.
@@ -272,4 +273,6 @@ pub struct Route {
     pub auth: Auth,
     /// Other origins.
     pub cors: Option<Cors>,
+    /// Bodies of errors.
+    pub error_pages: ErrorPages,
 }

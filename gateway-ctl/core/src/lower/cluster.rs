@@ -63,7 +63,9 @@ pub fn of_mapping(
     };
     let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
     let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
-    let balance = endpoints.is_some().then(|| balance_name(up.load_balancer.as_ref()));
+    let load_balancer = up.load_balancer.as_ref().or(defaults.load_balancer.as_ref());
+    let load_balancer = load_balancer.filter(|_| endpoints.is_some());
+    let balance = endpoints.is_some().then(|| balance_name(load_balancer));
     let name = Name {
         marker,
         service: &text,
@@ -85,7 +87,7 @@ pub fn of_mapping(
             http2: up.grpc,
             dns: up.dns,
             endpoints,
-            policy: up.load_balancer.as_ref().map_or(Policy::default(), |l| l.policy),
+            policy: load_balancer.map_or(Policy::default(), |l| l.policy),
             respect_dns_ttl: up.respect_dns_ttl,
             ipv4: up.ipv4.unwrap_or(defaults.ipv4),
             ipv6: up.ipv6.unwrap_or(defaults.ipv6),

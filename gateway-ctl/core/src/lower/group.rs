@@ -3,6 +3,7 @@
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use super::weight;
+use crate::ir::error_page::ErrorPages;
 use crate::ir::{Action, Auth, HeaderEdit, HeaderEdits, RateAction, Route, Shadow};
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::{LabelDefaults, MappingDefaults};
@@ -154,6 +155,7 @@ fn lower_redirect(members: &[Member<'_>], found: &mut Vec<Diagnostic>) -> Vec<Ro
         edits: HeaderEdits::default(),
         auth: Auth::Bypass,
         cors: None,
+        error_pages: ErrorPages::Common,
     }]
 }
 
@@ -270,12 +272,14 @@ fn lower_member(
                 .upstream
                 .load_balancer
                 .as_ref()
+                .or(env.defaults.load_balancer.as_ref())
                 .and_then(|l| l.hash_on.clone())
                 .map(Box::new),
             shadows: shadows.to_vec(),
             rate_limits: rate_limits(m, env),
         },
         edits,
+        error_pages: m.error_pages.clone(),
         auth: if m.bypass_auth { Auth::Bypass } else { Auth::Ask(m.auth_context.clone()) },
         cors: None,
     })

@@ -42,6 +42,9 @@ pub struct Services {
     pub env: Environment,
     /// Options of Listeners.
     pub http: HttpOptions,
+    /// Whether a dot in a Secret's name is only a dot, and does not part it from its namespace,
+    /// unless a TLSContext says otherwise.
+    pub plain_secret_names: bool,
     /// Why everything is refused, if it is.
     pub closed: Option<String>,
     /// The authorization service.
@@ -65,6 +68,7 @@ pub fn lower(store: &Store, own_namespace: &str, own_tls: bool) -> Services {
     Services {
         env: Environment { defaults: module.defaults, labels: module.labels, limit_domain },
         http: module.http,
+        plain_secret_names: module.plain_secret_names,
         closed,
         auth,
         limit,

@@ -15,6 +15,8 @@ use crate::crd::SUPPORT;
 pub enum Treatment {
     /// The field never had an effect; it is accepted.
     NoEffect,
+    /// A notice: it has no effect, and this is what to do instead.
+    Elsewhere(&'static str),
     /// An error; the object lives without the field.
     Without,
     /// An error; without the field traffic could go where it must not, in the clear, or past a
@@ -39,6 +41,10 @@ pub fn strip(
     for (field, treatment) in unread {
         let Some(value) = map.remove(*field) else { continue };
         if *treatment == Treatment::NoEffect || is_unset(&value) {
+            continue;
+        }
+        if let Treatment::Elsewhere(advice) = treatment {
+            found.notice(format!("{path}.{field}"), "it has no effect here").hint(*advice);
             continue;
         }
         let message = format!("not supported yet: {kind}.{field}");
@@ -99,7 +105,7 @@ pub fn schema<R: JsonSchema, U: JsonSchema>(
             return "yes";
         }
         match unread.iter().find(|(name, _)| *name == field) {
-            Some((_, Treatment::NoEffect)) => "no effect",
+            Some((_, Treatment::NoEffect | Treatment::Elsewhere(_))) => "no effect",
             _ => "not yet",
         }
     });

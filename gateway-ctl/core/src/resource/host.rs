@@ -8,7 +8,7 @@ use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
-use crate::crd::unread::Tls;
+use super::tls::{TlsSettings, TlsSpec};
 use crate::syntax::Hostname;
 
 /// Fields that are not read.
@@ -16,9 +16,6 @@ pub const UNREAD: Unread = &[
     ("acmeProvider", Treatment::NoEffect),
     ("ambassadorId", Treatment::NoEffect),
     ("ambassador_id", Treatment::NoEffect),
-    ("tls", Treatment::LeftOut),
-    ("tlsContext", Treatment::LeftOut),
-    ("tlsSecret", Treatment::LeftOut),
 ];
 
 /// The types of [`UNREAD`].
@@ -31,23 +28,15 @@ struct UnreadFields {
     ambassadorId: Option<AmbassadorId>,
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
-    /// Settings of TLS.
-    tls: Option<Tls>,
-    /// The TLSContext with the settings of TLS.
-    tlsContext: Option<Named>,
-    /// The Secret with the certificate; none: no TLS.
-    tlsSecret: Option<SecretRef>,
 }
 
-#[derive(JsonSchema)]
-#[allow(dead_code)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Named {
     /// Its name.
     name: Option<String>,
 }
 
-#[derive(JsonSchema)]
-#[allow(dead_code)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct SecretRef {
     /// Its name.
     name: Option<String>,
@@ -71,6 +60,12 @@ struct Raw {
     selector: Option<Selector>,
     /// What happens to requests by the way they came.
     request_policy: Option<RequestPolicy>,
+    /// Settings of TLS, in snake or camel case.
+    tls: Option<TlsSpec>,
+    /// The TLSContext with the settings of TLS.
+    tls_context: Option<Named>,
+    /// The Secret with the certificate; none: that of the TLSContext, else no TLS.
+    tls_secret: Option<SecretRef>,
     /// Has no effect.
     #[schemars(with = "Option<BTreeMap<String, Value>>", extend("x-support" = "no effect"))]
     preview_url: Option<Value>,
@@ -133,6 +128,17 @@ impl InsecureAction {
     }
 }
 
+/// How a Host is served over TLS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostTls {
+    /// Namespace and name of the Secret with the certificate.
+    pub secret: Option<(String, String)>,
+    /// The name of the TLSContext with the settings.
+    pub context: Option<String>,
+    /// The settings, if they are the Host's own.
+    pub settings: Option<TlsSettings>,
+}
+
 /// A Host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Host {
@@ -142,6 +148,8 @@ pub struct Host {
     pub selector: Option<BTreeMap<String, String>>,
     /// What happens to requests in the clear.
     pub insecure: InsecureAction,
+    /// TLS.
+    pub tls: HostTls,
     /// The object's labels, for `hostBinding`.
     pub object_labels: BTreeMap<String, String>,
 }
@@ -149,6 +157,7 @@ pub struct Host {
 impl Host {
     /// Reads a Host's `spec`. `None` when it cannot be in force.
     pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        check_acme(&spec, found);
         let mut good = fields::strip("Host", "spec", &mut spec, UNREAD, found);
         let raw: Raw = fields::read(object, spec, found)?;
         let text = raw.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or("*");
@@ -181,8 +190,10 @@ impl Host {
                 return None;
             }
         };
+        let tls = read_tls(object, raw.tls, raw.tls_context, raw.tls_secret, found);
         let hostname = hostname.ok().filter(|_| good)?;
         Some(Self {
+            tls: tls?,
             hostname,
             selector: selector.and_then(|s| s.match_labels.clone()).filter(|l| !l.is_empty()),
             insecure,
@@ -190,9 +201,11 @@ impl Host {
         })
     }
 
-    /// The Host that is there when there is none: every domain, in the clear.
-    pub fn fallback() -> Self {
+    /// The Host that is there when there is none: every domain, in the clear, and over TLS with the
+    /// certificate of `secret` if there is one.
+    pub fn fallback(secret: Option<(String, String)>) -> Self {
         Self {
+            tls: HostTls { secret, ..HostTls::default() },
             hostname: Hostname::Any,
             selector: None,
             insecure: InsecureAction::Route,
@@ -216,6 +229,56 @@ impl Host {
             None => by_name(),
         }
     }
+}
+
+/// Certificates by ACME come from others.
+fn check_acme(spec: &Value, found: &mut Diagnostics<'_>) {
+    let provider = spec.get("acmeProvider").filter(|p| !fields::is_unset(p));
+    let authority = provider.and_then(|p| p["authority"].as_str());
+    if provider.is_some() && authority != Some("none") {
+        let text = "no certificate is asked for: it has no effect here";
+        found
+            .notice("spec.acmeProvider", text)
+            .hint("have cert-manager write the Secret that tlsSecret names");
+    }
+}
+
+fn read_tls(
+    object: &Object,
+    own: Option<TlsSpec>,
+    context: Option<Named>,
+    secret: Option<SecretRef>,
+    found: &mut Diagnostics<'_>,
+) -> Option<HostTls> {
+    let given = |text: Option<String>| text.filter(|t| !t.is_empty());
+    let context = context.and_then(|c| given(c.name));
+    if own.is_some() && context.is_some() {
+        found
+            .error("spec.tlsContext", "tls and tlsContext exclude each other")
+            .hint("keep the settings in one place");
+        return None;
+    }
+    let settings = match &own {
+        Some(spec) => Some(spec.read("spec.tls", found)?),
+        None => None,
+    };
+    let namespace = secret.as_ref().and_then(|s| given(s.namespace.clone()));
+    let secret = secret.and_then(|s| given(s.name));
+    let namespace = namespace.unwrap_or_else(|| object.reference.namespace.clone());
+    if secret.is_some() && settings.as_ref().is_some_and(|s| s.files.is_some()) {
+        found
+            .error("spec.tls.cert_chain_file", "tlsSecret and cert_chain_file exclude each other")
+            .hint("keep one of them");
+        return None;
+    }
+    let bare = settings.as_ref().is_some_and(|s| s.ca.is_some() && s.files.is_none());
+    if bare && secret.is_none() {
+        found
+            .error("spec.tls.ca_secret", "cannot validate client certs without TLS termination")
+            .hint("set tlsSecret: clients are asked for a certificate by a server that has one");
+        return None;
+    }
+    Some(HostTls { secret: secret.map(|name| (namespace, name)), context, settings })
 }
 
 /// Whether `labels` have every entry of `selector`.

@@ -35,11 +35,11 @@ struct Raw {
     /// The IP address that is listened on. Default: all of IPv4.
     #[serde(rename = "bind_address", alias = "bindAddress")]
     bind_address: Option<String>,
-    /// The usual stacks by name; only HTTP is supported yet.
+    /// The usual stacks by name: HTTP, HTTPS, HTTPPROXY and HTTPSPROXY (behind a load balancer that
+    /// speaks the PROXY protocol), TLS and TCP (for TCPMappings).
     #[schemars(extend("enum" = ["HTTP", "HTTPS", "HTTPPROXY", "HTTPSPROXY", "TCP", "TLS", "UDP"]))]
     protocol: Option<String>,
-    /// What is spoken, from the outside in; goes before `protocol`. Only [HTTP, TCP] is supported
-    /// yet.
+    /// What is spoken; goes before `protocol`. The last is TCP or UDP; [TLS, HTTP, UDP] is HTTP/3.
     #[schemars(with = "Option<Vec<Layer>>")]
     protocol_stack: Option<Vec<String>>,
     /// Which requests are secure: those whose `x-forwarded-proto` says https (`XFP`), all
@@ -49,7 +49,8 @@ struct Raw {
     /// Which Hosts are served.
     #[schemars(required)]
     host_binding: Option<HostBinding>,
-    /// Start of the names of its statistics. Default: `ingress_http` and the like.
+    /// Start of the names of its statistics. Default: `ingress_http`, `ingress_https`,
+    /// `ingress_tls_PORT` or `ingress_tcp_PORT`.
     stats_prefix: Option<String>,
     /// How many proxies in front are trusted in `x-forwarded-for`. Default: 0.
     #[serde(rename = "l7Depth")]
@@ -118,13 +119,15 @@ impl SecurityModel {
     }
 }
 
-/// A Listener for HTTP.
+/// A Listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// The port.
     pub port: u16,
     /// The address; the process's default when absent.
     pub bind_address: Option<String>,
+    /// What is spoken.
+    pub stack: Stack,
     /// How it tells requests over TLS from others.
     pub security_model: SecurityModel,
     /// Whether only Hosts of its own namespace are served.
@@ -155,7 +158,7 @@ impl Listener {
             found.error("spec.bind_address", format!("`{address}` is not an IP address"));
             good = false;
         }
-        good &= check_protocol(&raw, found);
+        let stack = read_stack(&raw, found);
         if raw.http2_max_concurrent_streams.is_some_and(|n| n > i32::MAX.unsigned_abs()) {
             found.error("spec.http2MaxConcurrentStreams", "at most 2147483647");
             good = false;
@@ -173,14 +176,15 @@ impl Listener {
             }
         };
         let binding = read_binding(&raw, found);
-        let (Some(port), Some(security_model), Some((own_namespace, selector)), true) =
-            (port, security_model, binding, good)
+        let (Some(port), Some(stack), Some(security_model), Some((own_namespace, selector)), true) =
+            (port, stack, security_model, binding, good)
         else {
             return None;
         };
         Some(Self {
             port,
             bind_address,
+            stack,
             security_model,
             own_namespace,
             selector,
@@ -191,14 +195,29 @@ impl Listener {
     }
 }
 
-fn check_protocol(raw: &Raw, found: &mut Diagnostics<'_>) -> bool {
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Each connection begins with a line that names the client (PROXY protocol).
+    pub proxy: bool,
+    /// TLS is served; connections without it are told apart.
+    pub tls: bool,
+    /// HTTP is served; otherwise bytes are.
+    pub http: bool,
+    /// Over UDP (QUIC) instead of TCP.
+    pub udp: bool,
+}
+
+const STACKS: &str =
+    "HTTP, HTTPS, HTTPPROXY, HTTPSPROXY, TLS, TCP, or a protocolStack such as [TLS, HTTP, TCP]";
+
+fn read_stack(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Stack> {
     let protocol = raw.protocol.as_deref().filter(|p| !p.is_empty());
     let stack = raw.protocol_stack.as_deref().filter(|s| !s.is_empty());
-    let hint = "HTTP (or the protocolStack [HTTP, TCP]) works";
-    match (protocol, stack) {
+    let layers = match (protocol, stack) {
         (None, None) => {
-            found.error("spec.protocol", "a Listener needs protocol or protocolStack").hint(hint);
-            false
+            found.error("spec.protocol", "a Listener needs protocol or protocolStack").hint(STACKS);
+            return None;
         }
         (protocol, Some(stack)) => {
             if protocol.is_some() {
@@ -207,30 +226,64 @@ fn check_protocol(raw: &Raw, found: &mut Diagnostics<'_>) -> bool {
                     "protocol and protocolStack exclude each other; protocolStack is used",
                 );
             }
-            if stack == ["HTTP", "TCP"] {
-                return true;
-            }
-            let text = stack.join(", ");
+            stack.iter().map(String::as_str).collect()
+        }
+        (Some("HTTP"), None) => vec!["HTTP", "TCP"],
+        (Some("HTTPS"), None) => vec!["TLS", "HTTP", "TCP"],
+        (Some("HTTPPROXY"), None) => vec!["PROXY", "HTTP", "TCP"],
+        (Some("HTTPSPROXY"), None) => vec!["TLS", "PROXY", "HTTP", "TCP"],
+        (Some("TCP"), None) => vec!["TCP"],
+        (Some("TLS"), None) => vec!["TLS", "TCP"],
+        (Some("UDP"), None) => {
             found
                 .error(
-                    "spec.protocolStack",
-                    format!("not supported yet: Listener.protocolStack [{text}]"),
+                    "spec.protocol",
+                    "protocol UDP alone has no meaning: only HTTP/3 is over UDP",
                 )
-                .hint(hint);
-            false
-        }
-        (Some("HTTP"), None) => true,
-        (Some(known @ ("HTTPS" | "HTTPPROXY" | "HTTPSPROXY" | "TCP" | "TLS")), None) => {
-            found
-                .error("spec.protocol", format!("not supported yet: Listener.protocol {known}"))
-                .hint(hint);
-            false
+                .hint("protocolStack: [TLS, HTTP, UDP]");
+            return None;
         }
         (Some(other), None) => {
-            found.error("spec.protocol", format!("unknown protocol `{other}`")).hint(hint);
-            false
+            found.error("spec.protocol", format!("unknown protocol `{other}`")).hint(STACKS);
+            return None;
+        }
+    };
+    match parse_stack(&layers) {
+        Ok(stack) => Some(stack),
+        Err(why) => {
+            let text = format!("protocolStack [{}]: {why}", layers.join(", "));
+            found.error("spec.protocolStack", text).hint(STACKS);
+            None
         }
     }
+}
+
+/// The order of TLS, PROXY and HTTP has always been free: there is one way to put them together.
+fn parse_stack(layers: &[&str]) -> Result<Stack, String> {
+    let udp = match layers.last() {
+        Some(&"TCP") => false,
+        Some(&"UDP") => true,
+        _ => return Err("the last layer is TCP or UDP".to_owned()),
+    };
+    let upper = layers.get(..layers.len() - 1).unwrap_or_default();
+    let has = |name: &str| upper.contains(&name);
+    for (i, layer) in upper.iter().enumerate() {
+        if !["HTTP", "PROXY", "TLS"].contains(layer) {
+            return Err(format!("`{layer}` is unknown, or not before the last place"));
+        }
+        if upper.iter().skip(i + 1).any(|other| other == layer) {
+            return Err(format!("{layer} is there twice"));
+        }
+    }
+    let http = has("HTTP");
+    if udp && !http {
+        return Err("over UDP there is only HTTP (HTTP/3)".to_owned());
+    }
+    if udp && has("PROXY") {
+        return Err("there is no PROXY protocol over UDP".to_owned());
+    }
+    // QUIC has TLS inside.
+    Ok(Stack { proxy: has("PROXY"), tls: has("TLS") || udp, http, udp })
 }
 
 /// Whether only its own namespace, and the labels of Hosts.

@@ -15,6 +15,7 @@ use service_kit::{Diagnostics, Object};
 use self::matching::read_key;
 use self::target::{read_host_rewrite, read_rewrite, read_target};
 pub use self::unread::UNREAD;
+use super::error_page::{self, ErrorPageSpec};
 use super::fields::{self, Texts};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
@@ -24,6 +25,7 @@ use super::traffic::{
     read_removed,
 };
 use crate::ir::balance::LoadBalancer;
+use crate::ir::error_page::ErrorPages;
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
@@ -157,6 +159,11 @@ struct Raw {
     stats_name: Option<String>,
     /// Keeps connections apart from those of other Mappings with the same service.
     cluster_tag: Option<String>,
+    /// Other bodies for errors, whether the service or the gateway answers; the Module's have no
+    /// effect then. Other headers of the answer are not kept.
+    error_response_overrides: Option<Vec<ErrorPageSpec>>,
+    /// Whether errors keep their bodies although the Module has others. Default: false.
+    bypass_error_response_overrides: Option<bool>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -274,6 +281,8 @@ pub struct Mapping {
     pub labels: Option<Labels>,
     /// Other origins.
     pub cors: Option<Cors>,
+    /// Bodies of errors.
+    pub error_pages: ErrorPages,
 }
 
 impl Mapping {
@@ -307,6 +316,7 @@ impl Mapping {
         let edits = read_edits(&raw, found);
         let high_priority = read_priority(&raw, found);
         let host_rewrite = read_host_rewrite(&raw, found);
+        let error_pages = read_error_pages(&raw, found);
         let labels = raw.labels.as_ref().map(|l| label::read_labels(l, "spec.labels", found));
         let (Some(edits), Some(high_priority), Some(host_rewrite), true) =
             (edits, high_priority, host_rewrite, good)
@@ -333,6 +343,7 @@ impl Mapping {
             auth_context: raw.auth_context_extensions.unwrap_or_default(),
             labels: labels.filter(|l| !l.is_empty()),
             cors: cors.flatten(),
+            error_pages,
         })
     }
 }
@@ -366,6 +377,22 @@ fn read_priority(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<bool> {
             found.error("spec.priority", text).hint("default or high");
             None
         }
+    }
+}
+
+fn read_error_pages(raw: &Raw, found: &mut Diagnostics<'_>) -> ErrorPages {
+    let path = "spec.error_response_overrides";
+    let list = raw.error_response_overrides.as_deref().unwrap_or_default();
+    if !list.is_empty() {
+        if raw.bypass_error_response_overrides == Some(true) {
+            let text = "this Mapping has bodies of its own, so this has no effect";
+            found.notice("spec.bypass_error_response_overrides", text);
+        }
+        return ErrorPages::Own(error_page::read(list, path, found));
+    }
+    match raw.bypass_error_response_overrides {
+        Some(true) => ErrorPages::Kept,
+        _ => ErrorPages::Common,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `Module` `ambassador`: settings of the whole gateway.
 
+mod access_log;
 mod http_filters;
+mod probes;
 mod unread;
 
 use std::collections::BTreeMap;
@@ -8,17 +10,20 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service_kit::{AmbassadorId, Diagnostic, Diagnostics, Object, Severity};
 
+pub(crate) use self::probes::{Probe, Raw as Probes};
 pub use self::unread::UNREAD;
 use super::fields::{self, Texts};
 use super::label;
+use super::load_balancer::LoadBalancerSpec;
 use super::traffic::{
     AddHeaderSpec, BreakerSpec, CorsSpec, KeepaliveSpec, RetrySpec, read_added, read_breakers,
     read_removed,
 };
 use crate::crd::UNTYPED;
+use crate::ir::balance::LoadBalancer;
 use crate::ir::listener::{ModuleFilters, Underscores};
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
 use crate::syntax::header;
@@ -38,6 +43,9 @@ struct Raw {
     cors: Option<CorsSpec>,
     /// TCP keepalive of Mappings that have none.
     keepalive: Option<KeepaliveSpec>,
+    /// How hosts are chosen for Mappings that do not say it; those that are reached by a name have
+    /// one host.
+    load_balancer: Option<LoadBalancerSpec>,
     /// Retries of Mappings that have none.
     retry_policy: Option<RetrySpec>,
     /// Bytes that are buffered for a connection. Default: Envoy's, 1 MiB.
@@ -97,8 +105,7 @@ struct Raw {
 struct DefaultsSpec {
     /// Of Mappings.
     httpmapping: Option<MappingDefaultsSpec>,
-    /// Whether `name.namespace` in a TLSContext is a Secret of another namespace; read with TLS.
-    #[allow(dead_code)]
+    /// Whether `name.namespace` in a TLSContext is a Secret of another namespace. Default: true.
     tls_secret_namespacing: Option<bool>,
 }
 
@@ -135,6 +142,8 @@ pub(crate) fn schema(generator: &mut SchemaGenerator) -> Schema {
 fn config_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = fields::schema::<Raw, unread::Fields>(generator, UNREAD);
     fields::add_fields::<http_filters::Raw>(&mut schema, generator, |_| "yes");
+    fields::add_fields::<access_log::Raw>(&mut schema, generator, |_| "yes");
+    fields::add_fields::<Probes>(&mut schema, generator, |_| "yes");
     // It was never typed, so what was accepted once must be accepted on: types are for people only.
     schema.insert(UNTYPED.to_owned(), true.into());
     schema
@@ -149,6 +158,8 @@ pub struct Module {
     pub labels: LabelDefaults,
     /// Options of Listeners.
     pub http: HttpOptions,
+    /// Whether a dot in a Secret's name is only a dot.
+    pub plain_secret_names: bool,
     /// Why everything is refused, if it is.
     pub closed: Option<String>,
 }
@@ -166,6 +177,8 @@ pub struct MappingDefaults {
     pub breakers: Vec<Threshold>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
+    /// How hosts are chosen, where there are several.
+    pub load_balancer: Option<LoadBalancer>,
     /// Retries.
     pub retry: Option<Retry>,
     /// Headers.
@@ -194,6 +207,7 @@ impl Default for MappingDefaults {
             cluster_max_connection_lifetime_ms: None,
             breakers: Vec::new(),
             keepalive: None,
+            load_balancer: None,
             retry: None,
             edits: HeaderEdits::default(),
             stats_name: None,
@@ -233,7 +247,7 @@ impl Module {
             return None;
         }
         let config = match spec.as_object_mut().and_then(|m| m.remove("config")) {
-            None | Some(Value::Null) => Value::Object(serde_json::Map::new()),
+            None | Some(Value::Null) => Value::Object(Map::new()),
             Some(config) => config,
         };
         let guarded = http_filters::is_guarded(&config);
@@ -252,8 +266,20 @@ impl Module {
         mut config: Value,
         found: &mut Diagnostics<'_>,
     ) -> Option<Self> {
+        let given = |key| config.get(key).is_some_and(|value| !fields::is_unset(value));
+        if given("proper_case") && given("header_case_overrides") {
+            let text =
+                "proper_case and header_case_overrides exclude each other; proper_case is used";
+            found.error("spec.config.header_case_overrides", text);
+            if let Some(map) = config.as_object_mut() {
+                map.remove("header_case_overrides");
+            }
+        }
         fields::strip("Module", "spec.config", &mut config, UNREAD, found);
-        let filters = read_config(object, http_filters::take(&mut config), found)?;
+        let filters = read_config(object, take(&mut config, http_filters::KEYS), found)?;
+        let _: Probes = read_config(object, take(&mut config, probes::KEYS), found)?;
+        let log = read_config(object, take(&mut config, access_log::KEYS), found)?;
+        let log = access_log::read(&log, found);
         let raw: Raw = read_config(object, config, found)?;
         let defaults = read_mapping_defaults(&raw, found);
         let (filters, closed) = http_filters::read(&filters, found);
@@ -270,8 +296,18 @@ impl Module {
                 .map(|l| label::read_defaults(l, "spec.config.default_labels", found))
                 .unwrap_or_default(),
         };
-        Some(Self { defaults: defaults?, labels, http: http?, closed })
+        let http = HttpOptions { access_log: log?, ..http? };
+        let namespacing = raw.defaults.as_ref().and_then(|d| d.tls_secret_namespacing);
+        let plain_secret_names = namespacing == Some(false);
+        Some(Self { defaults: defaults?, labels, http, plain_secret_names, closed })
     }
+}
+
+/// Takes some keys out of `spec.config`.
+fn take(config: &mut Value, keys: &[&str]) -> Value {
+    let Some(map) = config.as_object_mut() else { return Value::Object(Map::new()) };
+    let taken = keys.iter().filter_map(|key| Some(((*key).to_owned(), map.remove(*key)?)));
+    Value::Object(taken.collect())
 }
 
 /// Reads `spec.config` with paths that say so.
@@ -312,6 +348,9 @@ fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Mappi
         .as_ref()
         .map(|b| read_breakers(b, "spec.config.circuit_breakers", found));
     all(breakers.as_ref().is_none_or(Option::is_some));
+    let load_balancer =
+        raw.load_balancer.as_ref().map(|l| l.read("spec.config.load_balancer", found));
+    all(load_balancer.as_ref().is_none_or(Option::is_some));
     let retry = raw.retry_policy.as_ref().map(|r| r.read("spec.config.retry_policy", found));
     all(retry.as_ref().is_none_or(Option::is_some));
     let cors = raw.cors.as_ref().map(|c| c.read("spec.config.cors", found));
@@ -328,6 +367,7 @@ fn read_mapping_defaults(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Mappi
         cluster_max_connection_lifetime_ms: lifetime,
         breakers: breakers.flatten().unwrap_or_default(),
         keepalive: raw.keepalive.as_ref().map(Keepalive::from),
+        load_balancer: load_balancer.flatten(),
         retry: retry.flatten(),
         edits: edits.unwrap_or_default(),
         stats_name: mapping.and_then(|m| m.stats_name.clone()).filter(|n| !n.is_empty()),
@@ -369,7 +409,7 @@ fn read_http(
 ) -> Option<HttpOptions> {
     let standard = HttpOptions::default();
     let server_name =
-        raw.server_name.clone().filter(|n| !n.is_empty()).unwrap_or(standard.server_name);
+        raw.server_name.clone().filter(|n| !n.is_empty()).unwrap_or(standard.server_name.clone());
     if let Err(why) = header::check_value(&server_name) {
         found.error("spec.config.server_name", why);
         return None;
@@ -410,5 +450,6 @@ fn read_http(
         max_request_headers_kb: kb,
         buffer_limit_bytes: raw.buffer_limit_bytes,
         filters: filters?,
+        ..standard
     })
 }

@@ -300,7 +300,8 @@ impl Source {
         let is_builtin = BUILTINS.contains(&reference.kind.as_str());
         let id = &self.options.ambassador_id;
         let ours = object.as_ref().filter(|o| is_builtin || o.is_for(id));
-        let secrets = ours.map(|o| kinds::secret_refs(o)).unwrap_or_default();
+        let secrets =
+            ours.map(|o| kinds::secret_refs(o, &self.options.namespace)).unwrap_or_default();
         if secrets.is_empty() {
             self.named.remove(&reference);
         } else {

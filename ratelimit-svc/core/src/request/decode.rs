@@ -1,8 +1,7 @@
 //! Protobuf's bytes to a [`Request`]. Fields that are not known are passed over, as in every
 //! protobuf reader; what is counted is bounded here, before any of it is kept.
 
-use prost::bytes::Buf as _;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use proto::wire::{WireError, message, next, number, skip, text};
 
 use super::{Descriptor, Entry, MAX_DESCRIPTORS, Override, Request};
 
@@ -30,6 +29,15 @@ impl std::fmt::Display for DecodeError {
             Self::TooManyDescriptors => "a request has at most 256 descriptors",
             Self::TooManyEntries => "a request has at most 4,096 entries",
         })
+    }
+}
+
+impl From<WireError> for DecodeError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Malformed => Self::Malformed,
+            WireError::NotText => Self::NotText,
+        }
     }
 }
 
@@ -131,53 +139,10 @@ fn wrapped(mut bytes: &[u8], mut value: u64) -> Decoded<u64> {
     Ok(value)
 }
 
-#[derive(Clone, Copy)]
-struct Field {
-    number: u32,
-    wire: WireType,
-}
-
-fn next(bytes: &mut &[u8]) -> Decoded<Option<Field>> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let (number, wire) = decode_key(bytes).map_err(|_| DecodeError::Malformed)?;
-    Ok(Some(Field { number, wire }))
-}
-
-fn number(bytes: &mut &[u8], field: Field) -> Decoded<u64> {
-    if field.wire != WireType::Varint {
-        return Err(DecodeError::Malformed);
-    }
-    decode_varint(bytes).map_err(|_| DecodeError::Malformed)
-}
-
 /// A 32-bit number is the low half of what is sent.
 #[allow(clippy::cast_possible_truncation)]
 fn low(number: u64) -> u32 {
     number as u32
-}
-
-fn message<'a>(bytes: &mut &'a [u8], field: Field) -> Decoded<&'a [u8]> {
-    if field.wire != WireType::LengthDelimited {
-        return Err(DecodeError::Malformed);
-    }
-    let length = decode_varint(bytes).map_err(|_| DecodeError::Malformed)?;
-    let length = usize::try_from(length).map_err(|_| DecodeError::Malformed)?;
-    let (message, rest) = bytes.split_at_checked(length).ok_or(DecodeError::Malformed)?;
-    *bytes = rest;
-    Ok(message)
-}
-
-fn text<'a>(bytes: &mut &'a [u8], field: Field) -> Decoded<&'a str> {
-    std::str::from_utf8(message(bytes, field)?).map_err(|_| DecodeError::NotText)
-}
-
-fn skip(bytes: &mut &[u8], field: Field) -> Decoded<()> {
-    skip_field(field.wire, field.number, bytes, DecodeContext::default())
-        .map_err(|_| DecodeError::Malformed)?;
-    debug_assert!(bytes.remaining() <= isize::MAX as usize);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The port as a caller on a socket sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::{

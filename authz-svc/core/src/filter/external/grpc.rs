@@ -63,7 +63,7 @@ impl External {
 
 /// Envoy's question, with headers as they are now and what of the body may be sent.
 fn question(context: &Context<'_>, body: &[u8], hops: String) -> CheckRequest {
-    let mut check = CheckRequest::clone(context.request.check());
+    let mut check = context.request.check().clone();
     let http = check
         .attributes
         .as_mut()

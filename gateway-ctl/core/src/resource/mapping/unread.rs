@@ -12,12 +12,15 @@ use crate::resource::traffic::AddHeaderSpec;
 /// Fields that are not read.
 pub const UNREAD: Unread = &[
     ("ambassador_id", Treatment::NoEffect),
-    ("bypass_error_response_overrides", Treatment::NoEffect),
-    ("docs", Treatment::NoEffect),
-    ("envoy_override", Treatment::NoEffect),
-    ("error_response_overrides", Treatment::Without),
+    (
+        "docs",
+        Treatment::Elsewhere(
+            "there is no developer portal here; serve the documentation by a Mapping of its own",
+        ),
+    ),
+    ("envoy_override", Treatment::Elsewhere("it has no effect since Emissary 2; remove the field")),
     ("health_checks", Treatment::Without),
-    ("modules", Treatment::NoEffect),
+    ("modules", Treatment::Elsewhere("it has no effect since Emissary 2; remove the field")),
     ("outlier_detection", Treatment::Without),
     ("tls", Treatment::LeftOut),
     ("v2BoolHeaders", Treatment::NoEffect),
@@ -31,14 +34,10 @@ pub const UNREAD: Unread = &[
 pub(super) struct Fields {
     /// Which installations read this; `["default"]` when absent.
     ambassador_id: Option<AmbassadorId>,
-    /// Was to keep error answers as they are.
-    bypass_error_response_overrides: Option<bool>,
     /// Where the documentation of the service's API is.
     docs: Option<BTreeMap<String, Value>>,
     /// Was to change Envoy's route directly.
     envoy_override: Option<BTreeMap<String, Value>>,
-    /// Other bodies for error answers.
-    error_response_overrides: Option<Vec<ErrorOverride>>,
     /// How it is found out which addresses of the service are healthy.
     health_checks: Option<Vec<HealthCheck>>,
     /// Was settings of modules.
@@ -53,15 +52,6 @@ pub(super) struct Fields {
     v2BoolQueryParameters: Option<Vec<String>>,
     /// Kept by conversion from v2.
     v2ExplicitTLS: Option<BTreeMap<String, Value>>,
-}
-
-#[derive(JsonSchema)]
-#[allow(dead_code)]
-struct ErrorOverride {
-    /// The status of answers that get the body.
-    on_status_code: u32,
-    /// The body: `text_format`, `json_format` or `text_format_source`, and `content_type`.
-    body: BTreeMap<String, Value>,
 }
 
 #[derive(JsonSchema)]

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use service_kit::Diagnostics;
 
 use crate::ir::listener::{AddressRange, AddressRule, GrpcStats, Gzip, ModuleFilters};
+use crate::resource::error_page::{self, ErrorPageSpec};
 use crate::resource::fields;
 
 /// Longest script, in bytes.
@@ -37,6 +38,9 @@ pub(super) struct Raw {
     ip_allow: Option<Vec<BTreeMap<String, String>>>,
     /// Addresses that may not come in, as `peer: CIDR` or `remote: CIDR`; not with `ip_allow`.
     ip_deny: Option<Vec<BTreeMap<String, String>>>,
+    /// Other bodies for errors, whether a service or the gateway answers. Other headers of the
+    /// answer are not kept.
+    error_response_overrides: Option<Vec<ErrorPageSpec>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -92,7 +96,7 @@ struct BufferSpec {
 }
 
 /// Their keys of `spec.config`.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "enable_grpc_http11_bridge",
     "enable_grpc_web",
     "grpc_stats",
@@ -101,19 +105,13 @@ const KEYS: &[&str] = &[
     "buffer",
     "ip_allow",
     "ip_deny",
+    "error_response_overrides",
 ];
 
 /// Whether the settings say who may come in.
 pub(super) fn is_guarded(config: &Value) -> bool {
     let given = |key| config.get(key).is_some_and(|value| !fields::is_unset(value));
     given("ip_allow") || given("ip_deny")
-}
-
-/// Takes their settings out of `spec.config`.
-pub(super) fn take(config: &mut Value) -> Value {
-    let Some(map) = config.as_object_mut() else { return Value::Object(Map::new()) };
-    let taken = KEYS.iter().filter_map(|key| Some(((*key).to_owned(), map.remove(*key)?)));
-    Value::Object(taken.collect())
 }
 
 /// The filters, and why everything is refused when who may come in cannot be told.
@@ -140,6 +138,12 @@ pub(super) fn read(
         gzip: gzip.flatten(),
         buffer: buffer.flatten(),
         addresses: addresses.ok().flatten(),
+        error_pages: error_page::read(
+            raw.error_response_overrides.as_deref().unwrap_or_default(),
+            "spec.config.error_response_overrides",
+            found,
+        ),
+        own_error_pages: false,
     });
     (filters, closed)
 }

@@ -6,34 +6,54 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::resource::fields::{Treatment, Unread};
-use crate::resource::load_balancer::LoadBalancerSpec;
 
 /// Keys of `spec.config` that are not read.
 pub const UNREAD: Unread = &[
-    ("admin_port", Treatment::Without),
-    ("auth_enabled", Treatment::NoEffect),
-    ("debug_mode", Treatment::NoEffect),
-    ("diag_port", Treatment::NoEffect),
-    ("diagnostics", Treatment::Without),
-    ("envoy_log_format", Treatment::Without),
-    ("envoy_log_path", Treatment::Without),
-    ("envoy_log_type", Treatment::Without),
-    ("envoy_validation_timeout", Treatment::NoEffect),
-    ("error_response_overrides", Treatment::Without),
+    (
+        "admin_port",
+        Treatment::Elsewhere(
+            "Envoy has it from its start: gateway-ctl envoy-bootstrap --envoy-admin-addr",
+        ),
+    ),
+    (
+        "auth_enabled",
+        Treatment::Elsewhere("an AuthService that is there is asked; remove the field"),
+    ),
+    ("debug_mode", Treatment::Elsewhere("use gateway-ctl --log-level debug")),
+    ("diag_port", Treatment::Elsewhere("use gateway-ctl --admin-addr")),
+    (
+        "envoy_validation_timeout",
+        Treatment::Elsewhere("no second Envoy validates here; remove the field"),
+    ),
     ("forward_client_cert_details", Treatment::Without),
     ("header_case_overrides", Treatment::Without),
-    ("liveness_probe", Treatment::Without),
-    ("load_balancer", Treatment::Without),
-    ("readiness_probe", Treatment::Without),
-    ("regex_type", Treatment::NoEffect),
+    ("regex_type", Treatment::Elsewhere("regular expressions are RE2's; remove the field")),
     ("resolver", Treatment::Without),
-    ("runtime_flags", Treatment::Without),
-    ("service_port", Treatment::NoEffect),
+    (
+        "runtime_flags",
+        Treatment::Elsewhere(
+            "Envoy has them from its start: gateway-ctl envoy-bootstrap --runtime KEY=VALUE",
+        ),
+    ),
+    ("service_port", Treatment::Elsewhere("Listeners have the ports")),
     ("set_current_client_cert_details", Treatment::Without),
-    ("statsd", Treatment::Without),
-    ("use_proxy_proto", Treatment::NoEffect),
-    ("x_forwarded_proto_redirect", Treatment::NoEffect),
-    ("xff_num_trusted_hops", Treatment::NoEffect),
+    (
+        "statsd",
+        Treatment::Elsewhere(
+            "Envoy has it from its start: STATSD_ENABLED, STATSD_HOST and STATSD_PORT of gateway-ctl envoy-bootstrap",
+        ),
+    ),
+    (
+        "use_proxy_proto",
+        Treatment::Elsewhere("write it into Listener.protocolStack, as in [PROXY, HTTP, TCP]"),
+    ),
+    (
+        "x_forwarded_proto_redirect",
+        Treatment::Elsewhere(
+            "use securityModel XFP of a Listener, and requestPolicy.insecure.action Redirect of Hosts",
+        ),
+    ),
+    ("xff_num_trusted_hops", Treatment::Elsewhere("use l7Depth of Listeners")),
 ];
 
 /// The types of [`UNREAD`].
@@ -48,29 +68,12 @@ pub(super) struct Fields {
     debug_mode: Option<bool>,
     /// Has no effect.
     diag_port: Option<i64>,
-    /// The Mapping of the diagnostics page: `enabled`, `prefix`, `rewrite`, `service`,
-    /// `allow_non_local`.
-    diagnostics: Option<BTreeMap<String, Value>>,
-    /// The access log's format: a text, or an object for the types json and typed_json.
-    envoy_log_format: Option<Value>,
-    /// The access log's file. Default: standard output.
-    envoy_log_path: Option<String>,
-    /// The access log's type: `text`, `json` or `typed_json`. Default: `text`.
-    envoy_log_type: Option<String>,
     /// Has no effect: no second Envoy validates here.
     envoy_validation_timeout: Option<i64>,
-    /// Other bodies for error answers.
-    error_response_overrides: Option<Vec<BTreeMap<String, Value>>>,
     /// What happens to `x-forwarded-client-cert`.
     forward_client_cert_details: Option<String>,
     /// Header names that are sent in just this case.
     header_case_overrides: Option<Vec<String>>,
-    /// The Mapping of the liveness probe: `enabled`, `prefix`, `rewrite`, `service`.
-    liveness_probe: Option<BTreeMap<String, Value>>,
-    /// Load balancing of Mappings that have none.
-    load_balancer: Option<LoadBalancerSpec>,
-    /// The Mapping of the readiness probe: `enabled`, `prefix`, `rewrite`, `service`.
-    readiness_probe: Option<BTreeMap<String, Value>>,
     /// Has no effect.
     regex_type: Option<String>,
     /// Resolver of Mappings that name none. Default: `kubernetes-service`.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Gets what the test of logins runs against: Chromium with its driver (by apt when root) and Keycloak
+# Gets what the tests with a browser run against: Chromium with its driver (by apt when root) and Keycloak
 # (from Maven Central into ~/.cache/tollgate/keycloak-VERSION). Does nothing where they are already.
 set -euo pipefail
 
@@ -15,7 +15,7 @@ if [ ! -f "$home/.built" ]; then
 fi
 if [ ${#missing[@]} != 0 ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "error: the test of logins needs ${missing[*]}; install it (Debian: apt-get install ${missing[*]}), then run this again" >&2
+        echo "error: the tests with a browser need ${missing[*]}; install it (Debian: apt-get install ${missing[*]}), then run this again" >&2
         exit 1
     fi
     echo "Installing ${missing[*]} ..." >&2

@@ -89,7 +89,7 @@ impl Listener {
         })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Socket> {
+    pub(in crate::server) async fn accept(&self) -> io::Result<Socket> {
         match &self.0 {
             Kind::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -149,14 +149,14 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// A connection as it comes in.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(in crate::server) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// A connection that gRPC can be spoken on.
+/// A connection that a protocol can be spoken on.
 #[derive(Debug)]
-pub(super) enum Io {
+pub(in crate::server) enum Io {
     Clear(Socket),
     Tls(Box<TlsStream<Socket>>),
 }

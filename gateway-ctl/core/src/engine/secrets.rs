@@ -1,0 +1,152 @@
+//! Secret resources: the certificates and authorities that Listeners and clusters name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use service_kit::{Diagnostic, ObjectRef, Severity};
+
+use super::publish::Published;
+use crate::certificate::Validity;
+use crate::envoy;
+use crate::envoy::secret::Pem;
+use crate::ir::tls::{Place, SecretUse};
+use crate::lower::tls::secret_tls;
+use crate::output::{Resource, ResourceType};
+use crate::resource::SecretTls;
+use crate::store::Store;
+
+/// Who needs which certificates.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>>,
+    /// Seconds since the Unix epoch, as far as that was told.
+    now: Option<i64>,
+    found: Vec<Diagnostic>,
+}
+
+impl Secrets {
+    /// Tells the time; gives whether something else is wrong now.
+    pub(super) fn set_time(&mut self, store: &Store, now: i64) -> bool {
+        self.now = Some(now);
+        self.look_at_validity(store)
+    }
+
+    /// Makes what is needed, and by whom, exactly this, and publishes it. Gives how many secrets
+    /// that were, and whether something else is wrong now.
+    pub(super) fn settle(
+        &mut self,
+        wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>>,
+        store: &Store,
+        published: &mut Published,
+    ) -> (usize, bool) {
+        for gone in self.wanted.keys().filter(|w| !wanted.contains_key(w)) {
+            published.remove(ResourceType::Secret, &gone.name());
+        }
+        self.wanted = wanted;
+        let mut lowered = 0;
+        for (secret, users) in &self.wanted {
+            let name = secret.name();
+            // Whoever needs a Secret that is not there or not right is not in force.
+            let Some(body) = encode(&name, secret, store) else { continue };
+            lowered += 1;
+            let owners = secret.secrets().chain(users).cloned().collect();
+            let version = envoy::version(&body);
+            let resource_type = ResourceType::Secret;
+            let resource = Resource { resource_type, name, version, body: body.into(), owners };
+            published.put(resource, Vec::new());
+        }
+        (lowered, self.look_at_validity(store))
+    }
+
+    fn look_at_validity(&mut self, store: &Store) -> bool {
+        let Some(now) = self.now else { return false };
+        let mut found = Vec::new();
+        for (secret, users) in &self.wanted {
+            for (part, validity) in validities(secret, store) {
+                let what = if now > *validity.end() {
+                    "has expired"
+                } else if now < *validity.start() {
+                    "is not valid yet"
+                } else {
+                    continue;
+                };
+                let (name, namespace) = (&part.name, &part.namespace);
+                for user in users {
+                    let text = format!(
+                        "what Secret `{name}` of namespace `{namespace}` has for TLS {what}; it is used all the same"
+                    );
+                    let mut d = Diagnostic::new(Severity::Warning, user.clone(), "spec", text);
+                    d.hint("renew it; the new one is taken without a restart");
+                    found.push(d);
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        let changed = self.found != found;
+        self.found = found;
+        changed
+    }
+
+    /// What is wrong.
+    pub(super) fn found(&self) -> &[Diagnostic] {
+        &self.found
+    }
+}
+
+fn encode(name: &str, secret: &SecretUse, store: &Store) -> Option<Vec<u8>> {
+    match secret {
+        SecretUse::Certificate(reference) => {
+            let (identity, _) = tls_of(store, reference)?.identity.as_ref()?.as_ref().ok()?;
+            Some(envoy::secret::certificate(name, &identity.chain, identity.key.expose()))
+        }
+        SecretUse::Files { chain, key } => Some(envoy::secret::certificate_files(name, chain, key)),
+        SecretUse::Authorities { ca, revoked } => {
+            let ca = match ca {
+                Place::Secret(r) => {
+                    Pem::Text(&tls_of(store, r)?.authorities.as_ref()?.as_ref().ok()?.0)
+                }
+                Place::File(path) => Pem::File(path),
+            };
+            let revoked = match revoked {
+                None => None,
+                Some(Place::Secret(r)) => {
+                    Some(Pem::Text(&tls_of(store, r)?.revoked.as_ref()?.as_ref().ok()?.0))
+                }
+                Some(Place::File(path)) => Some(Pem::File(path)),
+            };
+            Some(envoy::secret::authorities(name, ca, revoked))
+        }
+    }
+}
+
+fn tls_of<'a>(store: &'a Store, secret: &ObjectRef) -> Option<&'a SecretTls> {
+    secret_tls(store.good(secret).map(AsRef::as_ref))
+}
+
+/// When the parts of a secret are valid, by the Kubernetes Secret that has them.
+fn validities<'a>(secret: &'a SecretUse, store: &'a Store) -> Vec<(&'a ObjectRef, &'a Validity)> {
+    let mut all = Vec::new();
+    match secret {
+        SecretUse::Files { .. } => {}
+        SecretUse::Certificate(r) => {
+            let tls = tls_of(store, r);
+            if let Some(Ok((_, validity))) = tls.and_then(|t| t.identity.as_ref()) {
+                all.push((r, validity));
+            }
+        }
+        SecretUse::Authorities { ca, revoked } => {
+            if let Some(r) = ca.secret()
+                && let Some(Ok((_, validity))) =
+                    tls_of(store, r).and_then(|t| t.authorities.as_ref())
+            {
+                all.push((r, validity));
+            }
+            if let Some(r) = revoked.as_ref().and_then(Place::secret)
+                && let Some(Ok((_, validity))) = tls_of(store, r).and_then(|t| t.revoked.as_ref())
+            {
+                all.push((r, validity));
+            }
+        }
+    }
+    all
+}

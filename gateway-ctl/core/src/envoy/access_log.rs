@@ -1,0 +1,64 @@
+//! `envoy.config.accesslog.v3.AccessLog` of the Module's settings.
+
+use prost_types::Any;
+use proto::envoy::config::accesslog::v3 as accesslog;
+use proto::envoy::config::core::v3 as core;
+use proto::envoy::extensions::access_loggers::file::v3 as file;
+use proto::envoy::extensions::access_loggers::stream::v3 as stream;
+
+use super::any;
+use crate::ir::access_log::{AccessLog, LogFormat, LogTarget};
+
+/// Encodes the log of requests.
+pub(super) fn encode(ir: &AccessLog) -> accesslog::AccessLog {
+    let (name, config) = target(ir);
+    accesslog::AccessLog {
+        name: name.to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(config)),
+        ..accesslog::AccessLog::default()
+    }
+}
+
+fn target(ir: &AccessLog) -> (&'static str, Any) {
+    use file::file_access_log::AccessLogFormat as InFile;
+    use stream::stderr_access_log::AccessLogFormat as OnStderr;
+    use stream::stdout_access_log::AccessLogFormat as OnStdout;
+    let format = format(&ir.format);
+    match &ir.target {
+        LogTarget::Stdout => {
+            let message =
+                stream::StdoutAccessLog { access_log_format: Some(OnStdout::LogFormat(format)) };
+            let kind = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
+            ("envoy.access_loggers.stdout", any(kind, &message))
+        }
+        LogTarget::Stderr => {
+            let message =
+                stream::StderrAccessLog { access_log_format: Some(OnStderr::LogFormat(format)) };
+            let kind = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
+            ("envoy.access_loggers.stderr", any(kind, &message))
+        }
+        LogTarget::File(path) => {
+            let message = file::FileAccessLog {
+                path: path.clone(),
+                access_log_format: Some(InFile::LogFormat(format)),
+            };
+            let kind = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
+            ("envoy.access_loggers.file", any(kind, &message))
+        }
+    }
+}
+
+fn format(ir: &LogFormat) -> core::SubstitutionFormatString {
+    use core::substitution_format_string::Format;
+    let format = match ir {
+        LogFormat::Text(text) => Format::TextFormatSource(core::DataSource {
+            specifier: Some(core::data_source::Specifier::InlineString(text.clone())),
+            ..core::DataSource::default()
+        }),
+        LogFormat::Json(object) => Format::JsonFormat(super::structure(object)),
+    };
+    core::SubstitutionFormatString {
+        format: Some(format),
+        ..core::SubstitutionFormatString::default()
+    }
+}

@@ -1,0 +1,78 @@
+//! The log of requests that the Module describes.
+
+use serde_json::{Map, Value, json};
+
+/// A line as Emissary's users know it.
+const TEXT: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
+
+/// The log of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub target: LogTarget,
+    /// What a line is.
+    pub format: LogFormat,
+}
+
+/// Where a log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Envoy's standard output.
+    Stdout,
+    /// Envoy's standard error.
+    Stderr,
+    /// A file of Envoy's.
+    File(String),
+}
+
+/// What a line of a log is, in Envoy's format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A text, with its line end.
+    Text(String),
+    /// A JSON object.
+    Json(Map<String, Value>),
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { target: LogTarget::Stdout, format: LogFormat::text() }
+    }
+}
+
+impl LogFormat {
+    /// The usual text.
+    pub fn text() -> Self {
+        Self::Text(TEXT.to_owned())
+    }
+
+    /// The usual fields.
+    pub fn json() -> Self {
+        let fields = json!({
+            "authority": "%REQ(:AUTHORITY)%",
+            "bytes_received": "%BYTES_RECEIVED%",
+            "bytes_sent": "%BYTES_SENT%",
+            "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+            "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+            "duration": "%DURATION%",
+            "method": "%REQ(:METHOD)%",
+            "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+            "protocol": "%PROTOCOL%",
+            "request_id": "%REQ(X-REQUEST-ID)%",
+            "requested_server_name": "%REQUESTED_SERVER_NAME%",
+            "response_code": "%RESPONSE_CODE%",
+            "response_flags": "%RESPONSE_FLAGS%",
+            "start_time": "%START_TIME%",
+            "upstream_cluster": "%UPSTREAM_CLUSTER%",
+            "upstream_host": "%UPSTREAM_HOST%",
+            "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+            "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+            "user_agent": "%REQ(USER-AGENT)%",
+            "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+        });
+        match fields {
+            Value::Object(fields) => Self::Json(fields),
+            _ => Self::text(),
+        }
+    }
+}
