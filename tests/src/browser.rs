@@ -1,7 +1,7 @@
 //! A real Chromium without a window, driven as a person would: pages, fields, buttons, tabs.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::error::{CmdError, ErrorStatus};
 use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
@@ -12,6 +12,9 @@ use url::Url;
 
 use crate::TempDir;
 use crate::process::{PATIENCE, Process, on_path};
+
+/// A window is at least so wide (pixels); what is narrower is the screen of a phone.
+const NARROWEST_WINDOW: u32 = 500;
 
 /// A cookie as the browser keeps it.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it with a window of `size` (pixels) and bright colours; hosts under `.test` are this
+    /// Starts it with a window (or a phone's screen) of `size` pixels and bright colours; hosts under `.test` are this
     /// machine.
     ///
     /// # Panics
@@ -82,7 +85,12 @@ impl Browser {
             format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)),
             format!("--user-data-dir={}", profile.path().display()),
         ];
-        let capabilities = json!({"goog:chromeOptions": {"args": arguments},
+        let mut options = json!({"args": arguments});
+        if size.0 < NARROWEST_WINDOW {
+            let screen = json!({"width": size.0, "height": size.1, "pixelRatio": 2.0});
+            options["mobileEmulation"] = json!({"deviceMetrics": screen});
+        }
+        let capabilities = json!({"goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL"}});
         let connect = async {
             ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
@@ -119,6 +127,21 @@ impl Browser {
         self.with(selector, |element| async move { element.text().await })
     }
 
+    /// Waits until the first element like `selector` has `part` in its text.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_text(&self, selector: &str, part: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text(selector);
+            if text.contains(part) {
+                return;
+            }
+            assert!(Instant::now() < end, "{selector} does not say `{part}` but `{text}`");
+        }
+    }
+
     /// Types into a field.
     pub fn fill(&self, selector: &str, text: &str) {
         self.with(selector, |element| async move {
@@ -127,7 +150,7 @@ impl Browser {
         });
     }
 
-    /// Clicks, and waits for the next page as the browser does.
+    /// Clicks. Wait for something of the page that it leads to.
     pub fn click(&self, selector: &str) {
         self.with(selector, |element| async move { element.click().await });
     }

@@ -12,6 +12,9 @@ use crate::http;
 /// Longest wait for a program to start, stop or say something.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The version that `scripts/install-envoy.sh` gets.
+const ENVOY: &str = "1.40.0";
+
 /// The program `name` of this workspace, built beside the running test.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -29,11 +32,12 @@ pub fn envoy() -> PathBuf {
     if let Some(path) = on_path("envoy") {
         return path;
     }
-    let home = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let mut folders = vec![home.join("tollgate")];
+    envoy_of(ENVOY)
+}
+
+/// The Envoy of `version` that `make tools` puts into the cache.
+pub fn envoy_of(version: &str) -> PathBuf {
+    let mut folders = vec![crate::cache().join(format!("envoy-{version}"))];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -46,7 +50,7 @@ pub fn envoy() -> PathBuf {
             }
         }
     }
-    panic!("there is no Envoy; run `make tools`, or set ENVOY to its path");
+    panic!("there is no Envoy {version}; run `make tools`, or set ENVOY to a path");
 }
 
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {

@@ -46,7 +46,7 @@ fn log_in(site: &Site, browser: &Browser) {
     browser.fill("#password", "alice's password");
     browser.keep_picture("login-1-login-page");
     browser.click("#kc-login");
-    assert_eq!(browser.text("h1"), "Hello, alice");
+    browser.wait_text("h1", "Hello, alice");
     assert_eq!(browser.url(), site.url("shop.test", "/orders?page=2"));
     browser.keep_picture("login-2-logged-in");
     let cookies = browser.cookies();
@@ -56,14 +56,14 @@ fn log_in(site: &Site, browser: &Browser) {
     // The other tab: Keycloak knows the user by now.
     let first = browser.switch(second);
     browser.open(&site.url("shop.test", "/basket"));
-    assert_eq!(browser.text("h1"), "Hello, alice");
+    browser.wait_text("h1", "Hello, alice");
     browser.switch(first);
 }
 
 fn other_tabs_and_hosts_need_no_login(site: &Site, browser: &Browser) {
     let before = browser.new_tab();
     browser.open(&site.url("cafe.test", "/menu"));
-    assert_eq!(browser.text("h1"), "Hello, alice");
+    browser.wait_text("h1", "Hello, alice");
     assert_eq!(browser.url(), site.url("cafe.test", "/menu"));
     browser.keep_picture("login-3-other-host");
     browser.switch(before);
@@ -96,13 +96,13 @@ fn one_renewal_serves_all(site: &Site, browser: &Browser) {
         site.remember(&tokens[0]);
     }
     browser.open(&site.url("shop.test", "/orders"));
-    assert_eq!(browser.text("h1"), "Hello, alice");
+    browser.wait_text("h1", "Hello, alice");
 }
 
 fn log_out(site: &Site, browser: &Browser) {
     let cookie = session(browser);
     browser.click("#logout");
-    assert_eq!(browser.text("h1"), "Goodbye");
+    browser.wait_text("h1", "Goodbye");
     assert_eq!(browser.url(), site.url("shop.test", "/goodbye"));
     browser.keep_picture("login-4-logged-out");
     assert_eq!(
@@ -128,7 +128,7 @@ fn outages(mut site: Site, browser: &Browser) {
     browser.fill("#username", "alice");
     browser.fill("#password", "alice's password");
     browser.click("#kc-login");
-    assert_eq!(browser.text("h1"), "Hello, alice");
+    browser.wait_text("h1", "Hello, alice");
     let cookie = session(browser);
     assert_eq!(get(&site, "/orders", &cookie).status, 200);
     let token = site.last_token();

@@ -88,7 +88,7 @@ fn look_at_all(gateway: &Gateway, browser: &Browser, name: &str) {
     browser.open(&gateway.url("/"));
     for (path, title) in PAGES {
         browser.click(&format!("nav a[href='{path}']"));
-        assert_eq!(browser.text("h1"), title);
+        browser.wait_text("h1", title);
         assert_eq!(browser.url(), gateway.url(path));
         browser.keep_picture(&format!("{name}{}", path.replace('/', "-")));
         let widths =
@@ -105,25 +105,25 @@ fn look_at_all(gateway: &Gateway, browser: &Browser, name: &str) {
 
 fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
     browser.open(&gateway.url("/routes"));
-    assert!(browser.text(".pager").contains("Part 1 of 3"));
+    browser.wait_text(".pager", "Part 1 of 3");
     browser.click("a[rel=next]");
-    assert!(browser.text(".pager").contains("Part 2 of 3"));
+    browser.wait_text(".pager", "Part 2 of 3");
     browser.fill("#q", "checkout");
     browser.click(".search button");
-    assert!(browser.text("main").contains("1 of 25"), "{}", browser.text("main"));
+    browser.wait_text("main", "1 of 25");
     browser.keep_picture(&format!("{name}-found"));
     browser.click("tbody a[href^='/objects/Mapping/']");
-    assert_eq!(browser.text("h1"), "Mapping default/checkout");
-    assert!(browser.text("main").contains("prefix: /checkout/"));
+    browser.wait_text("h1", "Mapping default/checkout");
+    browser.wait_text("main", "prefix: /checkout/");
     browser.keep_picture(&format!("{name}-object"));
     // The object that is broken is told first, and says how to mend it.
     browser.open(&gateway.url("/"));
     assert_eq!(browser.text("tbody td"), "error");
     browser.click("tbody a[href='/objects/Mapping/default/broken']");
-    assert!(browser.text("main").contains("spec.prefix"), "{}", browser.text("main"));
+    browser.wait_text("main", "spec.prefix");
     // A cluster that nothing is behind.
     browser.open(&gateway.url("/clusters?q=empty"));
-    assert!(browser.text("main").contains("no endpoints"), "{}", browser.text("main"));
+    browser.wait_text("main", "no endpoints");
     // A Secret is there, its values are not.
     browser.open(&gateway.url("/objects/Secret/default/client"));
     assert!(browser.text("pre").contains("(hidden)") && !browser.source().contains("open-sesame"));
