@@ -1,5 +1,7 @@
 //! Laws: whatever the order of events, the result is that of starting from scratch.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/objects.rs"]
 mod support;
 
