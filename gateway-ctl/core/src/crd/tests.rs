@@ -197,5 +197,5 @@ fn the_reference_says_what_is_not_supported() {
     assert!(row("load_balancer.cookie.name").ends_with("| yes |"));
     assert!(row("docs").ends_with("| no effect |"));
     assert!(row("labels.*[].*[].remote_address").ends_with("| yes |"));
-    assert!(page("DevPortal").contains("Not supported yet"));
+    assert!(row("outlier_detection").ends_with("| not yet |"));
 }
