@@ -80,6 +80,49 @@ measure() {
     table
 }
 
+# beside_logins: API keys at a steady rate, alone and while 50 users a second log in with passwords.
+# Each round has a service of its own, for passwords that were verified are known afterwards.
+beside_logins() {
+    local round how login
+    : >"$work/results"
+    for round in $(seq "$rounds"); do
+        say "Round $round of $rounds: API keys beside logins"
+        authz authz-svc-logins logins "$1" "$2"
+        for how in alone beside-logins; do
+            login=
+            if [ "$how" = beside-logins ]; then
+                "$bin/authz-load" run "${addr[authz-svc-logins]}" --workload login --json --tolerant \
+                    --connections 1 --in-flight 50 --rate 50 --seconds $((seconds + 1)) >"$work/logins" &
+                login=$!
+            fi
+            "$bin/authz-load" run "${addr[authz-svc-logins]}" --workload api-key --json --connections 4 \
+                --in-flight 64 --rate 4000 --seconds "$seconds" --pid "$pid" >"$work/line"
+            [ -z "$login" ] || wait "$login"
+            echo "$how $(cat "$work/line")" >>"$work/results"
+        done
+        kill "$pid"
+        wait "$pid" || true
+    done
+    echo
+    python3 - "$work/results" "$work/logins" <<'PYTHON'
+import json, statistics, sys
+ways = {}
+for line in open(sys.argv[1]):
+    how, numbers = line.split(" ", 1)
+    ways.setdefault(how, []).append(json.loads(numbers))
+median = lambda how, key: statistics.median(r[key] for r in ways[how])
+print("| API keys, 4,000 a second | p50 µs | p99 µs | p99.9 µs |")
+print("|---|--:|--:|--:|")
+for how in ways:
+    print(f"| {how.replace('-', ' ')} | " + " | ".join(f"{median(how, k):,.0f}" for k in ("p50_us", "p99_us", "p999_us")) + " |")
+pairs = zip(ways["alone"], ways["beside-logins"])
+ratio = statistics.median(beside["p99_us"] / alone["p99_us"] for alone, beside in pairs)
+logins = json.load(open(sys.argv[2]))
+print(f"\np99 beside logins is {ratio:.2f} times that alone; of the logins of the last round "
+      f"{logins['checks']} were answered, p50 {logins['p50_us'] / 1000:.0f} ms, and {logins['errors']} refused.")
+PYTHON
+}
+
 table() {
     python3 - "$work/results" <<'PYTHON'
 import json, statistics, sys
@@ -105,7 +148,7 @@ if [ -z "${BIN:-}" ]; then
     cargo build -q --profile "$profile" -p authz-svc -p bench --bins
 fi
 "$bin/authz-load" configure "$work/policies"
-read -ra port <<<"$(free_ports 15)"
+read -ra port <<<"$(free_ports 17)"
 
 start ceiling "$bin/authz-ceiling" --addr "127.0.0.1:${port[0]}"
 serves ceiling "${port[0]}"
@@ -141,3 +184,6 @@ echo
 echo "10,000 policies on 1,000 hosts beside 10 on one:"
 # What many requests that differ cost a server that looks nothing up is not the lookup's.
 measure many-policies authz-svc-many authz-svc-few/few-policies ceiling ceiling/few-policies
+echo
+echo "API keys while 50 users a second log in with passwords (bcrypt, cost 8):"
+beside_logins "${port[15]}" "${port[16]}"

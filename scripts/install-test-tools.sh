@@ -4,6 +4,8 @@
 set -eu
 
 "$(dirname "$0")/install-envoy.sh" >/dev/null
+# The oldest whose configuration must stay valid.
+"$(dirname "$0")/install-envoy.sh" 1.36.4 >/dev/null
 
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"

@@ -21,6 +21,7 @@ pub mod kubernetes;
 pub mod limiter;
 pub mod process;
 pub mod redis;
+pub mod signature;
 pub mod tls;
 
 use std::net::{SocketAddr, TcpListener};

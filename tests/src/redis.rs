@@ -22,7 +22,15 @@ impl Redis {
     /// # Panics
     /// When there is no redis-server on PATH.
     pub fn start() -> Self {
-        Self::with(crate::free_port(), &["--save", "", "--appendonly", "no"])
+        Self::start_at(crate::free_port())
+    }
+
+    /// Starts it again where one was before; it is empty.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_at(port: u16) -> Self {
+        Self::with(port, &["--save", "", "--appendonly", "no"])
     }
 
     fn with(port: u16, arguments: &[&str]) -> Self {

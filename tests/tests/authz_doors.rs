@@ -187,6 +187,73 @@ fn nothing_strange_passes_over_http() {
     assert!(!service.process.log().contains("panicked"), "{}", service.process.log());
 }
 
+/// A folder for `--tls-dir`, and how a client with the same identity speaks TLS; or one without any.
+fn identity(folder: &TempDir) -> impl Fn(bool) -> rustls::ClientConfig {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = ca.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(ca, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let own = own.signed_by(&key, &issuer).unwrap();
+    folder.write("ca.crt", &authority.pem());
+    folder.write("tls.crt", &own.pem());
+    folder.write("tls.key", &key.serialize_pem());
+    move |with_certificate| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        if !with_certificate {
+            return config.with_no_client_auth();
+        }
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        config.with_client_auth_cert(vec![own.der().clone()], key).unwrap()
+    }
+}
+
+#[test]
+fn over_tls_callers_show_a_certificate() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (folder, tls, addr) = (policies(), TempDir::new("doors-tls"), free_addr());
+    let client = identity(&tls);
+    let tls_dir = tls.path().display().to_string();
+    let _service =
+        Authorizer::start(&folder, &["--http-addr", &addr.to_string(), "--tls-dir", &tls_dir], &[]);
+    let get = |config: rustls::ClientConfig| {
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let stream = rustls::StreamOwned::new(connection, TcpStream::connect(addr).unwrap());
+        raw(stream, b"GET /open/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    };
+    let answer = get(client(true));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(get(client(false)), "");
+    let clear = TcpStream::connect(addr).unwrap();
+    let answer = raw(clear, b"GET /open/x HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(!answer.contains("200"), "{answer}");
+}
+
+/// A filter that asks this service itself, over the door that it came in by: it ends soon, and denies.
+#[test]
+fn who_asks_himself_is_refused() {
+    let folder = policies();
+    let addr = free_addr();
+    let more = format!(
+        "---\napiVersion: getambassador.io/v3alpha1\nkind: Filter\n\
+         metadata: {{name: loop, namespace: edge}}\n\
+         spec: {{External: {{auth_service: \"http://{addr}\", proto: http}}}}\n---\n\
+         apiVersion: getambassador.io/v3alpha1\nkind: FilterPolicy\n\
+         metadata: {{name: a-loop, namespace: edge}}\n\
+         spec: {{rules: [{{path: /loop/*, filters: [{{name: loop}}]}}]}}\n"
+    );
+    folder.write("b.yaml", &more);
+    let service = Authorizer::start(&folder, &["--http-addr", &addr.to_string()], &[]);
+    assert_eq!(ask(addr, "/loop/x", &[]).status, 403);
+    let asked = service.metric("authz_stage_seconds_count{stage=\"http\"}").unwrap_or_default();
+    assert!((1.0..=8.0).contains(&asked), "{asked}");
+}
+
 /// An Envoy with a listener for each way to ask; `clusters` are those of `grpc` and `http`.
 fn envoy_config(
     admin: SocketAddr,

@@ -95,3 +95,87 @@ func PluginMain(w http.ResponseWriter, r *http.Request) {
     assert_eq!((refused.status, refused.body.trim()), (418, "not so"));
     assert_eq!(refused.header("x-why"), Some("a.test"));
 }
+
+#[test]
+fn conditions_in_cel_judge_who_an_earlier_filter_found() {
+    let folder = TempDir::new("cel");
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: staff, namespace: edge}\n\
+                  stringData:\n  auth: |\n    \
+                  ann:$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/\n";
+    let cel = "CEL: {rules: [\
+        {name: own, expression: \"request.path.startsWith('/users/' + identity.subject + '/')\", \
+         message: only your own}, \
+        {name: tenant, expression: \"request.headers['x-tenant'] == 'acme'\", statusCode: 401}]}";
+    let policy = "---\napiVersion: getambassador.io/v3alpha1\nkind: FilterPolicy\n\
+         metadata: {name: all, namespace: edge}\n\
+         spec: {rules: [{filters: [{name: staff}, {name: rules}]}]}\n";
+    let staff = filter("staff", "Basic: {users: [{secretName: staff}]}");
+    folder.write("a.yaml", &format!("{secret}{staff}{}{policy}", filter("rules", cel)));
+    let mut service = Authorizer::start(&folder, &[], &[]);
+    let ann = format!("Basic {}", STANDARD.encode("ann:myPassword"));
+    let (ann, acme) = (("authorization", ann.as_str()), ("x-tenant", "acme"));
+    assert!(service.get("a.test", "/users/ann/1", &[ann, acme]).allow);
+    let other = service.get("a.test", "/users/bob/1", &[ann, acme]);
+    assert_eq!((other.status, other.body.contains("only your own")), (403, true));
+    assert_eq!(service.get("a.test", "/users/ann/1", &[ann]).status, 401, "an error denies");
+    let decisions = e2e::http::get(service.admin, "/decisions").unwrap().body;
+    assert!(decisions.contains("rule tenant: there is no `x-tenant`"), "{decisions}");
+}
+
+/// A policy in the form of those in OPA's documentation for Envoy, and what it decides.
+#[test]
+fn a_policy_of_opas_decides_unchanged() {
+    let folder = TempDir::new("rego");
+    let rego = r#"
+  Rego:
+    data: {roles: {ann: reader, bob: editor}}
+    policies:
+      authz.rego: |
+        package envoy.authz
+
+        import input.attributes.request.http as request
+
+        default allow := {"allowed": false, "http_status": 401, "headers": {"x-why": "unknown"}}
+
+        allow := {
+            "allowed": true,
+            "headers": {"x-role": role},
+            "request_headers_to_remove": ["x-user"],
+            "response_headers_to_add": {"x-policy": "roles"},
+            "dynamic_metadata": {"role": role},
+        } if permitted
+
+        role := data.roles[request.headers["x-user"]]
+
+        permitted if {
+            role == "reader"
+            request.method == "GET"
+            input.parsed_path[0] == "articles"
+        }
+
+        permitted if {
+            role == "editor"
+            input.parsed_query.draft == ["true"]
+        }
+"#;
+    let object = "---\napiVersion: getambassador.io/v3alpha1\nkind: Filter\n\
+                  metadata: {name: roles, namespace: edge}\nspec:";
+    folder.write("a.yaml", &format!("{object}{rego}{}", policy("roles")));
+    let mut service = Authorizer::start(&folder, &[], &[]);
+    for (user, path, role) in [
+        ("ann", "/articles/1", Some("reader")),
+        ("ann", "/articles", Some("reader")),
+        ("ann", "/drafts?draft=true", None),
+        ("bob", "/drafts?draft=true", Some("editor")),
+        ("bob", "/drafts?draft=true&draft=false", None),
+        ("eve", "/articles/1", None),
+    ] {
+        let answer = service.get("a.test", path, &[("x-user", user)]);
+        assert_eq!(answer.allow, role.is_some(), "{user} {path}");
+        if role.is_some() {
+            assert_eq!(answer.header("x-role"), role, "{user} {path}");
+        } else {
+            assert_eq!((answer.status, answer.header("x-why")), (401, Some("unknown")), "{path}");
+        }
+    }
+}

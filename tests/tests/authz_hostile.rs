@@ -121,3 +121,66 @@ fn what_is_too_much_costs_little() {
     assert!(after < before + MOST_GROWTH, "{before} KiB, then {after}");
     assert!(!service.process.log().contains("panicked"));
 }
+
+/// A good token with its end cut off, a part left out, a byte changed: never good.
+#[test]
+fn no_part_of_a_token_passes() {
+    let folder = TempDir::new("hostile-tokens");
+    let read = |name: &str| std::fs::read_to_string(e2e::root().join("..").join(name)).unwrap();
+    folder.write("a.yaml", &read("deploy/examples/plain-envoy-policies.yaml"));
+    let mut service = Authorizer::start(&folder, &[], &[]);
+    let token = read("docs/examples/tokens/alice.jwt").trim().to_owned();
+    let mut ask = |token: &str| {
+        let header = format!("Bearer {token}");
+        service.get("shop.test", "/basket", &[("authorization", &header)]).status
+    };
+    assert_eq!(ask(&token), 200);
+    for end in (0..token.len()).step_by(7).chain([token.len() - 1]) {
+        // 400: not a token at all.
+        assert!(matches!(ask(&token[..end]), 400 | 401), "cut at {end}");
+    }
+    let parts: Vec<&str> = token.split('.').collect();
+    for bad in [
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}..{}", parts[0], parts[2]),
+        format!(".{}.{}", parts[1], parts[2]),
+        format!("{token}.{}", parts[2]),
+        format!("{token}="),
+        format!("{token} {token}"),
+        format!("{token},{token}"),
+        token.replacen('.', "..", 1),
+        token.to_uppercase(),
+        "x".repeat(1 << 20),
+        format!("{}.{}.{}", parts[0], "e30".repeat(100_000), parts[2]),
+    ] {
+        let status = ask(&bad);
+        assert!(matches!(status, 400 | 401), "{status}: {}", &bad[..bad.len().min(200)]);
+    }
+    assert!(!service.process.log().contains("panicked"));
+}
+
+/// With `encode_raw_headers` Envoy sends bytes that are no text.
+#[test]
+fn headers_that_are_no_text_are_not_the_key() {
+    use proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+    let folder = TempDir::new("hostile-raw");
+    folder.write("a.yaml", OBJECTS);
+    let mut service = Authorizer::start(&folder, &[], &[]);
+    let mut ask = |values: &[&[u8]]| {
+        let mut request = check("shop.test", "/", &[]);
+        let list = values.iter().map(|value| HeaderValue {
+            key: "X-Api-Key".to_owned(),
+            raw_value: Bytes::copy_from_slice(value),
+            ..HeaderValue::default()
+        });
+        let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        http.http.as_mut().unwrap().header_map = Some(HeaderMap { headers: list.collect() });
+        Answer::of(service.call(request).unwrap()).status
+    };
+    assert_eq!(ask(&[b"open-sesame"]), 200);
+    for bad in [&[&b"open-sesame\xff"[..]][..], &[b"\xff"], &[b""], &[b"open-sesame", b"\0"]] {
+        assert_eq!(ask(bad), 401, "{bad:?}");
+    }
+    assert!(!service.process.log().contains("panicked"));
+}

@@ -3,14 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use e2e::authorizer::{Answer, Authorizer, check};
 use e2e::redis::Redis;
-use e2e::{TempDir, http};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use e2e::{TempDir, http, signature};
 
 const OBJECTS: &str = r#"
 apiVersion: v1
@@ -40,18 +37,8 @@ fn objects(name: &str) -> TempDir {
     folder
 }
 
-/// Headers of a signed GET; each `seconds` ago is another one.
 fn signed(path: &str, seconds: u64) -> Vec<(String, String)> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds;
-    let date = jiff::fmt::rfc2822::DateTimePrinter::new()
-        .timestamp_to_rfc9110_string(&jiff::Timestamp::from_second(now.cast_signed()).unwrap())
-        .unwrap();
-    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    let text = format!("GET\nsigned.test\n{path}\n{date}\n{empty}");
-    let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
-    let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
-    let signature = STANDARD.encode(URL_SAFE_NO_PAD.decode(signature).unwrap());
-    vec![("date".to_owned(), date), ("authorization".to_owned(), format!("HMAC acme:{signature}"))]
+    signature::signed("signed.test", path, seconds)
 }
 
 fn ask(service: &mut Authorizer, path: &str, headers: &[(String, String)]) -> Answer {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::process::{Process, program};
+use e2e::process::{Process, program, resident_kib};
 use e2e::{TempDir, free_addr};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -29,6 +29,10 @@ enum Mood {
     Hangs,
     /// A body without end.
     Endless,
+    /// A body that takes for ever, a byte at a time.
+    Drips,
+    /// This, as it is.
+    Says(String),
 }
 
 struct Setting {
@@ -51,6 +55,16 @@ fn token(kid: &str) -> String {
         format!("{}.{}", part(json!({"alg": "RS256", "kid": kid})), part(json!({"sub": "u"})));
     let signature = crypto::sign(message.as_bytes(), &key(), Algorithm::RS256).unwrap();
     format!("Bearer {message}.{signature}")
+}
+
+/// A set of so many keys, each with a name of its own.
+fn many(number: usize) -> String {
+    let jwk = Jwk::from_encoding_key(&key(), Algorithm::RS256).unwrap();
+    let mut jwk = serde_json::to_value(jwk).unwrap();
+    jwk["kid"] = json!("@");
+    let jwk = jwk.to_string();
+    let keys: Vec<String> = (0..number).map(|i| jwk.replace('@', &format!("k{i}"))).collect();
+    format!("{{\"keys\":[{}]}}", keys.join(","))
 }
 
 impl Setting {
@@ -78,6 +92,19 @@ impl Setting {
                             axum::body::Body::from_stream(chunks).into_response()
                         }
                         Mood::Hangs => std::future::pending().await,
+                        Mood::Says(text) => text.into_response(),
+                        Mood::Drips => {
+                            let byte = axum::body::Bytes::from_static(b" ");
+                            let drop = move |()| {
+                                let byte = byte.clone();
+                                async move {
+                                    tokio::time::sleep(Duration::from_millis(50)).await;
+                                    Some((Ok::<_, std::io::Error>(byte), ()))
+                                }
+                            };
+                            let drops = futures::stream::unfold((), drop);
+                            axum::body::Body::from_stream(drops).into_response()
+                        }
                         Mood::Serves(kid) => {
                             let jwk = Jwk::from_encoding_key(&key(), Algorithm::RS256).unwrap();
                             let mut jwk = serde_json::to_value(jwk).unwrap();
@@ -245,5 +272,31 @@ fn an_endless_key_set_is_given_up() {
     while setting.ask(&token("k1")) != 200 {
         assert!(Instant::now() < end, "it does not recover: {}", setting.service.log());
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What a server says instead of keys, and that there is too much of it: no answer takes long, and no
+/// memory is left behind.
+#[test]
+fn what_is_no_key_set_costs_little() {
+    let nested = format!("{{\"keys\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    for (what, mood) in [
+        ("a page", Mood::Says("<html>maintenance</html>".to_owned())),
+        ("nothing", Mood::Says(String::new())),
+        ("no keys", Mood::Says("{\"keys\": 7}".to_owned())),
+        ("a deep one", Mood::Says(nested)),
+        ("10,000 keys", Mood::Says(many(10_000))),
+        ("50 MiB of keys", Mood::Says(many(130_000))),
+        ("a slow one", Mood::Drips),
+    ] {
+        let setting = Setting::start(mood);
+        let before = resident_kib(setting.service.id()).unwrap();
+        let begun = Instant::now();
+        let status = setting.ask(&token("k1"));
+        assert!(matches!(status, 500 | 504), "{what}: {status}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{what}: {:?}", begun.elapsed());
+        let after = resident_kib(setting.service.id()).unwrap();
+        assert!(after < before + (32 << 10), "{what}: {before} KiB, then {after}");
+        assert!(!setting.service.log().contains("panicked"), "{what}");
     }
 }

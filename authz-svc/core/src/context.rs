@@ -1,5 +1,6 @@
 //! What a filter may see of a request, and how it asks for more.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,13 +187,13 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Has work done elsewhere; none when it could not be.
+    /// Has work done elsewhere that gives a `T`; none when it could not be.
     ///
     /// # Errors
     /// While it is not done.
-    pub fn compute(&self, job: Job) -> Result<Option<bool>, Pending> {
+    pub fn compute<T: Any + Send + Sync>(&self, job: Job) -> Result<Option<Arc<T>>, Pending> {
         Ok(match self.ask(Need::Compute(job))? {
-            Answer::Computed(result) => result,
+            Answer::Computed(result) => result.and_then(|result| result.downcast().ok()),
             _ => None,
         })
     }

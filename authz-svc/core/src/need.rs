@@ -5,6 +5,7 @@
 //! asked before, in the order in which it asked. So a filter must ask the same things in the same
 //! order when it gets the same answers: time and randomness come from the context, too.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub enum Answer {
     /// To [`Need::Store`].
     Store(Result<StoreAnswer, StoreError>),
     /// To [`Need::Compute`]; none when it could not be done, as when too much of it waits.
-    Computed(Option<bool>),
+    Computed(Option<Computed>),
     /// To [`Need::Random`].
     Random([u8; 32]),
     /// To [`Need::Wait`].
@@ -269,18 +270,21 @@ impl fmt::Debug for StoreAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreError;
 
+/// What a [`Job`] gives.
+pub type Computed = Arc<dyn Any + Send + Sync>;
+
 /// Work for a thread that may be busy for long.
 #[derive(Clone)]
-pub struct Job(Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct Job(Arc<dyn Fn() -> Computed + Send + Sync>);
 
 impl Job {
     /// Wraps the work. It must end by itself, and not panic on any input.
-    pub fn new(work: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(work))
+    pub fn new<T: Any + Send + Sync>(work: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move || Arc::new(work())))
     }
 
     /// Does the work.
-    pub fn run(&self) -> bool {
+    pub fn run(&self) -> Computed {
         (self.0)()
     }
 }

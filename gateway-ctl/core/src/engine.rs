@@ -462,7 +462,9 @@ impl Engine {
         found_changed |= std::mem::take(&mut self.groups.found_changed);
         lowered += self.settle_tables(&dirty);
         if dirty.listeners {
-            lowered += self.settle_listeners(&dirty);
+            let filters = self.services.filters(|reference| self.clusters.name_of(reference));
+            lowered += self.settle_extensions(&dirty, &filters);
+            lowered += self.settle_listeners(&dirty, &filters);
         }
         if dirty.listeners || dirty.tls {
             let (count, changed) = self.settle_secrets();
@@ -639,8 +641,32 @@ impl Engine {
         assembled
     }
 
-    fn settle_listeners(&mut self, dirty: &Dirty) -> usize {
-        let filters = self.services.filters(|reference| self.clusters.name_of(reference));
+    /// What Listeners fetch apart: a change of it touches no Listener.
+    fn settle_extensions(&mut self, dirty: &Dirty, filters: &ir::HttpFilters) -> usize {
+        let causes = self.causes(dirty, &["Module", "AuthService", "RateLimitService"]);
+        let wanted = envoy::filter::apart(filters);
+        for (name, owner) in [
+            (envoy::filter::EXT_AUTHZ, self.services.auth.as_ref().map(|a| &a.reference)),
+            (envoy::filter::RATE_LIMIT, self.services.limit.as_ref().map(|l| &l.reference)),
+        ] {
+            let resource_type = ResourceType::Extension;
+            let Some((_, body)) = wanted.iter().find(|(n, _)| *n == name) else {
+                self.published.remove(resource_type, name);
+                continue;
+            };
+            let resource = Resource {
+                resource_type,
+                name: name.to_owned(),
+                version: envoy::version(body),
+                body: body.clone().into(),
+                owners: owner.cloned().into_iter().collect(),
+            };
+            self.published.put(resource, causes.clone());
+        }
+        wanted.len()
+    }
+
+    fn settle_listeners(&mut self, dirty: &Dirty, filters: &ir::HttpFilters) -> usize {
         let telemetry = self.services.told.telemetry(|r| self.clusters.name_of(r));
         let kinds = [
             "Listener",

@@ -15,6 +15,8 @@ pub enum ResourceType {
     Endpoint,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`
     Secret,
+    /// `envoy.config.core.v3.TypedExtensionConfig`: the configuration of an HTTP filter.
+    Extension,
     /// `envoy.config.listener.v3.Listener`
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`
@@ -27,10 +29,11 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// Every type, in the order of [`ResourceType`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Secret,
+        Self::Extension,
         Self::Listener,
         Self::Route,
         Self::RateLimitObject,
@@ -49,6 +52,7 @@ impl ResourceType {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Extension => "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::RateLimitObject => "type.googleapis.com/tollgate.config.v1.RateLimitObject",

@@ -420,3 +420,88 @@ fn times_of_one_change() {
         );
     }
 }
+
+/// What each kind of change lowers and sends, in a configuration of 200 Mappings on 20 Hosts.
+#[test]
+fn a_change_costs_what_it_touches() {
+    let mut objects = vec![listener("edge", 8080), listener("other", 8081)];
+    for n in 0..20 {
+        objects.push(host(&format!("h{n}"), &format!("h{n}.test")));
+        for m in 0..10 {
+            objects.push(mapping(&format!("m{n}-{m}"), &format!("h{n}.test"), &format!("/{m}/")));
+        }
+    }
+    let auth = "{auth_service: auth, proto: grpc, protocol_version: v3}";
+    let limit = "{service: limit, protocol_version: v3}";
+    objects.push(object("AuthService", "auth", auth));
+    objects.push(object("RateLimitService", "limit", limit));
+    let mut engine = engine(objects);
+    let tables = "Route edge, Route other";
+    let filter = |name: &str| format!("Extension envoy.filters.http.{name}");
+    let (ext_authz, ratelimit) = (filter("ext_authz"), filter("ratelimit"));
+    let listeners = "Listener edge, Listener other";
+    let with =
+        |kind: &str, name: &str, spec: &str| (kind.to_owned(), name.to_owned(), spec.to_owned());
+    let mapping = |more: &str| {
+        with(
+            "Mapping",
+            "m3-3",
+            &format!("{{hostname: h3.test, prefix: /3/, service: m3-3, {more}}}"),
+        )
+    };
+    // What is changed, the most units that may be looked at, and what is sent for it.
+    let rows: [((String, String, String), usize, String); 11] = [
+        // A route: its group, its Host, and the tables of both Listeners.
+        (mapping("timeout_ms: 7"), 5, tables.to_owned()),
+        // The cluster alone: its name stays.
+        (
+            mapping("timeout_ms: 7, connect_timeout_ms: 7"),
+            2,
+            "Cluster cluster_m3_3_default".to_owned(),
+        ),
+        (mapping("timeout_ms: 7, connect_timeout_ms: 7, docs: {path: /}"), 0, String::new()),
+        (with("AuthService", "auth", &auth.replace('}', ", timeout_ms: 9}")), 6, ext_authz.clone()),
+        (with("RateLimitService", "limit", &limit.replace('}', ", timeout_ms: 9}")), 6, ratelimit),
+        // Another name for the service: another cluster, and the one before is gone.
+        (
+            with("AuthService", "auth", &auth.replace("auth_service: auth", "auth_service: new")),
+            6,
+            format!(
+                "Cluster cluster_extauth_new_default, {ext_authz}, - Cluster cluster_extauth_auth_default"
+            ),
+        ),
+        (
+            with("Host", "h3", "{hostname: h3.test, requestPolicy: {insecure: {action: Reject}}}"),
+            18,
+            tables.to_owned(),
+        ),
+        (
+            with(
+                "Listener",
+                "other",
+                "{port: 8082, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
+            ),
+            8,
+            "Listener other".to_owned(),
+        ),
+        (
+            with("RateLimit", "r", "{domain: ambassador, limits: []}"),
+            1,
+            "RateLimitObject RateLimit/default/r".to_owned(),
+        ),
+        (
+            with("Filter", "f", "{External: {auth_service: x}}"),
+            1,
+            "AuthorizationObject Filter/default/f".to_owned(),
+        ),
+        (with("Module", "ambassador", "{config: {server_name: x}}"), 10, listeners.to_owned()),
+    ];
+    for ((kind, name, spec), most, wanted) in rows {
+        let output = engine.apply(vec![object(&kind, &name, &spec)], vec![]);
+        let mut sent = changed(&output);
+        sent.extend(removed(&output).into_iter().map(|name| format!("- {name}")));
+        let sent = sent.join(", ");
+        assert_eq!(sent, wanted, "{kind} {spec}");
+        assert!(output.lowered <= most, "{kind} {spec}: {} units", output.lowered);
+    }
+}

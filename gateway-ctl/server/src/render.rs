@@ -25,6 +25,7 @@ pub fn static_bootstrap(engine: &Engine, admin: SocketAddr) -> Result<Value, Str
     let mut take = |resource_type| of.remove(&resource_type).unwrap_or_default();
     let routes: BTreeMap<String, Value> = take(ResourceType::Route).into_iter().collect();
     let endpoints: BTreeMap<String, Value> = take(ResourceType::Endpoint).into_iter().collect();
+    let extensions: BTreeMap<String, Value> = take(ResourceType::Extension).into_iter().collect();
     let secrets: Vec<Value> = take(ResourceType::Secret).into_iter().map(|(_, s)| s).collect();
     let mut listeners: Vec<Value> =
         take(ResourceType::Listener).into_iter().map(|(_, l)| l).collect();
@@ -32,10 +33,10 @@ pub fn static_bootstrap(engine: &Engine, admin: SocketAddr) -> Result<Value, Str
         take(ResourceType::Cluster).into_iter().map(|(_, c)| c).collect();
     for cluster in &mut clusters {
         put_endpoints_in_place(cluster, &endpoints);
-        put_in_place(cluster, &routes);
+        put_in_place(cluster, &routes, &extensions);
     }
     for listener in &mut listeners {
-        put_in_place(listener, &routes);
+        put_in_place(listener, &routes, &extensions);
     }
     let mut resources = Map::new();
     resources.insert("listeners".to_owned(), Value::Array(listeners));
@@ -46,21 +47,31 @@ pub fn static_bootstrap(engine: &Engine, admin: SocketAddr) -> Result<Value, Str
     Ok(json!({"admin": bootstrap::admin(admin), "static_resources": resources}))
 }
 
-/// Replaces `rds` by the route table it names, and the source of a secret by nothing: a secret
-/// without a source is looked up among the static ones.
-fn put_in_place(value: &mut Value, routes: &BTreeMap<String, Value>) {
+/// Replaces `rds` by the route table it names, the discovery of a filter's configuration by that,
+/// and the source of a secret by nothing: a secret without a source is looked up among the static
+/// ones.
+fn put_in_place(
+    value: &mut Value,
+    routes: &BTreeMap<String, Value>,
+    extensions: &BTreeMap<String, Value>,
+) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|v| put_in_place(v, routes)),
+        Value::Array(items) => items.iter_mut().for_each(|v| put_in_place(v, routes, extensions)),
         Value::Object(fields) => {
             if let Some(rds) = fields.remove("rds") {
                 let name = rds.get("route_config_name").and_then(Value::as_str).unwrap_or_default();
                 let table = routes.get(name).cloned().unwrap_or_else(|| json!({"name": name}));
                 fields.insert("route_config".to_owned(), table);
             }
-            if fields.contains_key("name") {
+            if let Some(name) = fields.get("name").and_then(Value::as_str) {
+                let config = extensions.get(name).map(|e| e["typed_config"].clone());
                 fields.remove("sds_config");
+                if let (Some(discovery), config) = (fields.remove("config_discovery"), config) {
+                    let config = config.unwrap_or_else(|| discovery["default_config"].clone());
+                    fields.insert("typed_config".to_owned(), config);
+                }
             }
-            fields.values_mut().for_each(|v| put_in_place(v, routes));
+            fields.values_mut().for_each(|v| put_in_place(v, routes, extensions));
         }
         _ => {}
     }
@@ -88,14 +99,18 @@ mod tests {
         let mut listener = json!({"filters": [{"typed_config": {
             "rds": {"route_config_name": "r", "config_source": {"ads": {}}},
             "tls": {"name": "cert", "sds_config": {"ads": {}}},
+            "http_filters": [{"name": "f", "config_discovery": {"default_config": {"@type": "d"}}}],
         }}]});
         let routes = BTreeMap::from([("r".to_owned(), json!({"name": "r", "virtual_hosts": []}))]);
-        put_in_place(&mut listener, &routes);
+        let extensions =
+            BTreeMap::from([("f".to_owned(), json!({"name": "f", "typed_config": {"a": 1}}))]);
+        put_in_place(&mut listener, &routes, &extensions);
         assert_eq!(
             listener,
             json!({"filters": [{"typed_config": {
                 "route_config": {"name": "r", "virtual_hosts": []},
                 "tls": {"name": "cert"},
+                "http_filters": [{"name": "f", "typed_config": {"a": 1}}],
             }}]})
         );
         let mut cluster =

@@ -1,7 +1,8 @@
-//! The xDS server: delta ADS for Envoys and for the two services, on one port.
+//! The xDS server: ADS for Envoys and for the two services, on one port, the delta way or the older
+//! way of the whole state.
 //!
 //! [`snapshot`] is what is in force, [`session`] decides what one client is sent and when,
-//! [`service`] does the IO, [`clients`] is what people are told about it. This module knows no
+//! `wire` is how both are spoken, [`service`] does the IO, [`clients`] is what people are told about it. This module knows no
 //! resource's content.
 
 pub mod clients;
@@ -10,6 +11,7 @@ pub mod service;
 pub mod session;
 pub mod snapshot;
 mod subscription;
+mod wire;
 
 pub use clients::{ClientStatus, Clients};
 pub use metrics::Metrics;

@@ -92,6 +92,10 @@ struct Gateway {
 
 impl Gateway {
     async fn start(envoy: &std::path::Path, first: Vec<Resource>) -> Self {
+        Self::start_speaking(envoy, first, "DELTA_GRPC").await
+    }
+
+    async fn start_speaking(envoy: &std::path::Path, first: Vec<Resource>, way: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let xds = listener.local_addr().unwrap();
         let address = common::free_port();
@@ -119,8 +123,10 @@ impl Gateway {
             statsd: None,
             runtime: Vec::new(),
         };
+        let mut bootstrap = bootstrap.to_json();
+        bootstrap["dynamic_resources"]["ads_config"]["api_type"] = json!(way);
         let child = Command::new(envoy)
-            .args(["--config-yaml", &bootstrap.to_json().to_string(), "--disable-hot-restart"])
+            .args(["--config-yaml", &bootstrap.to_string(), "--disable-hot-restart"])
             .args(["--log-level", "error", "--concurrency", "1"])
             .stdin(Stdio::null())
             .spawn()
@@ -156,9 +162,19 @@ async fn backend(name: &str) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn switching_clusters_under_load_fails_no_request() {
+    switch_clusters("DELTA_GRPC", 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_in_the_older_way() {
+    switch_clusters("GRPC", 6).await;
+}
+
+async fn switch_clusters(way: &str, rounds: usize) {
     let Some(envoy) = common::envoy() else { return };
     let backends = [backend("even").await, backend("odd").await];
-    let gateway = Gateway::start(&envoy, vec![cluster("c0", backends[0]), route("c0")]).await;
+    let first = vec![cluster("c0", backends[0]), route("c0")];
+    let gateway = Gateway::start_speaking(&envoy, first, way).await;
     gateway.synced().await;
     let address = gateway.address;
     tokio::task::spawn_blocking(move || {
@@ -186,7 +202,7 @@ async fn switching_clusters_under_load_fails_no_request() {
             }
         })
     };
-    for i in 1..=15_usize {
+    for i in 1..=rounds {
         let (new, old) = (format!("c{i}"), format!("c{}", i - 1));
         gateway.publish(vec![cluster(&new, backends[i % 2]), route(&new)], vec![(T::Cluster, old)]);
         gateway.synced().await;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prost::Message as _;
@@ -28,6 +30,12 @@ pub const BAD_TOKEN: usize = 10;
 const BAD_KEY: usize = 101;
 /// Policies of a host.
 pub const POLICIES_OF_HOST: usize = 10;
+/// Users of the workload of logins.
+pub const USERS: usize = 5000;
+/// Their password.
+pub const PASSWORD: &str = "correct horse";
+/// Where they log in.
+pub const LOGIN_HOST: &str = "login.example.com";
 /// `iss` of the tokens.
 pub const ISSUER: &str = "https://issuer.example.com";
 /// `aud` of the tokens.
@@ -44,6 +52,8 @@ pub enum Workload {
     FewPolicies,
     /// An API key; 10,000 policies on 1,000 hosts.
     ManyPolicies,
+    /// 5,000 users with a password, each once: a hash for each. Beside the workload of API keys.
+    Login,
 }
 
 /// The requests of a workload.
@@ -88,6 +98,7 @@ impl Checks {
             }
             Workload::FewPolicies => Requests::Ready(policy_requests(1)),
             Workload::ManyPolicies => Requests::Ready(policy_requests(1000)),
+            Workload::Login => Requests::Ready((0..USERS).map(|i| (login(i), true)).collect()),
         };
         Ok(Self { requests, undecided })
     }
@@ -190,6 +201,16 @@ fn tokens() -> anyhow::Result<Vec<String>> {
         Ok(token)
     };
     (0..TOKENS).map(token).collect()
+}
+
+fn login(user: usize) -> Bytes {
+    let credentials = STANDARD.encode(format!("{}:{PASSWORD}", user_name(user)));
+    check(LOGIN_HOST, "/", ("authorization", &format!("Basic {credentials}")))
+}
+
+/// The name of a user of the workload of logins.
+pub fn user_name(number: usize) -> String {
+    format!("user{number}")
 }
 
 fn policy_requests(hosts: usize) -> Vec<(Bytes, bool)> {

@@ -9,10 +9,15 @@ use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 
-use crate::checks::{AUDIENCE, ISSUER, KEYS, POLICIES_OF_HOST, host_name, key, signing_key};
+use crate::checks::{
+    AUDIENCE, ISSUER, KEYS, LOGIN_HOST, PASSWORD, POLICIES_OF_HOST, USERS, host_name, key,
+    signing_key, user_name,
+};
 
 /// Accepted keys in one Secret.
 const KEYS_OF_SECRET: usize = 1000;
+/// Of bcrypt; a hash of it takes about 15 ms.
+const COST: u32 = 8;
 
 /// Writes a folder of objects for each workload, and `jwks.json`, `opa.rego` and `authorino.json`,
 /// which are the workload `jwt` to others.
@@ -27,6 +32,7 @@ pub fn write(folder: &Path) -> anyhow::Result<()> {
     };
     objects("jwt", jwt(&key_set))?;
     objects("api-key", api_key())?;
+    objects("logins", logins()?)?;
     objects("few-policies", policies(1))?;
     objects("many-policies", policies(1000))?;
     put(&folder.join("jwks.json"), &key_set.to_string())?;
@@ -81,6 +87,22 @@ fn api_key() -> Vec<Value> {
         (0..KEYS / KEYS_OF_SECRET).map(|s| json!({"secretName": format!("keys-{s}")})).collect();
     let filter = object("Filter", "filter", json!({"APIKey": {"keys": names}}));
     secrets.chain([filter, policy("all", "*", "*")]).collect()
+}
+
+/// API keys, and passwords on a host of their own.
+fn logins() -> anyhow::Result<Vec<Value>> {
+    // One hash for all: what it costs does not depend on whose it is.
+    let hash = bcrypt::hash(PASSWORD, COST).map_err(|e| anyhow::anyhow!("bcrypt: {e}"))?;
+    let file: String = (0..USERS).map(|u| format!("{}:{hash}\n", user_name(u))).collect();
+    let users = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "users", "namespace": "bench"}, "stringData": {"auth": file}});
+    let filter = json!({"Basic": {"users": [{"secretName": "users"}]}});
+    let rule = json!({"host": LOGIN_HOST, "filters": [{"name": "logins"}]});
+    let mut objects = api_key();
+    objects.extend([users, object("Filter", "logins", filter)]);
+    // Before the policy for all.
+    objects.push(object("FilterPolicy", "a-logins", json!({"rules": [rule]})));
+    Ok(objects)
 }
 
 fn policies(hosts: usize) -> Vec<Value> {

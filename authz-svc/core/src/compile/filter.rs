@@ -3,7 +3,7 @@
 use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, Secret, Severity};
 
 use super::{Settings, dialect};
-use crate::filter::{Filter, Judge, KINDS, Spec};
+use crate::filter::{Filter, KINDS, Spec};
 use crate::secrets::{SecretData, Secrets};
 
 /// A Filter on its way to a compiled one: what a kind sees of the object and where it says what is
@@ -109,13 +109,6 @@ impl<'a, 'd> Compiling<'a, 'd> {
                 .reason(Reason::RefNotResolved);
         }
         value
-    }
-
-    /// Says that the kind cannot be done.
-    pub(crate) fn unsupported(&mut self) -> Option<Box<dyn Judge>> {
-        let message = format!("not supported yet: Filter.{}", self.kind);
-        self.error("", message).hint("requests that need this filter are answered 500");
-        None
     }
 }
 

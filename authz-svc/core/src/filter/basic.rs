@@ -105,12 +105,12 @@ impl Judge for Basic {
         };
         let secret = password.clone();
         let job = Job::new(move || hash.verify(secret.expose()));
-        let Some(verified) = context.compute(job)? else {
+        let Some(verified) = context.compute::<bool>(job)? else {
             let words = "too many passwords are being verified; try again";
             let reply = Reply::json(503, words, context.request_id());
             return Ok(Verdict::Error(reply.with_header("retry-after", "1")));
         };
-        let good = verified && known.is_some();
+        let good = *verified && known.is_some();
         self.memory.remember(&user, password.expose(), good, context.now);
         Ok(if good {
             self.allow(context, user)

@@ -1,4 +1,4 @@
-//! Work that takes the processor for long, such as hashes of passwords: on threads of its own, few
+//! Work that takes the processor for long, such as hashes of passwords and slow policies: on threads of its own, few
 //! enough that a processor is left for all other requests.
 
 use std::num::NonZero;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
-use authz_core::need::Job;
+use authz_core::need::{Computed, Job};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -29,10 +29,14 @@ impl Work {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let (waiting, refused) = (Gauge::default(), Counter::default());
-        registry.register("authz_work_waiting", "Password hashes that wait", waiting.clone());
+        registry.register(
+            "authz_work_waiting",
+            "Long work that waits: hashes of passwords, policies",
+            waiting.clone(),
+        );
         registry.register(
             "authz_work_refused",
-            "Password hashes that were not looked at because too many waited",
+            "Long work that was not done because too much waited",
             refused.clone(),
         );
         let at_a_time = Arc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
@@ -40,7 +44,7 @@ impl Work {
     }
 
     /// Does a job; none when too many wait, or it failed.
-    pub(crate) async fn run(&self, job: Job) -> Option<bool> {
+    pub(crate) async fn run(&self, job: Job) -> Option<Computed> {
         let Some(_place) = Place::take(self) else {
             self.refused.inc();
             return None;
@@ -82,6 +86,10 @@ mod tests {
 
     use super::*;
 
+    fn truth(result: Option<Computed>) -> bool {
+        *result.unwrap().downcast::<bool>().unwrap()
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn beyond_the_queue_jobs_are_refused_and_the_others_done() {
         let work = Arc::new(Work::register(&mut Registry::default()));
@@ -97,14 +105,14 @@ mod tests {
         while work.queued.load(Ordering::Relaxed) < QUEUE {
             tokio::task::yield_now().await;
         }
-        assert_eq!(work.run(Job::new(|| true)).await, None);
+        assert!(work.run(Job::new(|| true)).await.is_none());
         for _ in 0..QUEUE {
             go.send(()).unwrap();
         }
         for job in jobs {
-            assert_eq!(job.await.unwrap(), Some(true));
+            assert!(truth(job.await.unwrap()));
         }
-        assert_eq!(work.run(Job::new(|| false)).await, Some(false));
+        assert!(!truth(work.run(Job::new(|| false)).await));
         assert_eq!(work.refused.get(), 1);
     }
 }

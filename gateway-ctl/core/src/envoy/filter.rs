@@ -1,4 +1,8 @@
 //! The HTTP filters and their order.
+//!
+//! What decides about requests is configured apart (ECDS): a Listener says only that it is there, so
+//! that its change touches no Listener and no connection. Before the configuration has come a
+//! Listener waits for it; if it does not come, authorization refuses and limits let pass.
 
 mod buffer;
 mod closed;
@@ -14,6 +18,9 @@ mod ratelimit;
 mod rbac;
 mod router;
 
+use prost::Message as _;
+use prost_types::Any;
+use proto::envoy::config::core::v3::{ExtensionConfigSource, TypedExtensionConfig};
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
 use crate::ir::{HttpFilters, HttpOptions};
@@ -22,6 +29,9 @@ use crate::ir::{HttpFilters, HttpOptions};
 pub const CORS: &str = "envoy.filters.http.cors";
 /// Name of the filter that asks who may come in.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+
+/// Name of the filter that asks how much may come in.
+pub const RATE_LIMIT: &str = "envoy.filters.http.ratelimit";
 
 const ERROR_PAGES: &str = "envoy.filters.http.custom_response";
 const OWN_ERROR_PAGES: &str = "envoy.filters.http.custom_response.route";
@@ -106,7 +116,7 @@ pub const ORDER: &[Filter] = &[
         make: ext_authz::make,
     },
     Filter {
-        name: "envoy.filters.http.ratelimit",
+        name: RATE_LIMIT,
         reason: "after authorization: headers that it sets are usable in labels",
         make: ratelimit::make,
     },
@@ -116,6 +126,34 @@ pub const ORDER: &[Filter] = &[
 /// The filters of a Listener.
 pub fn chain(filters: &HttpFilters, options: &HttpOptions) -> Vec<hcm::HttpFilter> {
     ORDER.iter().filter_map(|f| (f.make)(filters, options)).collect()
+}
+
+/// What filters are configured with that is fetched apart: name and encoded resource.
+pub fn apart(filters: &HttpFilters) -> Vec<(&'static str, Vec<u8>)> {
+    let configs =
+        [(EXT_AUTHZ, ext_authz::config(filters)), (RATE_LIMIT, ratelimit::config(filters))];
+    let encode = |(name, config): (&'static str, Option<Any>)| {
+        let message = TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config?) };
+        Some((name, message.encode_to_vec()))
+    };
+    configs.into_iter().filter_map(encode).collect()
+}
+
+/// A filter whose configuration is fetched apart; `default` is in force when it does not come.
+fn discovered(name: &str, config: &Any, default: Any) -> hcm::HttpFilter {
+    let mut type_urls = vec![config.type_url.clone(), default.type_url.clone()];
+    type_urls.dedup();
+    let source = ExtensionConfigSource {
+        config_source: Some(super::ads()),
+        default_config: Some(default),
+        apply_default_config_without_warming: false,
+        type_urls,
+    };
+    hcm::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::ConfigDiscovery(source)),
+        ..hcm::HttpFilter::default()
+    }
 }
 
 /// A filter with its configuration.

@@ -11,7 +11,7 @@ use super::fields::{self, Texts, Treatment, Unread};
 use super::service::Service;
 use super::traffic::{BreakerSpec, read_breakers};
 use crate::ir::Threshold;
-use crate::syntax::header;
+use crate::syntax::{format, header};
 
 /// Fields that are not read.
 pub const UNREAD: Unread = &[
@@ -223,7 +223,10 @@ fn check_headers(raw: &Raw, grpc: bool, found: &mut Diagnostics<'_>) -> bool {
         found.notice(format!("spec.{field}"), "it has an effect with proto: http only");
     }
     for (name, value) in raw.add_auth_headers.iter().flatten() {
-        let checked = header::check_edit_name(name).and_then(|()| header::check_value(value));
+        let checked = header::check_edit_name(name)
+            .and_then(|()| header::check_value(value))
+            // Envoy reads a `%` in it as the beginning of a command.
+            .and_then(|()| format::check(value));
         if let Err(why) = checked {
             found.error(format!("spec.add_auth_headers.{name}"), why);
             good = false;

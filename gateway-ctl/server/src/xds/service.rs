@@ -19,6 +19,7 @@ use super::clients::{ClientKind, ClientStatus, Clients};
 use super::metrics::Metrics;
 use super::session::{Pace, Report, Session};
 use super::snapshot::{Snapshot, word};
+use super::wire::{Delta, Given, StateOfTheWorld, Wire};
 use crate::wake::sleep_until;
 
 /// Most streams at one time.
@@ -86,11 +87,9 @@ impl AggregatedDiscoveryService for Server {
 
     async fn stream_aggregated_resources(
         &self,
-        _: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "this server speaks delta xDS only: set `api_type: DELTA_GRPC` in ads_config",
-        ))
+        self.start::<StateOfTheWorld>(request.into_inner())
     }
 
     type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
@@ -99,13 +98,24 @@ impl AggregatedDiscoveryService for Server {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        self.start::<Delta>(request.into_inner())
+    }
+}
+
+impl Server {
+    #[allow(clippy::result_large_err, clippy::type_complexity)] // what tonic wants
+    fn start<W: Wire>(
+        &self,
+        requests: Streaming<W::Request>,
+    ) -> Result<Response<ReceiverStream<Result<W::Response, Status>>>, Status> {
         let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!("{STREAMS} xDS streams are open; no more"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES);
         let mut snapshots = self.snapshots.clone();
         let snapshot = snapshots.borrow_and_update().clone();
-        let stream = Stream {
+        let stream = Stream::<W> {
+            wire: W::default(),
             id: self.next_stream.fetch_add(1, Ordering::Relaxed),
             session: Session::new(snapshot, self.pace.clone()),
             status: None,
@@ -113,26 +123,27 @@ impl AggregatedDiscoveryService for Server {
             server: self.clone(),
             _permit: permit,
         };
-        tokio::spawn(stream.run(request.into_inner(), snapshots));
+        tokio::spawn(stream.run(requests, snapshots));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
 /// One client's stream.
-struct Stream {
+struct Stream<W: Wire> {
+    wire: W,
     id: u64,
     session: Session,
     /// Known from the first request on.
     status: Option<ClientStatus>,
-    sender: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    sender: mpsc::Sender<Result<W::Response, Status>>,
     server: Server,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Stream {
+impl<W: Wire> Stream<W> {
     async fn run(
         mut self,
-        mut requests: Streaming<DeltaDiscoveryRequest>,
+        mut requests: Streaming<W::Request>,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
     ) {
         loop {
@@ -140,6 +151,8 @@ impl Stream {
             tokio::select! {
                 request = requests.message() => match request {
                     Ok(Some(request)) => {
+                        let snapshot = self.session.snapshot().clone();
+                        let Some(request) = self.wire.take(request, &snapshot) else { continue };
                         if let Err(status) = self.take(request) {
                             // The client is told if it still listens.
                             let _ = self.sender.send(Err(status)).await;
@@ -156,15 +169,33 @@ impl Stream {
                 () = sleep_until(wake) => {}
                 () = self.sender.closed() => return,
             }
-            for response in self.session.pump(Instant::now()) {
-                if let Some(resource_type) = ResourceType::from_type_url(&response.type_url) {
-                    self.server.metrics.pushed(resource_type);
-                }
-                if self.sender.send(Ok(response)).await.is_err() {
-                    return;
-                }
+            if self.push().await.is_err() {
+                return;
             }
             self.tell().await;
+        }
+    }
+
+    /// Sends all that may be sent now; an error when nobody listens any longer.
+    async fn push(&mut self) -> Result<(), ()> {
+        loop {
+            let mut answered = false;
+            for response in self.session.pump(Instant::now()) {
+                let resource_type = ResourceType::from_type_url(&response.type_url);
+                match self.wire.give(response) {
+                    Given::Send(response) => {
+                        resource_type.inspect(|t| self.server.metrics.pushed(*t));
+                        self.sender.send(Ok(response)).await.map_err(drop)?;
+                    }
+                    Given::Answer(request) => {
+                        // It has no names, so it cannot be too many.
+                        answered = self.session.on_request(*request, Instant::now()).is_ok();
+                    }
+                }
+            }
+            if !answered {
+                return Ok(());
+            }
         }
     }
 
@@ -220,7 +251,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl<W: Wire> Drop for Stream<W> {
     fn drop(&mut self) {
         if let Some(status) = &self.status {
             tracing::info!(

@@ -15,7 +15,7 @@ use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
 };
 
-use super::snapshot::{GATED, INDEPENDENT, Snapshot, word};
+use super::snapshot::{GATED, INDEPENDENT, Snapshot, USED, word};
 use super::subscription::{InFlight, Subscription};
 
 /// Waits and bounds of a stream.
@@ -241,8 +241,10 @@ impl Session {
     /// Sends Envoy's types in their order; says whether the client has all that is in force.
     fn pump_gated(&mut self, now: Instant, out: &mut Vec<DeltaDiscoveryResponse>) -> bool {
         for resource_type in GATED {
-            let uses_clusters =
-                matches!(resource_type, ResourceType::Listener | ResourceType::Route);
+            let uses_clusters = matches!(
+                resource_type,
+                ResourceType::Extension | ResourceType::Listener | ResourceType::Route
+            );
             if let Some(until) = self.settle_until.filter(|_| uses_clusters) {
                 if now < until {
                     self.wake_at(until);
@@ -263,7 +265,7 @@ impl Session {
             return true;
         }
         self.doom(now);
-        for resource_type in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Secret] {
+        for resource_type in USED {
             out.extend(self.send_doomed(resource_type, now));
         }
         true
@@ -324,7 +326,7 @@ impl Session {
             .filter_map(|t| self.subscriptions.get(&t))
             .any(|s| s.is_disputed(&self.snapshot.of(s.resource_type)));
         let due = now + self.pace.removal_grace;
-        for resource_type in [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Secret] {
+        for resource_type in USED {
             let Some(subscription) = self.subscriptions.get_mut(&resource_type) else { continue };
             let unused = subscription.diff(&self.snapshot.of(resource_type)).removals.clone();
             if unused.is_empty() && subscription.doomed.is_empty() || used_by_old_versions {

@@ -10,13 +10,18 @@ use std::time::Instant;
 use gateway_core::{Output, Resource, ResourceType};
 
 /// Order in which an Envoy learns of additions: what is used comes before what uses it.
-pub const GATED: [ResourceType; 5] = [
+pub const GATED: [ResourceType; 6] = [
     ResourceType::Cluster,
     ResourceType::Endpoint,
     ResourceType::Secret,
+    ResourceType::Extension,
     ResourceType::Listener,
     ResourceType::Route,
 ];
+
+/// Types of which nothing is taken away before what used it is gone.
+pub const USED: [ResourceType; 4] =
+    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Secret, ResourceType::Extension];
 
 /// Types of the two services; nothing else depends on them.
 pub const INDEPENDENT: [ResourceType; 2] =
@@ -28,6 +33,7 @@ pub const fn word(resource_type: ResourceType) -> &'static str {
         ResourceType::Cluster => "cluster",
         ResourceType::Endpoint => "endpoint",
         ResourceType::Secret => "secret",
+        ResourceType::Extension => "extension",
         ResourceType::Listener => "listener",
         ResourceType::Route => "route",
         ResourceType::RateLimitObject => "rate_limit",

@@ -85,7 +85,10 @@ impl Subscription {
         // Envoy's way to ask for all clusters and listeners is to name none.
         let implicit = !matches!(
             self.resource_type,
-            ResourceType::Endpoint | ResourceType::Secret | ResourceType::Route
+            ResourceType::Endpoint
+                | ResourceType::Secret
+                | ResourceType::Extension
+                | ResourceType::Route
         );
         self.wildcard = implicit && names.is_empty();
         for name in names {

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use proto::google::rpc::Status;
 use tokio::sync::{mpsc, watch};
@@ -184,14 +184,110 @@ async fn the_controller_hears_of_the_resource_that_is_refused() {
     assert_eq!((&*rejection.name, &*rejection.message), ("bad", "port 8080 is taken"));
 }
 
+/// A client that knows only the older way.
+struct OldClient {
+    requests: mpsc::Sender<DiscoveryRequest>,
+    responses: Streaming<DiscoveryResponse>,
+}
+
+impl OldClient {
+    async fn connect(f: &Fixture) -> Self {
+        let (requests, receiver) = mpsc::channel(8);
+        let mut client = AggregatedDiscoveryServiceClient::new(f.channel.clone());
+        let responses = client
+            .stream_aggregated_resources(ReceiverStream::new(receiver))
+            .await
+            .unwrap()
+            .into_inner();
+        Self { requests, responses }
+    }
+
+    async fn ask(&self, resource_type: T, names: &[&str], version: &str) {
+        let request = DiscoveryRequest {
+            type_url: resource_type.type_url().to_owned(),
+            resource_names: names.iter().map(|n| (*n).to_owned()).collect(),
+            version_info: version.to_owned(),
+            ..DiscoveryRequest::default()
+        };
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn answer(&self, response: &DiscoveryResponse, names: &[&str], error: Option<&str>) {
+        let detail = |m: &str| Status { code: 3, message: m.to_owned(), ..Status::default() };
+        let request = DiscoveryRequest {
+            type_url: response.type_url.clone(),
+            resource_names: names.iter().map(|n| (*n).to_owned()).collect(),
+            version_info: response.version_info.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: error.map(detail),
+            ..DiscoveryRequest::default()
+        };
+        self.requests.send(request).await.unwrap();
+    }
+
+    async fn next(&mut self) -> DiscoveryResponse {
+        tokio::time::timeout(Duration::from_secs(5), self.responses.message())
+            .await
+            .expect("a response in time")
+            .unwrap()
+            .expect("an open stream")
+    }
+}
+
 #[tokio::test]
-async fn state_of_the_world_is_refused_with_words() {
-    let f = Fixture::new(&[]).await;
-    let mut client = AggregatedDiscoveryServiceClient::new(f.channel.clone());
-    let status = client
-        .stream_aggregated_resources(tokio_stream::pending::<DiscoveryRequest>())
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Unimplemented);
-    assert!(status.message().contains("DELTA_GRPC"), "{}", status.message());
+async fn the_older_way_has_all_clusters_each_time_and_only_changed_routes() {
+    let f =
+        Fixture::new(&[(T::Cluster, "a", "1"), (T::Route, "r", "1"), (T::Route, "s", "1")]).await;
+    let mut client = OldClient::connect(&f).await;
+    client.ask(T::Cluster, &[], "").await;
+    client.ask(T::Route, &["r"], "").await;
+    let clusters = client.next().await;
+    assert_eq!((clusters.type_url.as_str(), clusters.resources.len()), (T::Cluster.type_url(), 1));
+    client.answer(&clusters, &[], None).await;
+    let routes = client.next().await;
+    assert_eq!((routes.type_url.as_str(), routes.resources.len()), (T::Route.type_url(), 1));
+    client.answer(&routes, &["r"], None).await;
+    f.publish(&[(T::Cluster, "b", "1"), (T::Route, "r", "2")]);
+    let more = client.next().await;
+    assert_eq!((more.type_url.as_str(), more.resources.len()), (T::Cluster.type_url(), 2));
+    client.answer(&more, &[], None).await;
+    let routes = client.next().await;
+    client.answer(&routes, &["r", "s"], None).await;
+    let asked_later = client.next().await;
+    assert_eq!(asked_later.resources.len(), 1, "only what is new");
+    client.answer(&asked_later, &["r", "s"], None).await;
+    // A cluster that is gone is missing in the next response, after its grace.
+    let removed = vec![(T::Cluster, "a".to_owned())];
+    f.snapshots.send_modify(|s| {
+        *s = Arc::new(s.with(Output { removed, ..Output::default() }, Instant::now()));
+    });
+    let fewer = client.next().await;
+    assert_eq!((fewer.type_url.as_str(), fewer.resources.len()), (T::Cluster.type_url(), 1));
+
+    // Who comes back with all of it is sent nothing before something changes.
+    let mut again = OldClient::connect(&f).await;
+    again.ask(T::Cluster, &[], &fewer.version_info).await;
+    again.ask(T::Route, &["r", "s"], &asked_later.version_info).await;
+    f.publish(&[(T::Cluster, "c", "1")]);
+    let next = again.next().await;
+    assert_eq!((next.type_url.as_str(), next.resources.len()), (T::Cluster.type_url(), 2));
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_older_way_is_narrowed_down_to_one_resource() {
+    let clusters = [(T::Cluster, "a", "1"), (T::Cluster, "bad", "1"), (T::Cluster, "c", "1")];
+    let mut f = Fixture::new(&clusters).await;
+    let mut client = OldClient::connect(&f).await;
+    client.ask(T::Cluster, &[], "").await;
+    let mut most = 0;
+    while f.rejections.is_empty() || most < 2 {
+        let response = client.next().await;
+        // Empty bodies: which resources they are can only be told from how many there are.
+        let bad = response.resources.len() == 3 || most == 1 && f.rejections.is_empty();
+        if !bad {
+            most = response.resources.len();
+        }
+        client.answer(&response, &[], bad.then_some("no")).await;
+    }
+    assert_eq!(f.rejections.recv().await.unwrap().name, "bad");
 }

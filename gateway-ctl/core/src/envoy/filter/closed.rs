@@ -1,5 +1,6 @@
 //! Refuses every request when what would decide about them is misconfigured.
 
+use prost_types::Any;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
 use crate::ir::{HttpFilters, HttpOptions};
@@ -7,6 +8,11 @@ use crate::ir::{HttpFilters, HttpOptions};
 pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter> {
     let reason = filters.closed.as_ref()?;
     Some(super::lua::filter(super::CLOSED, script(reason)))
+}
+
+/// The configuration alone.
+pub(super) fn config(reason: &str) -> Any {
+    super::lua::config(script(reason))
 }
 
 fn script(reason: &str) -> String {

@@ -1,16 +1,22 @@
 //! Asks the authorization service.
 
+use prost_types::Any;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use proto::envoy::r#type::matcher::v3::ListStringMatcher;
 use proto::envoy::r#type::v3::HttpStatus;
 
-use super::super::{exact, milliseconds};
+use super::super::{any, exact, milliseconds};
 use crate::ir::listener::AuthorizerHttp;
 use crate::ir::{Authorizer, HttpFilters, HttpOptions};
 
 pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter> {
+    let closed = super::closed::config("nothing is known yet of the authorization service");
+    Some(super::discovered(super::EXT_AUTHZ, &config(filters)?, closed))
+}
+
+pub(super) fn config(filters: &HttpFilters) -> Option<Any> {
     let ir = filters.authorizer.as_ref().filter(|_| filters.closed.is_none())?;
     let (services, allowed_headers) = match &ir.http {
         None => (grpc(ir), None),
@@ -34,8 +40,7 @@ pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter>
         validate_mutations: true,
         ..ext_authz::ExtAuthz::default()
     };
-    let name = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
-    Some(super::filter(super::EXT_AUTHZ, name, &message))
+    Some(any("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", &message))
 }
 
 fn grpc(ir: &Authorizer) -> ext_authz::ext_authz::Services {

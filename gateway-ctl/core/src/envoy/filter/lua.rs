@@ -1,10 +1,13 @@
 //! The user's script.
 
+use prost_types::Any;
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::extensions::filters::http::lua::v3::Lua;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
 use crate::ir::{HttpFilters, HttpOptions};
+
+const NAME: &str = "envoy.extensions.filters.http.lua.v3.Lua";
 
 pub(super) fn make(_: &HttpFilters, options: &HttpOptions) -> Option<HttpFilter> {
     let script = options.filters.lua.as_ref()?;
@@ -13,8 +16,16 @@ pub(super) fn make(_: &HttpFilters, options: &HttpOptions) -> Option<HttpFilter>
 
 /// A filter that runs `script`.
 pub(super) fn filter(name: &str, script: String) -> HttpFilter {
-    let lua = Lua { default_source_code: Some(inline(script)), ..Lua::default() };
-    super::filter(name, "envoy.extensions.filters.http.lua.v3.Lua", &lua)
+    super::filter(name, NAME, &message(script))
+}
+
+/// The configuration alone.
+pub(super) fn config(script: String) -> Any {
+    super::super::any(NAME, &message(script))
+}
+
+fn message(script: String) -> Lua {
+    Lua { default_source_code: Some(inline(script)), ..Lua::default() }
 }
 
 fn inline(text: String) -> DataSource {

@@ -1,14 +1,22 @@
 //! Asks the rate limit service; what it is told is set by route.
 
+use prost_types::Any;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use proto::envoy::extensions::filters::http::ratelimit::v3::RateLimit;
+use proto::envoy::extensions::filters::http::rbac::v3::Rbac;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
-use super::super::milliseconds;
+use super::super::{any, milliseconds};
 use crate::ir::{HttpFilters, HttpOptions};
 
 pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter> {
+    // Without rules it lets everything pass.
+    let open = any("envoy.extensions.filters.http.rbac.v3.RBAC", &Rbac::default());
+    Some(super::discovered(super::RATE_LIMIT, &config(filters)?, open))
+}
+
+pub(super) fn config(filters: &HttpFilters) -> Option<Any> {
     use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
     let ir = filters.limiter.as_ref()?;
     let message = RateLimit {
@@ -29,6 +37,5 @@ pub(super) fn make(filters: &HttpFilters, _: &HttpOptions) -> Option<HttpFilter>
         }),
         ..RateLimit::default()
     };
-    let name = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
-    Some(super::filter("envoy.filters.http.ratelimit", name, &message))
+    Some(any("envoy.extensions.filters.http.ratelimit.v3.RateLimit", &message))
 }
