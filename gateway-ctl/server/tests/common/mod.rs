@@ -25,20 +25,27 @@ pub fn envoy() -> Option<PathBuf> {
     found
 }
 
+/// The oldest Envoy that must take what is rendered, if `scripts/install-envoy.sh` got it.
+pub fn old_envoy() -> Option<PathBuf> {
+    cached_envoy("1.36.4")
+}
+
 fn find_envoy() -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").and_then(|path| {
         std::env::split_paths(&path).map(|p| p.join("envoy")).find(|p| p.is_file())
     });
-    on_path.or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-        std::fs::read_dir(cache.join("tollgate/envoy-1.40.0/lib"))
-            .ok()?
-            .filter_map(Result::ok)
-            .map(|e| e.path().join("site-packages/envoy/_bin/envoy"))
-            .find(|p| p.is_file())
-    })
+    on_path.or_else(|| cached_envoy("1.40.0"))
+}
+
+fn cached_envoy(version: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    std::fs::read_dir(cache.join(format!("tollgate/envoy-{version}/lib")))
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|e| e.path().join("site-packages/envoy/_bin/envoy"))
+        .find(|p| p.is_file())
 }
 
 /// A free port of the loopback address.
