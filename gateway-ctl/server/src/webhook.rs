@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_or_of_others_is_let_in() {
-        let answer = ask(mapping(json!({"prefix": "/", "service": "a", "tls": "ctx"})));
+        let answer = ask(mapping(
+            json!({"prefix": "/", "service": "a", "outlier_detection": {"consecutive_5xx": 3}}),
+        ));
         assert_eq!(answer["allowed"], true);
         assert!(answer["warnings"][0].as_str().unwrap().contains("not supported yet"));
         let other = json!({"prefix": "/", "service": "a:0", "ambassador_id": ["blue"]});
