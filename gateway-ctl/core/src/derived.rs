@@ -163,7 +163,9 @@ impl Derived {
         };
         let conflicts: Vec<Diagnostic> = rest
             // Two Ingresses may say the same of a host.
-            .filter(|(_, inner)| chosen.is_none_or(|(_, c)| c.object != inner.object))
+            .filter(|(_, inner)| {
+                chosen.is_none_or(|(_, c)| !says_the_same(&c.object, &inner.object))
+            })
             .map(|(origin, inner)| conflict(origin, inner, &winner))
             .collect();
         let known = self.conflicts.remove(&reference).unwrap_or_default();
@@ -212,6 +214,11 @@ impl Derived {
         d.path.clone_from(&inner.path);
         d.object = origin.clone();
     }
+}
+
+/// Whether it does not matter which of two is heard: of a host's Secret, whose labels it has does not.
+fn says_the_same(a: &Object, b: &Object) -> bool {
+    a == b || (a.reference.kind == "Host" && a.json.get("spec") == b.json.get("spec"))
 }
 
 fn conflict(origin: &ObjectRef, inner: &Inner, winner: &str) -> Diagnostic {

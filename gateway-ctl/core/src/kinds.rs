@@ -16,6 +16,9 @@ use crate::resource::{
 /// The API group of the gateway's own resources.
 pub const GROUP: &str = "getambassador.io";
 
+/// The API group in which Filter and FilterPolicy have a second spelling.
+pub const GATEWAY_GROUP: &str = "gateway.getambassador.io";
+
 /// The Secret of the certificate that is shown when there is no Host.
 pub const FALLBACK_SECRET: &str = "fallback-self-signed-cert";
 
@@ -160,7 +163,9 @@ pub const KINDS: &[Kind] = &[
     ),
     own("TCPMapping", SINCE_V1, Reading::NotYet),
     own("*", &[], Reading::NotYet),
-    other("*", "gateway.getambassador.io"),
+    second("Filter", Reading::Whole(check_authorization)),
+    second("FilterPolicy", Reading::Whole(check_authorization)),
+    other("*", GATEWAY_GROUP),
     other("Ingress", "networking.internal.knative.dev"),
     other("*", "gateway.networking.k8s.io"),
     other("*", "networking.x-k8s.io"),
@@ -168,6 +173,10 @@ pub const KINDS: &[Kind] = &[
 
 const fn own(name: &'static str, versions: &'static [&'static str], reading: Reading) -> Kind {
     Kind { name, group: GROUP, versions, reading }
+}
+
+const fn second(name: &'static str, reading: Reading) -> Kind {
+    Kind { name, group: GATEWAY_GROUP, versions: &["v1alpha1"], reading }
 }
 
 const fn builtin(name: &'static str, group: &'static str, read: fn(&Object) -> Spec) -> Kind {
@@ -271,7 +280,7 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
     let kind = object.reference.kind.as_str();
     let row = KINDS.iter().find(|k| k.group == group && (k.name == kind || k.name == "*"));
     let Some(row) = row else { return (Outcome::Foreign, Vec::new()) };
-    if row.group == GROUP && !object.is_for(ambassador_id) {
+    if [GROUP, GATEWAY_GROUP].contains(&row.group) && !object.is_for(ambassador_id) {
         return (Outcome::Foreign, Vec::new());
     }
     let mut found = Diagnostics::new(object);
@@ -327,4 +336,41 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
         }
     }
     (Outcome::Broken(None), found.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_one(api_version: &str, kind: &str, spec: Value) -> (Outcome, Vec<String>) {
+        let object = Object::from_json(json!({"apiVersion": api_version, "kind": kind,
+            "metadata": {"name": "x", "namespace": "ns"}, "spec": spec}));
+        let (outcome, found) = read(&Arc::new(object.unwrap()), "default");
+        (outcome, found.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn filters_and_policies_have_a_second_spelling() {
+        const V1ALPHA1: &str = "gateway.getambassador.io/v1alpha1";
+        let filter = json!({"type": "jwt", "jwt": {"jwksURI": "https://login.example/jwks.json"}});
+        let policy = json!({"rules": [{"path": "/a/*", "filterRefs": [{"name": "x"}]}]});
+        for (kind, spec) in [("Filter", filter), ("FilterPolicy", policy)] {
+            let (outcome, found) = read_one(V1ALPHA1, kind, spec);
+            let passed_on = matches!(outcome, Outcome::Good(Spec::Authorization { .. }));
+            assert!(passed_on && found.is_empty(), "{kind}: {outcome:?} {found:?}");
+        }
+        // A broken one guards: it is passed on, and refuses.
+        let (outcome, found) = read_one(V1ALPHA1, "Filter", json!({"type": "magic"}));
+        assert!(matches!(outcome, Outcome::Broken(Some(_))), "{outcome:?}");
+        assert!(found[0].contains("`magic` is not supported"), "{found:?}");
+        let other = json!({"ambassador_id": ["other"], "rules": []});
+        let (outcome, _) = read_one(V1ALPHA1, "FilterPolicy", other);
+        assert!(matches!(outcome, Outcome::Foreign), "{outcome:?}");
+        let (_, found) = read_one("gateway.getambassador.io/v2", "Filter", json!({}));
+        assert!(found[0].contains("not supported yet"), "{found:?}");
+        let (_, found) = read_one(V1ALPHA1, "WebApplicationFirewall", json!({}));
+        assert!(found[0].starts_with("notice"), "{found:?}");
+    }
 }

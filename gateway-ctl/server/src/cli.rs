@@ -102,13 +102,9 @@ struct EngineArgs {
     /// A Host takes a Mapping that fits its hostname or its mappingSelector; otherwise both must fit
     #[arg(long, env = "DISABLE_STRICT_LABEL_SELECTORS", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
     loose_selectors: bool,
-    /// Environment variables that resources may name, as in `address: ${HOST_IP}:8500`
-    #[arg(
-        long,
-        value_name = "NAME,…",
-        value_delimiter = ',',
-        default_value = "HOST_IP,NODE_NAME,POD_IP,POD_NAME,POD_NAMESPACE,AMBASSADOR_ID,AMBASSADOR_NAMESPACE"
-    )]
+    /// Environment variables that resources may name, as in `address: ${HOST_IP}:8500`; `*` is all
+    /// but those whose names tell of secrets (TOKEN, PASSWORD, _URL and the like)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "*")]
     expand_env: Vec<String>,
     /// Folder of the files that error_response_overrides may name; read once, at the start
     #[arg(long, value_name = "DIR", value_parser = read_texts)]
@@ -157,12 +153,7 @@ impl EngineArgs {
             endpoints: !self.disable_endpoints,
             loose_selectors: self.loose_selectors,
             error_pages: self.error_page_dir.unwrap_or_default(),
-            environment: self
-                .expand_env
-                .into_iter()
-                .filter_map(|name| Some((std::env::var(&name).ok()?, name)))
-                .map(|(value, name)| (name, value))
-                .collect(),
+            environment: environment::of_resources(&self.expand_env),
             bind_address: self.bind_address.to_string(),
             ingress: if self.emissary_ingress { Ways::Emissary } else { Ways::Kubernetes },
             ..Settings::default()

@@ -1,6 +1,10 @@
 //! Environment variables of Emissary that have no effect here: each that is set is told, with what
 //! to do instead. Those with an effect are at the flag that they are another way to write.
 
+mod resources;
+
+pub(crate) use resources::of_resources;
+
 /// Variables without an effect, and what to do instead.
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &[(&str, &str)] = &[

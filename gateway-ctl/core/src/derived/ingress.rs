@@ -264,14 +264,14 @@ impl Reader<'_> {
         };
         let any = vec!["*".to_owned()];
         let hosts = tls.hosts.as_ref().filter(|h| !h.is_empty()).unwrap_or(&any);
-        for host in hosts {
+        for host in hosts.iter().map(|host| host.to_ascii_lowercase()) {
             let spec = json!({
                 "ambassador_id": "_automatic_",
                 "hostname": host,
                 "tlsSecret": {"name": secret},
                 "requestPolicy": {"insecure": {"action": "Route"}},
             });
-            let name = format!("ingress:{}", host.to_ascii_lowercase());
+            let name = format!("ingress:{host}");
             let twice = |i: &Inner| i.object.reference.name == name;
             if self.made.inner.iter().any(twice) {
                 continue;

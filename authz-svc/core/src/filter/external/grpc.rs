@@ -1,5 +1,7 @@
 //! The question over gRPC: Envoy's own, with what filters before changed of it.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use proto::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
@@ -92,20 +94,30 @@ fn question(context: &Context<'_>, body: &[u8], hops: String) -> CheckRequest {
 }
 
 fn allowed(context: &Context<'_>, ok: OkHttpResponse) -> Modification {
-    let mut headers: Vec<(String, Option<String>)> = Vec::new();
+    // As the service leaves them; by name, for it may send many.
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
     for option in ok.headers {
         let action = action(&option);
         let Some((name, value)) = pair(option) else { continue };
-        let known = headers.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
-        let before = known.unwrap_or_else(|| context.header(&name).map(str::to_owned));
-        let value = match (action, before) {
-            (HeaderAppendAction::AppendIfExistsOrAdd, Some(before)) => format!("{before},{value}"),
-            (HeaderAppendAction::AddIfAbsent, Some(_))
-            | (HeaderAppendAction::OverwriteIfExists, None) => continue,
-            _ => value,
-        };
-        headers.push((name, Some(value)));
+        match (action, values.get_mut(&name), context.header(&name)) {
+            (HeaderAppendAction::AppendIfExistsOrAdd, Some(before), _) => {
+                before.push(',');
+                before.push_str(&value);
+            }
+            (HeaderAppendAction::AppendIfExistsOrAdd, None, Some(before)) => {
+                let joined = format!("{before},{value}");
+                values.insert(name, joined);
+            }
+            (HeaderAppendAction::AddIfAbsent, Some(_), _)
+            | (HeaderAppendAction::AddIfAbsent, _, Some(_))
+            | (HeaderAppendAction::OverwriteIfExists, None, None) => {}
+            _ => {
+                values.insert(name, value);
+            }
+        }
     }
+    let mut headers: Vec<(String, Option<String>)> =
+        values.into_iter().map(|(name, value)| (name, Some(value))).collect();
     let removed = ok.headers_to_remove.into_iter().map(|name| name.to_ascii_lowercase());
     headers.extend(removed.filter(|name| is_settable(name)).map(|name| (name, None)));
     Modification {

@@ -247,6 +247,34 @@ mod over_grpc {
         assert!(mutations.response_headers[0].append);
     }
 
+    /// Linear in what the service sends.
+    #[test]
+    fn many_headers_cost_no_more_each_than_few() {
+        let appended = |key: &str| {
+            let mut option = option(key, "1", HeaderAppendAction::AppendIfExistsOrAdd);
+            #[expect(deprecated)]
+            {
+                option.append = Some(true);
+            }
+            option
+        };
+        let one = (0..20_000).map(|_| appended("x-roles"));
+        let others = (0..20_000).map(|i| appended(&format!("x-{i}")));
+        let ok =
+            OkHttpResponse { headers: one.chain(others).collect(), ..OkHttpResponse::default() };
+        let response = CheckResponse {
+            http_response: Some(HttpResponse::OkResponse(ok)),
+            ..CheckResponse::default()
+        };
+        let begun = std::time::Instant::now();
+        let client = [("x-roles", "0")];
+        let Outcome::Allow(mutations) = end(&response, &client) else { panic!("denied") };
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(mutations.set.len(), 20_001);
+        let roles = mutations.set.iter().find(|(name, _)| name == "x-roles").unwrap();
+        assert_eq!(roles.1, format!("0{}", ",1".repeat(20_000)));
+    }
+
     #[test]
     fn a_refusal_is_passed_on_and_nothing_else_lets_pass() {
         let denied = DeniedHttpResponse {
