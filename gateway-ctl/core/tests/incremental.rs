@@ -353,6 +353,22 @@ fn two_agents_of_one_datacenters_name_are_kept_apart() {
 }
 
 #[test]
+fn another_agent_takes_over_what_was_known() {
+    let mut engine = engine(edge());
+    let spec = "{hostname: '*', prefix: /w/, service: web, resolver: consul}";
+    let known = consul::object(&in_consul("web"), &[("10.0.0.1".to_owned(), 81)].into());
+    engine.apply(vec![object("Mapping", "w", spec), Arc::new(known)], vec![]);
+    let before = json(&engine, ResourceType::Endpoint, "consul/dc1/web");
+    for address in ["a:8500", "z:8500"] {
+        let spec = format!("{{datacenter: dc1, address: '{address}'}}");
+        engine.apply(vec![object("ConsulResolver", "consul", &spec)], vec![]);
+        assert_eq!(json(&engine, ResourceType::Endpoint, "consul/dc1/web"), before);
+    }
+    engine.apply(vec![], vec![reference("ConsulResolver", "consul")]);
+    assert_eq!(json(&engine, ResourceType::Endpoint, "consul/dc1/web"), before);
+}
+
+#[test]
 fn an_agent_that_another_namespace_names_is_not_trusted_with_the_token() {
     let text = "apiVersion: getambassador.io/v3alpha1\nkind: ConsulResolver\nmetadata: {name: theirs, namespace: team}\nspec: {datacenter: dc1, address: 'evil:80'}\n";
     let spec = "{hostname: '*', prefix: /a/, service: web, resolver: theirs}";

@@ -170,9 +170,14 @@ impl Follower {
         self.is_stale = true;
         let wanted = self.wanted.borrow_and_update().clone();
         let gone: Vec<_> = self.followed.keys().filter(|s| !wanted.contains(*s)).cloned().collect();
+        // What another agent is asked about from now on stays until that one answers.
+        let kept: BTreeSet<_> = wanted.iter().map(consul::reference).collect();
         for service in gone {
             self.followed.remove(&service);
-            self.pend(consul::reference(&service), None);
+            let reference = consul::reference(&service);
+            if !kept.contains(&reference) {
+                self.pend(reference, None);
+            }
         }
         let agents: BTreeSet<_> = wanted.iter().map(|s| s.agent.as_str()).collect();
         self.agents.retain(|agent, _| agents.contains(agent.as_str()));

@@ -97,10 +97,15 @@ impl Endpoints {
     /// Publishes what changed; gives how many that were.
     pub(super) fn settle(&mut self, store: &Store, published: &mut Published) -> usize {
         let dirty = std::mem::take(&mut self.dirty);
-        for wanted in &dirty {
+        let (wanted, gone): (Vec<&Hosts>, Vec<&Hosts>) =
+            dirty.iter().partition(|hosts| self.wanted.contains(*hosts));
+        // Before the others: another agent of Consul may have taken over a name.
+        for hosts in gone {
+            published.remove(ResourceType::Endpoint, &hosts.to_string());
+        }
+        for wanted in wanted {
             let name = wanted.to_string();
             let found = match wanted {
-                _ if !self.wanted.contains(wanted) => None,
                 Hosts::Service(backend) => {
                     let service = (backend.namespace.clone(), backend.service.clone());
                     let owner = ObjectRef::new("Service", &service.0, &service.1);
