@@ -282,7 +282,8 @@ impl Inner {
 
     /// Takes all headers: of a name in the map the last one, then all of the list, joined.
     fn take_headers(&mut self, headers: &mut [HeaderView<'_>]) {
-        headers.sort_by(order);
+        let is_mixed = |h: &HeaderView<'_>| h.name.bytes().any(|byte| byte.is_ascii_uppercase());
+        headers.sort_by(if headers.iter().any(is_mixed) { order } else { plain_order });
         self.headers.reserve(headers.len());
         for (at, header) in headers.iter().enumerate() {
             let is_next_same = |next: &HeaderView<'_>| next.name.eq_ignore_ascii_case(header.name);
@@ -311,16 +312,16 @@ impl Inner {
 /// By name in lower case; of equal ones the map before the list, and within the map by the name as it
 /// came, as protobuf's map has it.
 fn order(a: &HeaderView<'_>, b: &HeaderView<'_>) -> Ordering {
-    let is_mixed = |name: &str| name.bytes().any(|byte| byte.is_ascii_uppercase());
-    let names = if is_mixed(a.name) || is_mixed(b.name) {
-        let one = a.name.bytes().map(|byte| byte.to_ascii_lowercase());
-        one.cmp(b.name.bytes().map(|byte| byte.to_ascii_lowercase()))
-    } else {
-        a.name.cmp(b.name)
-    };
     let within =
         |h: &HeaderView<'_>| if h.is_listed { Ordering::Equal } else { a.name.cmp(b.name) };
+    let names = a.name.bytes().map(|byte| byte.to_ascii_lowercase());
+    let names = names.cmp(b.name.bytes().map(|byte| byte.to_ascii_lowercase()));
     names.then(a.is_listed.cmp(&b.is_listed)).then_with(|| within(a))
+}
+
+/// The same of names that are in lower case.
+fn plain_order(a: &HeaderView<'_>, b: &HeaderView<'_>) -> Ordering {
+    a.name.cmp(b.name).then(a.is_listed.cmp(&b.is_listed))
 }
 
 impl From<PeerView<'_>> for Peer {
