@@ -510,3 +510,50 @@ webhooks:
     assert!(refused.contains("found invalid port `99999`; a port is 1 to 65535"), "{refused}");
     assert!(cluster.get(V3, "Mapping", "default", "bad").is_none());
 }
+
+#[test]
+fn an_ingress_is_routed_and_told_the_gateways_addresses() {
+    let cluster = Cluster::start();
+    let ports = Ports::new();
+    cluster.apply(&crds("emissary"));
+    let edge = Edge::start(ports);
+    let mut controller = controller(&cluster.kubeconfig(), ports.xds, ports.admin, &[]);
+    controller.wait_ready(ports.admin);
+    cluster.apply(&format!(
+        "apiVersion: {V3}
+kind: Listener
+metadata: {{name: http, namespace: default}}
+spec: {{port: {}, protocol: HTTP, securityModel: XFP, hostBinding: {{namespace: {{from: ALL}}}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: edge}}
+spec: {{controller: getambassador.io/ingress-controller}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: gateway, namespace: default, labels: {{app.kubernetes.io/component: ambassador-service}}}}
+spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: shop, namespace: default}}
+spec:
+  ingressClassName: edge
+  rules:
+  - http: {{paths: [{{path: /shop, pathType: Prefix, backend: {{service: {{name: shop, port: {{number: 80}}}}}}}}]}}
+",
+        ports.listener.port()
+    ));
+    // Nothing answers to the Service's name here, so a route shows as 503.
+    edge.wait_status("/shop/x", 503);
+    assert_eq!(edge.get("/shopping"), Some(404));
+    let balancer = serde_json::json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+    cluster.patch_status("v1", "Service", "default", "gateway", &balancer);
+    cluster.wait("the address of the gateway", || {
+        let ingress = cluster.get("networking.k8s.io/v1", "Ingress", "default", "shop");
+        ingress.is_some_and(|i| i["status"]["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.7")
+    });
+    cluster.delete("networking.k8s.io/v1", "IngressClass", "", "edge");
+    edge.wait_status("/shop/x", 404);
+}
