@@ -128,7 +128,7 @@ fn routes_authorizes_and_limits() {
     assert_eq!(ask("bob").status, 200, "another user has a limit of their own");
     let key = Request::get("/partner/x", "gateway.test").header("x-api-key", "quickstart-partner");
     assert_eq!(http::send(gateway.listener, &key).unwrap().status, 200);
-    assert!(http::get(gateway.admin, "/").unwrap().body.contains("Mapping"));
+    assert!(http::get(gateway.admin, "/routes").unwrap().body.contains("Mapping"));
 }
 
 #[test]
