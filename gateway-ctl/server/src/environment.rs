@@ -30,7 +30,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("AMBASSADOR_HEALTHCHECK_BIND_ADDRESS", "use --admin-addr"),
     ("AMBASSADOR_HEALTHCHECK_BIND_PORT", "use --admin-addr"),
     ("AMBASSADOR_HEALTHCHECK_IP_FAMILY", "use --admin-addr, as in [::]:8877"),
-    ("AMBASSADOR_ISTIO_SECRET_DIR", "name the certificate in a Secret"),
     ("AMBASSADOR_JSON_LOGGING", "use --log-json"),
     ("AMBASSADOR_KNATIVE_SUPPORT", "Knative's Ingress is not supported"),
     ("AMBASSADOR_LEGACY_MODE", "there is one mode; remove it"),
