@@ -95,7 +95,12 @@ impl Controller {
         let findings =
             Findings { diagnostics: Vec::new(), revision: 0, changed_at: SystemTime::now() };
         let mut engine = Engine::new(settings);
-        engine.set_time(now());
+        // What is there before any object must not be lost.
+        let first = engine.set_time(now());
+        let mut snapshot = Snapshot::empty(Instant::now());
+        if !first.changed.is_empty() {
+            snapshot = snapshot.with(first, Instant::now());
+        }
         Self {
             engine,
             found_by: BTreeMap::new(),
@@ -103,7 +108,7 @@ impl Controller {
             reporter: Reporter::default(),
             metrics,
             ready,
-            snapshots: watch::channel(Arc::new(Snapshot::empty(Instant::now()))).0,
+            snapshots: watch::channel(Arc::new(snapshot)).0,
             findings: watch::channel(Arc::new(findings)).0,
             configured: watch::channel(false).0,
             in_consul: watch::channel(consul::Wanted::default()).0,

@@ -64,7 +64,7 @@ struct GrpcSpec {
     authority: Option<String>,
 }
 
-/// Checks `health_checks`. `None` when an entry is wrong.
+/// Checks `health_checks`, of which the first counts. `None` when an entry is wrong.
 pub(super) fn read(
     list: &[HealthCheckSpec],
     path: &str,
@@ -73,6 +73,13 @@ pub(super) fn read(
     let mut checks = Vec::new();
     for (i, spec) in list.iter().enumerate() {
         checks.push(spec.read(&format!("{path}[{i}]"), found)?);
+    }
+    if checks.len() > 1 {
+        // Older Envoys take one of a cluster only, newer ones want names for more.
+        let words =
+            "Envoy makes one health check of a service; the first is in force, others are not";
+        found.error(format!("{path}[1]"), words).hint("keep the one that says most");
+        checks.truncate(1);
     }
     Some(checks)
 }
