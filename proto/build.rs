@@ -25,6 +25,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/filters/http/grpc_http1_bridge/v3/config.proto",
     "envoy/extensions/filters/http/grpc_stats/v3/config.proto",
     "envoy/extensions/filters/http/grpc_web/v3/grpc_web.proto",
+    "envoy/extensions/filters/http/health_check/v3/health_check.proto",
     "envoy/extensions/filters/http/lua/v3/lua.proto",
     "envoy/extensions/filters/http/ratelimit/v3/rate_limit.proto",
     "envoy/extensions/filters/http/rbac/v3/rbac.proto",

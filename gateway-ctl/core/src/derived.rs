@@ -1,5 +1,5 @@
 //! Objects that stand in others: those of `getambassador.io/config` annotations, the Hosts and
-//! Mappings that an Ingress means, and the Mappings of the Module's probes. Each is an object like those that users write, of a name that
+//! Mappings that an Ingress means, and what Modules mean. Each is an object like those that users write, of a name that
 //! theirs win; what is wrong with it is told of the object that it stands in.
 
 mod annotation;
@@ -13,6 +13,7 @@ use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 pub use self::annotation::stands_in;
 pub use self::ingress::{Ways, secret_refs};
+pub use self::module::tls_contexts;
 use crate::store::Store;
 
 /// An object that stands in another.

@@ -388,7 +388,7 @@ impl Engine {
                 self.groups.touch_host(&self.store, reference, host);
                 dirty.bindings = true;
             }
-            "Listener" => dirty.bindings = true,
+            "Listener" | "Namespace" => dirty.bindings = true,
             "TLSContext" => dirty.tls = true,
             "TCPMapping" => {
                 dirty.bindings = true;
@@ -636,6 +636,9 @@ impl Engine {
             .map(|(r, s)| (r, &s.host, lookup.terminate(r, &s.host, &mut found)))
             .collect();
         let tcp = tcp::lower(&self.store, lookup, &hosts, &self.settings.bind_address, &mut found);
+        if is_fallback {
+            found.extend(lookup.unused_terminations());
+        }
         let listeners =
             self.store.of_kind("Listener").filter_map(|(reference, entry)| {
                 match &entry.good.as_ref()?.spec {
@@ -643,7 +646,16 @@ impl Engine {
                     _ => None,
                 }
             });
+        let namespaces: BTreeMap<&str, &BTreeMap<String, String>> = self
+            .store
+            .of_kind("Namespace")
+            .filter_map(|(reference, entry)| match &entry.good.as_ref()?.spec {
+                Spec::Namespace(labels) => Some((reference.name.as_str(), labels)),
+                _ => None,
+            })
+            .collect();
         let inputs = binding::Inputs {
+            namespaces: &namespaces,
             hosts: &hosts,
             tcp: &tcp,
             fallback: is_fallback,

@@ -151,6 +151,7 @@ pub const KINDS: &[Kind] = &[
     builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
     builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
     builtin("Endpoints", "", |o| Spec::Endpoints(endpoints::read_endpoints(o))),
+    builtin("Namespace", "", |o| Spec::Namespace(o.labels.clone())),
     builtin_of("Ingress", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
     builtin_of("Ingress", "extensions", &["v1beta1"], |_| Spec::Ingress),
     builtin_of("IngressClass", "networking.k8s.io", &["v1", "v1beta1"], |_| Spec::Ingress),
@@ -224,6 +225,9 @@ pub fn secret_refs(object: &Object, own_namespace: &str) -> Vec<ObjectRef> {
         // Shown while there is no Host.
         "Listener" => vec![ObjectRef::new("Secret", own_namespace, FALLBACK_SECRET)],
         "Ingress" => derived::secret_refs(object),
+        "Module" => {
+            derived::tls_contexts(object).iter().flat_map(|c| tls_secret_refs(c)).collect()
+        }
         _ => Vec::new(),
     };
     let inner = derived::stands_in(object);
@@ -252,6 +256,13 @@ fn tls_secret_refs(object: &Object) -> Vec<ObjectRef> {
     refs.sort();
     refs.dedup();
     refs
+}
+
+/// Whether an object may need the labels of namespaces.
+pub fn wants_namespaces(object: &Object) -> bool {
+    let from = object.json.pointer("/spec/hostBinding/namespace/from");
+    object.reference.kind == "Listener" && from.and_then(Value::as_str) == Some("SELECTOR")
+        || derived::stands_in(object).iter().any(|inner| wants_namespaces(inner))
 }
 
 /// Whether an object may need the endpoints of Services.

@@ -17,9 +17,11 @@ pub mod load_balancer;
 pub mod log_service;
 pub mod mapping;
 pub mod module;
+mod outlier_detection;
 pub mod rate_limit_service;
 pub mod resolver;
 pub mod secret;
+pub mod selector;
 pub mod service;
 pub mod tcp_mapping;
 pub mod tls;
@@ -61,6 +63,8 @@ pub enum Spec {
     LogService(Box<LogService>),
     /// How hosts are found.
     Resolver(resolver::Resolver),
+    /// The labels of a Namespace.
+    Namespace(std::collections::BTreeMap<String, String>),
     /// The ports of a Kubernetes Service.
     Service(endpoints::ServicePorts),
     /// Where the hosts of Services are.

@@ -195,7 +195,6 @@ fn the_reference_says_what_is_not_supported() {
     assert!(row("prefix").ends_with("| yes |"));
     assert!(row("tls").ends_with("| yes |"));
     assert!(row("load_balancer.cookie.name").ends_with("| yes |"));
-    assert!(row("docs").ends_with("| no effect |"));
     assert!(row("labels.*[].*[].remote_address").ends_with("| yes |"));
-    assert!(row("outlier_detection").ends_with("| not yet |"));
+    assert!(row("docs").ends_with("| no effect |"));
 }

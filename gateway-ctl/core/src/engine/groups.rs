@@ -93,6 +93,8 @@ pub(super) struct Groups {
     pub(super) hosts: BTreeMap<ObjectRef, HostState>,
     /// Whether a Host takes what fits its hostname or its selector, not only what fits both.
     pub(super) loose: bool,
+    /// Hosts whose selector names no label that could be looked up.
+    unlabelled: BTreeSet<ObjectRef>,
     host_index: Index,
     mapping_index: Index,
     dirty: BTreeSet<Arc<RouteKey>>,
@@ -115,10 +117,15 @@ fn mapping_keys(mapping: &Mapping) -> Keys<'_> {
 fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
     let selector = host.selector.as_ref();
     Keys {
-        labels: selector.into_iter().flatten().take(1).collect(),
+        labels: selector.iter().flat_map(|s| &s.labels).take(1).collect(),
         hostname: (selector.is_none() || loose).then_some(&host.hostname),
         ..Keys::default()
     }
+}
+
+/// Whether only a look at every Mapping tells which ones a Host takes.
+fn is_unlabelled(host: &Host) -> bool {
+    host.selector.as_ref().is_some_and(|s| s.labels.is_empty())
 }
 
 impl Groups {
@@ -152,6 +159,11 @@ impl Groups {
         if let Some(old) = &old {
             self.host_index.remove(object, &host_keys(old, self.loose));
         }
+        if new.is_some_and(is_unlabelled) {
+            self.unlabelled.insert(object.clone());
+        } else {
+            self.unlabelled.remove(object);
+        }
         match new {
             Some(new) => {
                 self.host_index.insert(object, &host_keys(new, self.loose));
@@ -174,7 +186,10 @@ impl Groups {
     }
 
     fn dirty_mappings_of(&mut self, store: &Store, host: &Host) {
-        let label = host.selector.as_ref().and_then(|s| s.iter().next());
+        if is_unlabelled(host) {
+            return self.dirty_all();
+        }
+        let label = host.selector.as_ref().and_then(|s| s.labels.iter().next());
         let mut mappings: Vec<&ObjectRef> = Vec::new();
         if let Some((key, value)) = label {
             mappings.extend(self.mapping_index.by_label(key, value));
@@ -302,7 +317,7 @@ impl Groups {
     fn hosts_of<'a>(&'a self, mapping: &'a Mapping) -> BTreeSet<&'a ObjectRef> {
         let hostname = mapping.key.hostname.as_ref();
         let any_host = mapping.key.hostname_regex.is_some();
-        let mut candidates: Vec<&ObjectRef> = Vec::new();
+        let mut candidates: Vec<&ObjectRef> = self.unlabelled.iter().collect();
         if any_host {
             candidates.extend(self.host_index.all_hosts());
         } else if let Some(hostname) = hostname {

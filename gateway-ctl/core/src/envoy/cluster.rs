@@ -10,6 +10,7 @@ use proto::envoy::extensions::upstreams::http::v3 as upstream;
 
 use super::{any, milliseconds, socket_address};
 use crate::ir::balance::Policy;
+use crate::ir::health::OutlierDetection;
 use crate::ir::{Cluster, Dns, Threshold};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -69,6 +70,7 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         dns_lookup_family: family.into(),
         upstream_connection_options: keepalive,
         health_checks: super::health_check::of_cluster(ir),
+        outlier_detection: ir.outlier_detection.map(outliers),
         // A host that is no endpoint any longer is gone, however healthy it looks.
         ignore_health_on_host_removal: !ir.health_checks.is_empty(),
         transport_socket: ir.tls.as_ref().map(|tls| super::tls::client(tls, &ir.host)),
@@ -111,6 +113,20 @@ fn set_protocol(message: &mut cluster::Cluster, ir: &Cluster) {
     message
         .typed_extension_protocol_options
         .insert(HTTP_OPTIONS.to_owned(), any(HTTP_OPTIONS, &options));
+}
+
+fn outliers(o: OutlierDetection) -> cluster::OutlierDetection {
+    cluster::OutlierDetection {
+        consecutive_5xx: o.consecutive_5xx,
+        consecutive_gateway_failure: o.consecutive_gateway_failure,
+        // Envoy only counts these unless it is told to act.
+        enforcing_consecutive_gateway_failure: o.consecutive_gateway_failure.map(|_| 100),
+        interval: o.interval_ms.map(milliseconds),
+        base_ejection_time: o.base_ejection_ms.map(milliseconds),
+        max_ejection_time: o.max_ejection_ms.map(milliseconds),
+        max_ejection_percent: o.max_ejection_percent,
+        ..cluster::OutlierDetection::default()
+    }
 }
 
 fn threshold(t: &Threshold) -> cluster::circuit_breakers::Thresholds {

@@ -13,6 +13,7 @@ mod ext_authz;
 mod grpc_http1_bridge;
 mod grpc_stats;
 mod grpc_web;
+mod health_check;
 mod lua;
 mod ratelimit;
 mod rbac;
@@ -41,6 +42,7 @@ const COMPRESSOR: &str = "envoy.filters.http.compressor";
 const GRPC_HTTP1_BRIDGE: &str = "envoy.filters.http.grpc_http1_bridge";
 const GRPC_STATS: &str = "envoy.filters.http.grpc_stats";
 const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
+const HEALTH_CHECK: &str = "envoy.filters.http.health_check";
 const LUA: &str = "envoy.filters.http.lua";
 const RBAC: &str = "envoy.filters.http.rbac";
 
@@ -99,6 +101,11 @@ pub const ORDER: &[Filter] = &[
         name: RBAC,
         reason: "an address that may not come in costs nobody a question",
         make: rbac::make,
+    },
+    Filter {
+        name: HEALTH_CHECK,
+        reason: "load balancers that may come in learn how this Envoy is, whatever becomes of requests",
+        make: health_check::make,
     },
     Filter {
         name: CORS,

@@ -2,7 +2,7 @@
 
 use super::ClientTls;
 use super::balance::{Hosts, Policy};
-use super::health::HealthCheck;
+use super::health::{HealthCheck, OutlierDetection};
 
 /// How the hosts of a cluster are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,4 +76,6 @@ pub struct Cluster {
     pub keepalive: Option<Keepalive>,
     /// How it is found out which hosts are healthy.
     pub health_checks: Vec<HealthCheck>,
+    /// When a host is left out because of its answers.
+    pub outlier_detection: Option<OutlierDetection>,
 }

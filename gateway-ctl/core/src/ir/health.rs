@@ -17,6 +17,23 @@ pub struct HealthCheck {
     pub probe: Probe,
 }
 
+/// When a host is not used for a while because of its answers; what is absent is Envoy's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutlierDetection {
+    /// Server errors in a row.
+    pub consecutive_5xx: Option<u32>,
+    /// 502, 503 and 504 in a row.
+    pub consecutive_gateway_failure: Option<u32>,
+    /// Between two looks.
+    pub interval_ms: Option<u64>,
+    /// For how long, times how often it was left out.
+    pub base_ejection_ms: Option<u64>,
+    /// For how long at most.
+    pub max_ejection_ms: Option<u64>,
+    /// Most hosts that are left out, in percent.
+    pub max_ejection_percent: Option<u32>,
+}
+
 /// What a host is asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Probe {

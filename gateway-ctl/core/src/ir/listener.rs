@@ -116,7 +116,12 @@ pub struct HttpOptions {
     pub filters: ModuleFilters,
     /// The log of requests.
     pub access_log: AccessLog,
+    /// Paths at which this Envoy answers how it is.
+    pub probes: Vec<String>,
 }
+
+/// Paths of probes where nobody says otherwise.
+pub const PROBES: [&str; 2] = ["/ambassador/v0/check_alive", "/ambassador/v0/check_ready"];
 
 /// What happens to the header `x-forwarded-client-cert`; Envoy's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -256,6 +261,7 @@ impl Default for HttpOptions {
             client_certificates: ClientCertificates::default(),
             filters: ModuleFilters::default(),
             access_log: AccessLog::default(),
+            probes: PROBES.map(str::to_owned).to_vec(),
         }
     }
 }

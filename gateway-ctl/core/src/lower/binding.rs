@@ -10,8 +10,8 @@ use super::tcp::{self, TcpGroup, TcpGroups};
 use super::tls::Termination;
 use crate::ir::ServerTls;
 use crate::ir::listener::Match;
-use crate::resource::host::{Host, InsecureAction, fits};
-use crate::resource::listener::{Listener, SecurityModel};
+use crate::resource::host::{Host, InsecureAction};
+use crate::resource::listener::{Listener, Namespaces, SecurityModel};
 use crate::syntax::Hostname;
 
 /// How a Host's routes are served on a Listener.
@@ -122,6 +122,8 @@ pub struct Inputs<'a> {
     pub own_namespace: &'a str,
     /// The address of Listeners that name none.
     pub default_address: &'a str,
+    /// The labels of the namespaces that are known.
+    pub namespaces: &'a BTreeMap<&'a str, &'a BTreeMap<String, String>>,
 }
 
 /// Binds Listeners, and listens for TCPMappings whose port has none.
@@ -220,8 +222,14 @@ fn bind(
     }
     let mut domains: BTreeMap<String, &ObjectRef> = BTreeMap::new();
     for (host_ref, host, termination) in inputs.hosts {
-        let here = !listener.own_namespace || host_ref.namespace == reference.namespace;
-        let wanted = listener.selector.as_ref().is_none_or(|s| fits(s, &host.object_labels));
+        let here = match &listener.namespaces {
+            Namespaces::All => true,
+            Namespaces::Own => host_ref.namespace == reference.namespace,
+            Namespaces::With(selector) => {
+                inputs.namespaces.get(&*host_ref.namespace).is_some_and(|l| selector.fits(l))
+            }
+        };
+        let wanted = listener.selector.as_ref().is_none_or(|s| s.fits(&host.object_labels));
         let taken = inputs.fallback || (here && wanted);
         if !taken {
             continue;

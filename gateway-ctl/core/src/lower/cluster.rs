@@ -143,6 +143,7 @@ pub fn of_mapping(
             thresholds,
             keepalive: up.keepalive.or(defaults.keepalive),
             health_checks,
+            outlier_detection: up.outlier_detection,
         },
         hash_on: load_balancer.and_then(|l| l.hash_on.clone()),
     })
@@ -218,6 +219,7 @@ pub fn of_service(
             thresholds,
             keepalive: None,
             health_checks: Vec::new(),
+            outlier_detection: None,
         },
         hash_on: None,
     }

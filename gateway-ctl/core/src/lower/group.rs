@@ -40,6 +40,8 @@ pub struct Environment {
     pub labels: LabelDefaults,
     /// The rate limit service's domain, if there is a service.
     pub limit_domain: Option<String>,
+    /// Paths at which Envoy answers probes before it looks at routes.
+    pub probes: Vec<String>,
 }
 
 /// Lowers the members of a group that one set of Hosts takes. They have one key.
@@ -66,7 +68,7 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
     }
     let shadows = take_shadows(&mut members, &mut found);
     let routes = match members.first().map(|m| &m.mapping.target) {
-        Some(Target::Redirect(_)) => lower_redirect(&members, &mut found),
+        Some(Target::Redirect(_)) => lower_redirect(&members, env, &mut found),
         Some(_) => lower_services(&members, shadows, env, &mut found),
         None => {
             for m in shadows {
@@ -78,6 +80,7 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
     };
     for m in &members {
         check_label_domains(*m, env, &mut found);
+        check_probes(*m, env, &mut found);
     }
     Group { routes, found }
 }
@@ -134,7 +137,11 @@ fn take_shadows<'a>(members: &mut Vec<Member<'a>>, found: &mut Vec<Diagnostic>) 
     shadows
 }
 
-fn lower_redirect(members: &[Member<'_>], found: &mut Vec<Diagnostic>) -> Vec<Route> {
+fn lower_redirect(
+    members: &[Member<'_>],
+    env: &Environment,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Route> {
     let Some((first, rest)) = members.split_first() else { return Vec::new() };
     let Target::Redirect(redirect) = &first.mapping.target else { return Vec::new() };
     for m in rest {
@@ -155,9 +162,14 @@ fn lower_redirect(members: &[Member<'_>], found: &mut Vec<Diagnostic>) -> Vec<Ro
         below: 100,
         share: 100,
         action: Action::Redirect(redirect.clone()),
-        edits: HeaderEdits::default(),
+        // No service sees the request.
+        edits: HeaderEdits {
+            add_request: Vec::new(),
+            remove_request: Vec::new(),
+            ..common_edits(&[*first], env)
+        },
         auth: Auth::Bypass,
-        cors: None,
+        cors: first.mapping.cors.clone(),
         error_pages: ErrorPages::Common,
     }]
 }
@@ -324,6 +336,19 @@ fn check_label_domains(member: Member<'_>, env: &Environment, found: &mut Vec<Di
         "no label is of the domain `{domain}` of the RateLimitService, so nothing of this Mapping is limited"
     );
     found.push(notice(member.reference, "spec.labels", text));
+}
+
+/// A Mapping of a probe's path gets no request.
+fn check_probes(member: Member<'_>, env: &Environment, found: &mut Vec<Diagnostic>) {
+    let path = member.mapping.key.path.trim_end_matches('/');
+    if env.probes.iter().any(|p| p == path) {
+        let text = format!("Envoy itself answers probes at {path}, so no request gets here");
+        let d = notice(member.reference, "spec.prefix", text);
+        found.push(with_hint(
+            d,
+            "set enabled: false in the Module's liveness_probe or readiness_probe, or name this service there",
+        ));
+    }
 }
 
 fn error(object: &ObjectRef, path: &str, message: String) -> Diagnostic {

@@ -136,7 +136,12 @@ pub fn lower(context: &Context<'_>) -> Services {
         .as_ref()
         .map(|l| l.service.domain.clone().unwrap_or_else(|| module.labels.domain.clone()));
     Services {
-        env: Environment { defaults: module.defaults, labels: module.labels, limit_domain },
+        env: Environment {
+            defaults: module.defaults,
+            labels: module.labels,
+            limit_domain,
+            probes: module.http.probes.clone(),
+        },
         http: module.http,
         plain_secret_names: module.plain_secret_names,
         closed,
@@ -190,7 +195,7 @@ fn choose_auth(
         let text =
             format!("one AuthService is asked, and {reference} is it; this one is not in force");
         let mut d = error(other, "", text);
-        d.hint("remove one of them");
+        d.hint("remove one of them; for several checks of a request use Filters and a FilterPolicy");
         found.push(d);
     }
     let asked = Asked {

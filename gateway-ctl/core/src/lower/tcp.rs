@@ -11,7 +11,7 @@ use super::tls::{Lookup, Termination};
 use super::weight;
 use crate::ir::ServerTls;
 use crate::resource::host::Host;
-use crate::resource::listener::{Listener, SecurityModel, Stack};
+use crate::resource::listener::{Listener, Namespaces, SecurityModel, Stack};
 use crate::resource::module::MappingDefaults;
 use crate::resource::{Spec, TcpMapping};
 use crate::store::Store;
@@ -179,7 +179,7 @@ pub fn listener(
         bind_address: None,
         stack: Stack { proxy: false, tls, http: false, udp: false },
         security_model: SecurityModel::Secure,
-        own_namespace: false,
+        namespaces: Namespaces::All,
         selector: None,
         stats_prefix: None,
         l7_depth: 0,

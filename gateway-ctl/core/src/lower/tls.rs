@@ -189,6 +189,30 @@ impl<'a> Lookup<'a> {
         })))
     }
 
+    /// TLSContexts that serve nobody because there is no Host, and no TCPMapping of their names.
+    pub fn unused_terminations(&self) -> Vec<Diagnostic> {
+        let tcp = || self.store.of_kind("TCPMapping").filter_map(|(_, e)| e.good.as_ref());
+        let names_it = |context: &TlsContext| {
+            tcp().any(|good| match &good.spec {
+                Spec::TcpMapping(m) => m.host.as_ref().is_some_and(|h| context.hosts.contains(h)),
+                _ => false,
+            })
+        };
+        let terminates = |c: &TlsContext| {
+            !c.hosts.is_empty() && (c.secret.is_some() || c.settings.files.is_some())
+        };
+        self.contexts()
+            .filter(|(_, context)| terminates(context) && !names_it(context))
+            .map(|(reference, _)| {
+                let text = "there is no Host, so no TLS is served with it";
+                let severity = Severity::Error;
+                let mut d = Diagnostic::new(severity, reference.clone(), "spec.hosts", text);
+                d.hint("create a Host with its hostname and tlsSecret");
+                d
+            })
+            .collect()
+    }
+
     /// How a service is connected to with the TLSContext `name`, for an object of `namespace`.
     ///
     /// # Errors

@@ -17,8 +17,8 @@ pub enum Treatment {
     NoEffect,
     /// A notice: it has no effect, and this is what to do instead.
     Elsewhere(&'static str),
-    /// An error; the object lives without the field.
-    Without,
+    /// An error; the object lives without the field, and this is what to do instead.
+    Without(&'static str),
     /// An error; without the field traffic could go where it must not, in the clear, or past a
     /// check, so the object is not in force.
     LeftOut,
@@ -52,7 +52,8 @@ pub fn strip(
             Treatment::LeftOut => {
                 "without it the object would do something else than it says, so it is not in force; remove the field"
             }
-            _ => "the object is in force without it; remove the field",
+            Treatment::Without(advice) => advice,
+            _ => "remove the field",
         };
         found.error(format!("{path}.{field}"), message).hint(hint).reason(Reason::NotSupported);
         lives &= *treatment != Treatment::LeftOut;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
+use super::selector::{Selector, SelectorSpec};
 use super::tls::{TlsSettings, TlsSpec};
 use crate::syntax::Hostname;
 
@@ -55,9 +56,9 @@ struct Raw {
     /// The domain: a whole name, `*.example.org`, `www.*` or `*`. Default: `*`.
     hostname: Option<String>,
     /// Labels of the Mappings it takes; those with a `hostname` must also fit that.
-    mapping_selector: Option<Selector>,
+    mapping_selector: Option<SelectorSpec>,
     /// Deprecated, use `mappingSelector`.
-    selector: Option<Selector>,
+    selector: Option<SelectorSpec>,
     /// What happens to requests by the way they came.
     request_policy: Option<RequestPolicy>,
     /// Settings of TLS, in snake or camel case.
@@ -69,17 +70,6 @@ struct Raw {
     /// Has no effect.
     #[schemars(with = "Option<BTreeMap<String, Value>>", extend("x-support" = "no effect"))]
     preview_url: Option<Value>,
-}
-
-/// A Kubernetes label selector, as far as it is read.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Selector {
-    /// Labels that an object must have, all of them.
-    pub(super) match_labels: Option<BTreeMap<String, String>>,
-    /// Conditions on labels.
-    #[schemars(with = "Option<Vec<BTreeMap<String, Value>>>", extend("x-support" = "not yet"))]
-    pub(super) match_expressions: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -94,10 +84,9 @@ struct Insecure {
     /// `Redirect`.
     #[schemars(extend("enum" = ["Redirect", "Route", "Reject"]))]
     action: Option<String>,
-    /// Has no effect.
+    /// Has no effect: Listeners have the ports.
     #[serde(rename = "additionalPort")]
     #[schemars(extend("x-support" = "no effect"))]
-    #[allow(dead_code)]
     additional_port: Option<i64>,
 }
 
@@ -145,7 +134,7 @@ pub struct Host {
     /// Its domain.
     pub hostname: Hostname,
     /// Which Mappings it takes; none: by hostname only.
-    pub selector: Option<BTreeMap<String, String>>,
+    pub selector: Option<Selector>,
     /// What happens to requests in the clear.
     pub insecure: InsecureAction,
     /// TLS.
@@ -172,10 +161,15 @@ impl Host {
             (Some(selector), _) => (Some(selector), "spec.mappingSelector"),
             (None, selector) => (selector.as_ref(), "spec.selector"),
         };
-        if let Some(selector) = selector {
-            good &= check_expressions(selector, "Host", path, found);
+        let selector = selector.map(|s| s.read(path, found));
+        good &= selector.as_ref().is_none_or(Option::is_some);
+        let insecure = raw.request_policy.and_then(|p| p.insecure);
+        if insecure.as_ref().and_then(|i| i.additional_port).is_some_and(|port| port > 0) {
+            found
+                .notice("spec.requestPolicy.insecure.additionalPort", "it has no effect here")
+                .hint("create a Listener for the port");
         }
-        let insecure = raw.request_policy.and_then(|p| p.insecure).and_then(|i| i.action);
+        let insecure = insecure.and_then(|i| i.action);
         let insecure = match insecure.as_deref() {
             None | Some("" | "Redirect") => InsecureAction::Redirect,
             Some("Route") => InsecureAction::Route,
@@ -195,7 +189,7 @@ impl Host {
         Some(Self {
             tls: tls?,
             hostname,
-            selector: selector.and_then(|s| s.match_labels.clone()).filter(|l| !l.is_empty()),
+            selector: selector.flatten().flatten(),
             insecure,
             object_labels: object.labels.clone(),
         })
@@ -224,8 +218,8 @@ impl Host {
     ) -> bool {
         let by_name = || any_host || hostname.is_some_and(|h| h.overlaps(&self.hostname));
         match &self.selector {
-            Some(selector) if loose => fits(selector, labels) || by_name(),
-            Some(selector) => fits(selector, labels) && (hostname.is_none() || by_name()),
+            Some(selector) if loose => selector.fits(labels) || by_name(),
+            Some(selector) => selector.fits(labels) && (hostname.is_none() || by_name()),
             None => by_name(),
         }
     }
@@ -279,29 +273,4 @@ fn read_tls(
         return None;
     }
     Some(HostTls { secret: secret.map(|name| (namespace, name)), context, settings })
-}
-
-/// Whether `labels` have every entry of `selector`.
-pub fn fits(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
-/// Refuses `matchExpressions`: without them a selector would take too much.
-pub(super) fn check_expressions(
-    selector: &Selector,
-    kind: &str,
-    path: &str,
-    found: &mut Diagnostics<'_>,
-) -> bool {
-    let given = selector.match_expressions.as_ref().is_some_and(|e| !fields::is_unset(e));
-    if given {
-        let field = path.trim_start_matches("spec.");
-        found
-            .error(
-                format!("{path}.matchExpressions"),
-                format!("not supported yet: {kind}.{field}.matchExpressions"),
-            )
-            .hint("use matchLabels");
-    }
-    !given
 }

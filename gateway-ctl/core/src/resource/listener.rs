@@ -1,14 +1,12 @@
 //! `Listener`: a port, and which Hosts it serves.
 
-use std::collections::BTreeMap;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::Value;
 use service_kit::{AmbassadorId, Diagnostics, Object};
 
 use super::fields::{self, Treatment, Unread};
-use super::host::{Selector, check_expressions};
+use super::selector::{Selector, SelectorSpec};
 
 /// Fields that are not read.
 pub const UNREAD: Unread = &[("ambassador_id", Treatment::NoEffect)];
@@ -82,14 +80,16 @@ struct HostBinding {
     /// Namespaces of the Hosts.
     namespace: Option<NamespaceBinding>,
     /// Labels of the Hosts.
-    selector: Option<Selector>,
+    selector: Option<SelectorSpec>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct NamespaceBinding {
-    /// `ALL`, or only the Listener's own (`SELF`). `SELECTOR` is not supported yet.
+    /// `ALL`, only the Listener's own (`SELF`), or those that `selector` takes (`SELECTOR`).
     #[schemars(extend("enum" = ["ALL", "SELF", "SELECTOR"]))]
     from: Option<String>,
+    /// Labels of the namespaces, with `from: SELECTOR`.
+    selector: Option<SelectorSpec>,
 }
 
 /// The schema of `spec`.
@@ -119,6 +119,18 @@ impl SecurityModel {
     }
 }
 
+/// Namespaces of Hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Every one.
+    #[default]
+    All,
+    /// The Listener's own.
+    Own,
+    /// Those with these labels.
+    With(Selector),
+}
+
 /// A Listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -130,10 +142,10 @@ pub struct Listener {
     pub stack: Stack,
     /// How it tells requests over TLS from others.
     pub security_model: SecurityModel,
-    /// Whether only Hosts of its own namespace are served.
-    pub own_namespace: bool,
+    /// Of which namespaces Hosts are served.
+    pub namespaces: Namespaces,
     /// Labels a Host must have.
-    pub selector: Option<BTreeMap<String, String>>,
+    pub selector: Option<Selector>,
     /// Prefix of its statistics.
     pub stats_prefix: Option<String>,
     /// Proxies in front whose `x-forwarded-for` is trusted.
@@ -176,7 +188,7 @@ impl Listener {
             }
         };
         let binding = read_binding(&raw, found);
-        let (Some(port), Some(stack), Some(security_model), Some((own_namespace, selector)), true) =
+        let (Some(port), Some(stack), Some(security_model), Some((namespaces, selector)), true) =
             (port, stack, security_model, binding, good)
         else {
             return None;
@@ -186,7 +198,7 @@ impl Listener {
             bind_address,
             stack,
             security_model,
-            own_namespace,
+            namespaces,
             selector,
             stats_prefix: raw.stats_prefix.filter(|p| !p.is_empty()),
             l7_depth: raw.l7_depth.unwrap_or(0),
@@ -286,48 +298,60 @@ fn parse_stack(layers: &[&str]) -> Result<Stack, String> {
     Ok(Stack { proxy: has("PROXY"), tls: has("TLS") || udp, http, udp })
 }
 
-/// Whether only its own namespace, and the labels of Hosts.
-type Binding = (bool, Option<BTreeMap<String, String>>);
+/// Of which namespaces, and the labels of Hosts.
+type Binding = (Namespaces, Option<Selector>);
 
 fn read_binding(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Binding> {
     let path = "spec.hostBinding";
     let binding = raw.host_binding.as_ref();
-    let from = binding.and_then(|b| b.namespace.as_ref()).and_then(|n| n.from.as_deref());
-    let selector = binding.and_then(|b| b.selector.as_ref());
-    if let Some(selector) = selector {
-        if !check_expressions(selector, "Listener", "spec.hostBinding.selector", found) {
-            return None;
+    let namespace = binding.and_then(|b| b.namespace.as_ref());
+    let selector = match binding.and_then(|b| b.selector.as_ref()) {
+        None => None,
+        Some(spec) => {
+            let path = format!("{path}.selector");
+            let read = spec.read(&path, found)?;
+            if read.is_none() {
+                found.error(path, "a selector needs matchLabels or matchExpressions");
+                return None;
+            }
+            read
         }
-        if selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) {
-            found.error(format!("{path}.selector.matchLabels"), "a selector needs matchLabels");
-            return None;
-        }
+    };
+    let at = format!("{path}.namespace.selector");
+    let labels = match namespace.and_then(|n| n.selector.as_ref()) {
+        None => None,
+        Some(spec) => spec.read(&at, found)?,
+    };
+    let from = namespace.and_then(|n| n.from.as_deref()).filter(|f| !f.is_empty());
+    if labels.is_some() && from != Some("SELECTOR") {
+        found
+            .error(at, "it has an effect with `from: SELECTOR` only")
+            .hint("write `from: SELECTOR`, or remove it");
+        return None;
     }
-    let own = match from {
-        Some("ALL") => false,
-        Some("SELF") => true,
-        Some("SELECTOR") => {
+    let namespaces = match (from, labels) {
+        (Some("ALL"), _) => Namespaces::All,
+        (Some("SELF"), _) => Namespaces::Own,
+        (Some("SELECTOR"), Some(labels)) => Namespaces::With(labels),
+        (Some("SELECTOR"), None) => {
             found
-                .error(
-                    format!("{path}.namespace.from"),
-                    "not supported yet: Listener.hostBinding.namespace.from SELECTOR",
-                )
-                .hint("ALL or SELF");
+                .error(at, "`from: SELECTOR` needs a selector of namespaces")
+                .hint("as in selector: {matchLabels: {team: web}}");
             return None;
         }
-        Some(other) if !other.is_empty() => {
+        (Some(other), _) => {
             found
                 .error(format!("{path}.namespace.from"), format!("unknown value `{other}`"))
-                .hint("ALL or SELF");
+                .hint("ALL, SELF or SELECTOR");
             return None;
         }
-        _ if selector.is_some() => false,
-        _ => {
+        (None, _) if selector.is_some() => Namespaces::All,
+        (None, _) => {
             found
                 .error(path, "a Listener needs hostBinding.namespace or hostBinding.selector")
                 .hint("hostBinding: {namespace: {from: ALL}} serves every Host");
             return None;
         }
     };
-    Some((own, selector.and_then(|s| s.match_labels.clone())))
+    Some((namespaces, selector))
 }

@@ -20,6 +20,7 @@ use super::fields::{self, Texts};
 use super::health_check::{self, HealthCheckSpec};
 use super::label::{self, Labels};
 use super::load_balancer::LoadBalancerSpec;
+use super::outlier_detection;
 use super::service::Service;
 use super::service::read_tls_name;
 use super::traffic::{
@@ -28,7 +29,7 @@ use super::traffic::{
 };
 use crate::ir::balance::LoadBalancer;
 use crate::ir::error_page::ErrorPages;
-use crate::ir::health::HealthCheck;
+use crate::ir::health::{HealthCheck, OutlierDetection};
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
@@ -161,6 +162,11 @@ struct Raw {
     /// How it is found out which addresses of the service may be used; needs a resolver of
     /// endpoints.
     health_checks: Option<Vec<HealthCheckSpec>>,
+    /// When a host of the service is left out for a while because of its answers:
+    /// `consecutive_5xx` (in a row; 5 when absent), `consecutive_gateway_failure` (502, 503 and 504 in
+    /// a row), `interval` (10s), `base_ejection_time` (30s), `max_ejection_time` (300s) and
+    /// `max_ejection_percent` (10), as Envoy has them.
+    outlier_detection: Option<Value>,
     /// Name of the service in statistics. Default: the service with `_` for every other character.
     stats_name: Option<String>,
     /// Keeps connections apart from those of other Mappings with the same service.
@@ -238,6 +244,8 @@ pub struct Upstream {
     pub keepalive: Option<Keepalive>,
     /// Health checks.
     pub health_checks: Vec<HealthCheck>,
+    /// When a host is left out because of its answers.
+    pub outlier_detection: Option<OutlierDetection>,
 }
 
 /// Headers that a Mapping sets and removes. `None` in a field is the Module's default.
@@ -474,5 +482,10 @@ fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Op
         breakers,
         keepalive: raw.keepalive.as_ref().map(Keepalive::from),
         health_checks,
+        outlier_detection: outlier_detection::read(
+            raw.outlier_detection.as_ref(),
+            "spec.outlier_detection",
+            found,
+        ),
     })
 }

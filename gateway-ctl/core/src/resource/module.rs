@@ -29,8 +29,12 @@ use crate::ir::listener::{ModuleFilters, Underscores};
 use crate::ir::{Cors, HeaderEdits, HttpOptions, Keepalive, RateAction, Retry, Threshold};
 use crate::syntax::header;
 
-/// The only Module that is read.
+/// The Module with the settings of the gateway.
 pub const NAME: &str = "ambassador";
+/// An old form of TLSContexts.
+pub const TLS: &str = "tls";
+/// An old form of an AuthService.
+pub const AUTHENTICATION: &str = "authentication";
 
 /// `spec.config`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -251,11 +255,23 @@ impl Default for LabelDefaults {
 impl Module {
     /// Reads a Module's `spec`. `None` when it cannot be in force.
     pub fn read(object: &Object, mut spec: Value, found: &mut Diagnostics<'_>) -> Option<Self> {
+        let old = match object.reference.name.as_str() {
+            TLS => Some("TLSContexts, and Hosts with tlsSecret"),
+            AUTHENTICATION => Some("an AuthService"),
+            _ => None,
+        };
+        if let Some(new) = old {
+            // What it means is made by `derived`.
+            found
+                .notice("metadata.name", "an old form, which is read")
+                .hint(format!("write {new} instead"));
+            return Some(Self::default());
+        }
         if object.reference.name != NAME {
             let name = &object.reference.name;
             found
                 .error("metadata.name", format!("not supported yet: Module named `{name}`"))
-                .hint("the settings of the gateway are in the Module named ambassador");
+                .hint("the settings of the gateway are in the Module named ambassador; tls and authentication are read, too");
             return None;
         }
         let config = match spec.as_object_mut().and_then(|m| m.remove("config")) {
@@ -289,7 +305,8 @@ impl Module {
         }
         fields::strip("Module", "spec.config", &mut config, UNREAD, found);
         let filters = read_config(object, take(&mut config, http_filters::KEYS), found)?;
-        let _: Probes = read_config(object, take(&mut config, probes::KEYS), found)?;
+        let probes: Probes = read_config(object, take(&mut config, probes::KEYS), found)?;
+        let probes = probes::read(&probes, found);
         let log = read_config(object, take(&mut config, access_log::KEYS), found)?;
         let log = access_log::read(&log, found);
         let raw: Raw = read_config(object, config, found)?;
@@ -308,7 +325,7 @@ impl Module {
                 .map(|l| label::read_defaults(l, "spec.config.default_labels", found))
                 .unwrap_or_default(),
         };
-        let http = HttpOptions { access_log: log?, ..http? };
+        let http = HttpOptions { access_log: log?, probes, ..http? };
         let namespacing = raw.defaults.as_ref().and_then(|d| d.tls_secret_namespacing);
         let plain_secret_names = namespacing == Some(false);
         Some(Self { defaults: defaults?, labels, http, plain_secret_names, closed })

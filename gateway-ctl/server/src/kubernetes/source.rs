@@ -34,7 +34,8 @@ const EVENTS: usize = 1024;
 /// Secrets of one namespace that are watched one by one; with more, the namespace's are.
 const SINGLE_SECRETS: usize = 64;
 /// Kinds of Kubernetes itself.
-const BUILTINS: [&str; 5] = ["Secret", "Service", "EndpointSlice", "Ingress", "IngressClass"];
+const BUILTINS: [&str; 6] =
+    ["Secret", "Service", "EndpointSlice", "Ingress", "IngressClass", "Namespace"];
 /// What `/readyz` calls this part.
 const COMPONENT: &str = "configuration";
 
@@ -67,6 +68,8 @@ pub struct Source {
     named: BTreeMap<ObjectRef, Vec<ObjectRef>>,
     /// Who needs the endpoints of Services.
     want_endpoints: BTreeSet<ObjectRef>,
+    /// Who needs the labels of namespaces.
+    want_namespaces: BTreeSet<ObjectRef>,
     pending: BTreeMap<ObjectRef, Option<Arc<Object>>>,
     pending_since: Option<Instant>,
     told_once: bool,
@@ -90,6 +93,7 @@ impl Source {
             unreachable: None,
             named: BTreeMap::new(),
             want_endpoints: BTreeSet::new(),
+            want_namespaces: BTreeSet::new(),
             pending: BTreeMap::new(),
             pending_since: None,
             told_once: false,
@@ -129,6 +133,7 @@ impl Source {
                     }
                     self.watch_secrets();
                     self.watch_endpoints();
+                    self.watch_namespaces();
                 }
                 Some(answer) = answers.recv() => self.take_answer(answer),
                 () = sleep_until(held_until.flatten()) => {}
@@ -185,6 +190,14 @@ impl Source {
             self.everywhere(&resource)
         };
         self.follow_exactly(targets, &Selectors::default(), |t| t.kind == "EndpointSlice");
+    }
+
+    /// Follows namespaces while somebody needs their labels.
+    fn watch_namespaces(&mut self) {
+        let resource = discovery::builtin("", "v1", "Namespace", "namespaces");
+        let wanted = !self.want_namespaces.is_empty();
+        let targets = wanted.then(|| Target::new(&resource, None, None)).into_iter().collect();
+        self.follow_exactly(targets, &Selectors::default(), |t| t.kind == "Namespace");
     }
 
     /// A kind in every namespace that is looked at.
@@ -311,6 +324,11 @@ impl Source {
             self.want_endpoints.insert(reference.clone());
         } else {
             self.want_endpoints.remove(&reference);
+        }
+        if ours.is_some_and(|o| kinds::wants_namespaces(o)) {
+            self.want_namespaces.insert(reference.clone());
+        } else {
+            self.want_namespaces.remove(&reference);
         }
         self.pending.insert(reference, object);
         self.pending_since.get_or_insert_with(Instant::now);

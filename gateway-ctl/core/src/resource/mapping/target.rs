@@ -88,6 +88,7 @@ pub(super) fn read_target(
     if !redirect {
         return Some(Target::Service);
     }
+    say_no_effect(raw, found);
     let status = match raw.redirect_response_code {
         None => 301,
         Some(code @ (301 | 302 | 303 | 307 | 308)) => code,
@@ -107,6 +108,33 @@ pub(super) fn read_target(
     let scheme = service.scheme.map(|_| if service.is_tls() { "https" } else { "http" });
     let path = read_redirect_path(raw, found)?;
     Some(Target::Redirect(Redirect { host, scheme, path, status }))
+}
+
+/// Names what has no effect because no service is asked.
+fn say_no_effect(raw: &Raw, found: &mut Diagnostics<'_>) {
+    let given = [
+        ("labels", raw.labels.is_some()),
+        ("add_request_headers", raw.add_request_headers.is_some()),
+        ("remove_request_headers", raw.remove_request_headers.is_some()),
+        ("rewrite", raw.rewrite.as_ref().is_some_and(|r| !r.is_empty() && r != "/")),
+        ("regex_rewrite", raw.regex_rewrite.as_ref().is_some_and(|r| !r.pattern.is_empty())),
+        ("host_rewrite", raw.host_rewrite.as_ref().is_some_and(|h| !h.is_empty())),
+        ("timeout_ms", raw.timeout_ms.is_some_and(|t| t > 0)),
+        ("idle_timeout_ms", raw.idle_timeout_ms.is_some_and(|t| t > 0)),
+        ("retry_policy", raw.retry_policy.is_some()),
+        ("load_balancer", raw.load_balancer.is_some()),
+        ("circuit_breakers", raw.circuit_breakers.as_ref().is_some_and(|b| !b.is_empty())),
+        ("health_checks", raw.health_checks.as_ref().is_some_and(|h| !h.is_empty())),
+        ("auth_context_extensions", raw.auth_context_extensions.is_some()),
+        ("error_response_overrides", raw.error_response_overrides.is_some()),
+        ("tls", raw.tls.as_ref().is_some_and(|t| !t.is_empty())),
+        ("grpc", raw.grpc == Some(true)),
+    ];
+    for (field, _) in given.iter().filter(|(_, is_given)| *is_given) {
+        found
+            .notice(format!("spec.{field}"), "it has no effect: host_redirect asks no service")
+            .hint("remove it");
+    }
 }
 
 /// Path before prefix before regular expression; an error names what is dropped.

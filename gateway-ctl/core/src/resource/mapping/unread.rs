@@ -19,7 +19,6 @@ pub const UNREAD: Unread = &[
     ),
     ("envoy_override", Treatment::Elsewhere("it has no effect since Emissary 2; remove the field")),
     ("modules", Treatment::Elsewhere("it has no effect since Emissary 2; remove the field")),
-    ("outlier_detection", Treatment::Without),
     ("v2BoolHeaders", Treatment::NoEffect),
     ("v2BoolQueryParameters", Treatment::NoEffect),
     ("v2ExplicitTLS", Treatment::NoEffect),
@@ -37,8 +36,6 @@ pub(super) struct Fields {
     envoy_override: Option<BTreeMap<String, Value>>,
     /// Was settings of modules.
     modules: Option<Vec<BTreeMap<String, Value>>>,
-    /// When an address of the service is no longer used.
-    outlier_detection: Option<Value>,
     /// Kept by conversion from v2.
     v2BoolHeaders: Option<Vec<String>>,
     /// Kept by conversion from v2.

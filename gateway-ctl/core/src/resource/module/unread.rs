@@ -25,7 +25,12 @@ pub const UNREAD: Unread = &[
         "envoy_validation_timeout",
         Treatment::Elsewhere("no second Envoy validates here; remove the field"),
     ),
-    ("header_case_overrides", Treatment::Without),
+    (
+        "header_case_overrides",
+        Treatment::Without(
+            "Envoy has no table of names; write proper_case: true, which sends every name Like-This",
+        ),
+    ),
     ("regex_type", Treatment::Elsewhere("regular expressions are RE2's; remove the field")),
     (
         "runtime_flags",
