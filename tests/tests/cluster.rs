@@ -556,4 +556,9 @@ spec:
     });
     cluster.delete("networking.k8s.io/v1", "IngressClass", "", "edge");
     edge.wait_status("/shop/x", 404);
+    // Nobody is sent here for it any longer.
+    cluster.wait("no address", || {
+        let ingress = cluster.get("networking.k8s.io/v1", "Ingress", "default", "shop");
+        ingress.is_some_and(|i| i["status"]["loadBalancer"]["ingress"].is_null())
+    });
 }

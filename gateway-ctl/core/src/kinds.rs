@@ -225,9 +225,7 @@ pub fn secret_refs(object: &Object, own_namespace: &str) -> Vec<ObjectRef> {
         // Shown while there is no Host.
         "Listener" => vec![ObjectRef::new("Secret", own_namespace, FALLBACK_SECRET)],
         "Ingress" => derived::secret_refs(object),
-        "Module" => {
-            derived::tls_contexts(object).iter().flat_map(|c| tls_secret_refs(c)).collect()
-        }
+        "Module" => derived::tls_contexts(object).iter().flat_map(|c| tls_secret_refs(c)).collect(),
         _ => Vec::new(),
     };
     let inner = derived::stands_in(object);

@@ -169,7 +169,7 @@ fn lower_redirect(
             ..common_edits(&[*first], env)
         },
         auth: Auth::Bypass,
-        cors: first.mapping.cors.clone(),
+        cors: None,
         error_pages: ErrorPages::Common,
     }]
 }

@@ -195,7 +195,9 @@ fn choose_auth(
         let text =
             format!("one AuthService is asked, and {reference} is it; this one is not in force");
         let mut d = error(other, "", text);
-        d.hint("remove one of them; for several checks of a request use Filters and a FilterPolicy");
+        d.hint(
+            "remove one of them; for several checks of a request use Filters and a FilterPolicy",
+        );
         found.push(d);
     }
     let asked = Asked {

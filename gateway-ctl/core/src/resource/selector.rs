@@ -61,11 +61,7 @@ pub enum Is {
 
 impl SelectorSpec {
     /// Reads it. An outer `None` is one that is wrong, an inner one says nothing.
-    pub(super) fn read(
-        &self,
-        path: &str,
-        found: &mut Diagnostics<'_>,
-    ) -> Option<Option<Selector>> {
+    pub(super) fn read(&self, path: &str, found: &mut Diagnostics<'_>) -> Option<Option<Selector>> {
         let mut conditions = Some(Vec::new());
         for (i, spec) in self.match_expressions.iter().flatten().enumerate() {
             match spec.read() {
@@ -82,8 +78,10 @@ impl SelectorSpec {
                 }
             }
         }
-        let selector =
-            Selector { labels: self.match_labels.clone().unwrap_or_default(), conditions: conditions? };
+        let selector = Selector {
+            labels: self.match_labels.clone().unwrap_or_default(),
+            conditions: conditions?,
+        };
         Some(Some(selector).filter(|s| !s.is_empty()))
     }
 }

@@ -27,6 +27,8 @@ struct Row {
     /// What patience ended with.
     said: Option<Progress>,
     since: Instant,
+    /// Whether it is an Ingress that is somebody else's now: what we wrote is taken back.
+    released: bool,
 }
 
 /// What is to be written to an object.
@@ -46,7 +48,11 @@ impl Entry {
     /// The status that is written.
     pub(super) fn status(&self) -> Value {
         if is_ingress(&self.verdict.reference) {
-            return json!({"loadBalancer": {"ingress": self.addresses}});
+            // What is left out is taken away from those who wrote it, which is only us.
+            return match self.addresses.as_deref() {
+                None | Some([]) => json!({"loadBalancer": {}}),
+                Some(addresses) => json!({"loadBalancer": {"ingress": addresses}}),
+            };
         }
         let mut status = json!({"conditions": self.conditions});
         if let Some(addresses) = &self.addresses {
@@ -79,12 +85,19 @@ impl Board {
         }
         for (reference, verdict) in judged.verdicts {
             let Some(verdict) = verdict else {
-                self.rows.remove(&reference);
                 self.waiting.remove(&reference);
                 self.due.remove(&reference);
+                match self.rows.get_mut(&reference).filter(|_| is_ingress(&reference)) {
+                    Some(row) => {
+                        row.released = true;
+                        self.due.insert(reference);
+                    }
+                    None => drop(self.rows.remove(&reference)),
+                }
                 continue;
             };
             if let Some(row) = self.rows.get_mut(&reference)
+                && !row.released
                 && is_same(&row.verdict, &verdict)
             {
                 // Only its status was written, by us or by others.
@@ -96,6 +109,7 @@ impl Board {
                 progress: Progress::Waiting,
                 said: None,
                 since: now,
+                released: false,
                 verdict,
             };
             if row.verdict.in_force {
@@ -174,7 +188,8 @@ impl Board {
             let status = &row.verdict.status;
             // Kubernetes' own kind has addresses only, in words of its own.
             let (conditions, addresses, known) = if is_ingress(&reference) {
-                let addresses = self.addresses.iter().map(conditions::balancer).collect();
+                let ours = self.addresses.iter().filter(|_| !row.released);
+                let addresses = ours.map(conditions::balancer).collect();
                 (Vec::new(), Some(addresses), conditions::balancers(status))
             } else {
                 let addresses = (reference.kind == "Host").then(|| self.addresses.clone());
@@ -183,6 +198,7 @@ impl Board {
             };
             let has_addresses = addresses.as_ref().is_none_or(|a| a == known);
             if has_addresses && conditions::are_in(status, &conditions) {
+                self.forget_released(&reference);
                 continue;
             }
             let first = conditions.get(..1).unwrap_or_default();
@@ -198,6 +214,14 @@ impl Board {
         let Some(row) = self.rows.get_mut(&entry.verdict.reference) else { return };
         if row.verdict.uid == entry.verdict.uid {
             row.verdict.status = entry.status();
+            self.forget_released(&entry.verdict.reference);
+        }
+    }
+
+    /// Forgets an object that is nobody's here any longer.
+    pub(super) fn forget_released(&mut self, reference: &ObjectRef) {
+        if self.rows.get(reference).is_some_and(|row| row.released) {
+            self.rows.remove(reference);
         }
     }
 

@@ -156,7 +156,9 @@ impl Writer {
         match result {
             Ok(()) => self.board.written(entry),
             // It is gone, or another of its name is on its way to us.
-            Err(Error::Api(status)) if status.code == 404 => {}
+            Err(Error::Api(status)) if status.code == 404 => {
+                self.board.forget_released(&reference);
+            }
             Err(e) => {
                 let why = super::watch::words(&e);
                 tracing::warn!("status of {reference}: {why}; trying again");

@@ -12,10 +12,7 @@ pub(super) fn make(_: &HttpFilters, options: &HttpOptions) -> Option<HttpFilter>
     if options.probes.is_empty() {
         return None;
     }
-    let paths: Vec<String> = options.probes.iter().map(|p| regex_syntax::escape(p)).collect();
-    // What stands behind a question mark or a slash is not looked at.
-    let pattern = format!("(?:{})(?:[/?].*)?", paths.join("|"));
-    let matcher = string(MatchPattern::SafeRegex(regex(&pattern)), false);
+    let matcher = string(MatchPattern::SafeRegex(regex(&pattern(&options.probes))), false);
     let path = HeaderMatcher {
         name: ":path".to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(matcher)),
@@ -28,4 +25,33 @@ pub(super) fn make(_: &HttpFilters, options: &HttpOptions) -> Option<HttpFilter>
     };
     let name = "envoy.extensions.filters.http.health_check.v3.HealthCheck";
     Some(super::filter(super::HEALTH_CHECK, name, &message))
+}
+
+/// The paths, whatever stands behind a question mark or a slash. What they begin with is there once:
+/// Envoy has opinions about the size of expressions.
+fn pattern(paths: &[String]) -> String {
+    let Some((first, rest)) = paths.split_first() else { return String::new() };
+    let common =
+        |path: &String| first.chars().zip(path.chars()).take_while(|(a, b)| a == b).count();
+    let length = rest.iter().map(common).min().unwrap_or(first.chars().count());
+    let head: String = first.chars().take(length).collect();
+    let ends: Vec<String> = paths
+        .iter()
+        .map(|path| regex_syntax::escape(&path.chars().skip(length).collect::<String>()))
+        .collect();
+    format!("{}(?:{})(?:[/?].*)?", regex_syntax::escape(&head), ends.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_paths_begin_with_is_written_once() {
+        let of =
+            |paths: &[&str]| pattern(&paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["/a/live", "/a/ready"]), "/a/(?:live|ready)(?:[/?].*)?");
+        assert_eq!(of(&["/ready"]), "/ready(?:)(?:[/?].*)?");
+        assert_eq!(of(&["/x.y", "/x.y/z"]), "/x\\.y(?:|/z)(?:[/?].*)?");
+    }
 }

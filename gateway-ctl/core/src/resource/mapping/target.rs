@@ -114,6 +114,7 @@ pub(super) fn read_target(
 fn say_no_effect(raw: &Raw, found: &mut Diagnostics<'_>) {
     let given = [
         ("labels", raw.labels.is_some()),
+        ("cors", raw.cors.is_some()),
         ("add_request_headers", raw.add_request_headers.is_some()),
         ("remove_request_headers", raw.remove_request_headers.is_some()),
         ("rewrite", raw.rewrite.as_ref().is_some_and(|r| !r.is_empty() && r != "/")),

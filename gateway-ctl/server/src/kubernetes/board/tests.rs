@@ -112,3 +112,27 @@ fn hosts_carry_the_gateways_addresses() {
     board.set_addresses(vec![address.clone()]);
     assert_eq!(board.next(NOW).unwrap().addresses, Some(vec![address]));
 }
+
+#[test]
+fn an_ingress_that_is_somebody_elses_loses_our_addresses_once() {
+    let (mut board, start) = (Board::default(), Instant::now());
+    let ingress = Verdict { reference: ObjectRef::new("Ingress", "n", "a"), ..verdict(1, None) };
+    let reference = ingress.reference.clone();
+    board.set_addresses(vec![json!({"type": "IPAddress", "value": "192.0.2.7"})]);
+    board.file(judged(7, ingress), start);
+    board.look(&[envoy(7, true)], start);
+    let entry = board.next(NOW).unwrap();
+    let balancers = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+    assert_eq!(entry.status(), balancers);
+    board.written(entry);
+    let gone = |board: &mut Board| {
+        let verdicts = vec![(reference.clone(), None)];
+        board.file(Judged { revision: 8, verdicts }, start);
+    };
+    gone(&mut board);
+    let entry = board.next(NOW).unwrap();
+    assert_eq!(entry.status(), json!({"loadBalancer": {}}));
+    board.written(entry);
+    gone(&mut board);
+    assert_eq!(board.next(NOW), None, "it is forgotten");
+}
