@@ -32,12 +32,12 @@ pub const CHANGES: &[Change] = &[
     Change { name: "service of a Mapping", states: 3, plan: service },
     Change { name: "canary", states: 6, plan: canary },
     Change { name: "settings of a Mapping", states: 4, plan: settings },
-    Change { name: "settings of a cluster", states: 5, plan: cluster },
+    Change { name: "settings of a cluster", states: 7, plan: cluster },
     Change { name: "rewrite", states: 2, plan: rewrite },
     Change { name: "Mapping deleted", states: 2, plan: deleted },
     Change { name: "resolver and endpoints", states: 6, plan: resolver },
     Change { name: "many Mappings", states: 4, plan: many },
-    Change { name: "Module", states: 8, plan: module },
+    Change { name: "Module", states: 9, plan: module },
     Change { name: "Host", states: 4, plan: host },
     Change { name: "TLS settings", states: 4, plan: tls },
     Change { name: "certificate", states: 2, plan: certificate },
@@ -74,11 +74,20 @@ pub fn probes(parts: &Parts) -> Vec<Probe> {
         plain("filler", "/filler/0/x", &["b"]),
         Probe { host: "other.test".to_owned(), ..plain("elsewhere", "/elsewhere/", &["b"]) },
         secure("secure", Word::Backend, "a"),
-        Probe { headers: vec![header("x-api-key", "good")], ..plain("allowed", "/guarded/", &["a"]) },
-        Probe { headers: vec![header("x-guarded", "yes")], ..plain("denied", "/guarded/", &["401"]) },
+        Probe {
+            headers: vec![header("x-api-key", "good")],
+            ..plain("allowed", "/guarded/", &["a"])
+        },
+        Probe {
+            headers: vec![header("x-guarded", "yes")],
+            ..plain("denied", "/guarded/", &["401"])
+        },
         plain("limited", "/limited/", &["429"]),
         // Under way for some time, so that changes come in between.
-        Probe { headers: vec![header("x-echo-delay-ms", "60")], ..plain("slow", "/cluster/", &["d"]) },
+        Probe {
+            headers: vec![header("x-echo-delay-ms", "60")],
+            ..plain("slow", "/cluster/", &["d"])
+        },
         // What a change touches.
         plain("service", "/service/", &["a"]),
         plain("canary", "/canary/", &["a"]),
@@ -104,7 +113,10 @@ fn mapping(name: &str, rest: &str) -> String {
 fn service(state: usize, _: &Parts) -> Plan {
     let name = ["a", "b", "c"][state];
     Plan {
-        files: vec![("service.yaml", Some(mapping("service", &format!("service: \"{name}:8080\""))))],
+        files: vec![(
+            "service.yaml",
+            Some(mapping("service", &format!("service: \"{name}:8080\""))),
+        )],
         answers: vec![("service", words(&[name]))],
     }
 }
@@ -136,7 +148,7 @@ fn settings(state: usize, _: &Parts) -> Plan {
         "timeout_ms: 9000",
         "timeout_ms: 8000, idle_timeout_ms: 20000, add_response_headers: {x-state: one}",
         "timeout_ms: 9000, retry_policy: {retry_on: connect-failure, num_retries: 2}, cors: {origins: [http://a.test]}",
-        "timeout_ms: 9000, headers: {x-probe: true}, remove_request_headers: [x-nothing]",
+        "timeout_ms: 9000, precedence: 5, remove_request_headers: [x-nothing]",
     ][state];
     Plan {
         files: vec![(
@@ -153,8 +165,10 @@ fn cluster(state: usize, _: &Parts) -> Plan {
         "connect_timeout_ms: 3000",
         "connect_timeout_ms: 4000",
         "connect_timeout_ms: 3000, circuit_breakers: [{max_connections: 500}]",
-        "connect_timeout_ms: 3000, keepalive: {time: 100}, cluster_max_connection_lifetime_ms: 60000",
+        "connect_timeout_ms: 3000, keepalive: {idle_time: 100}, cluster_max_connection_lifetime_ms: 60000",
         "connect_timeout_ms: 3000, resolver: endpoint, load_balancer: {policy: least_request}",
+        "connect_timeout_ms: 4000, resolver: endpoint, load_balancer: {policy: least_request}",
+        "connect_timeout_ms: 4000, resolver: endpoint, load_balancer: {policy: round_robin}, stats_name: other",
     ][state];
     let more = format!("service: \"d:8080\", timeout_ms: 9000, {more}");
     Plan {
@@ -217,13 +231,15 @@ fn many(state: usize, _: &Parts) -> Plan {
 fn module(state: usize, parts: &Parts) -> Plan {
     let more = [
         "",
-        ", server_name: gateway, gzip: {enabled: true}",
+        ", server_name: gateway, gzip: {min_content_length: 100}",
         ", buffer_limit_bytes: 65536",
         ", lua_scripts: \"function envoy_on_response(handle) handle:headers():add('x-lua', 'yes') end\"",
+        // Envoy refuses it, and the script before stays.
+        ", lua_scripts: \"function envoy_on_response(handle\"",
         ", resolver: endpoint, load_balancer: {policy: round_robin}",
-        ", cluster_request_timeout_ms: 8000, cluster_idle_timeout_ms: 30000, xff_num_trusted_hops: 0",
+        ", cluster_request_timeout_ms: 8000, cluster_idle_timeout_ms: 30000, merge_slashes: true",
         ", listener_idle_timeout_ms: 60000, enable_http10: true, max_request_headers_kb: 70",
-        ", keepalive: {time: 200}, circuit_breakers: [{max_requests: 5000}]",
+        ", keepalive: {idle_time: 200}, circuit_breakers: [{max_requests: 5000}]",
     ][state];
     let log = parts.log.display();
     let spec = format!(
@@ -263,8 +279,14 @@ fn tls(state: usize, _: &Parts) -> Plan {
     let (context, more) = [
         (None, ""),
         (None, ", tls: {min_tls_version: v1.2}"),
-        (Some("{hosts: [secure.test], secret: secure, min_tls_version: v1.2}"), ", tlsContext: {name: own}"),
-        (Some("{hosts: [secure.test], secret: secure, alpn_protocols: http/1.1}"), ", tlsContext: {name: own}"),
+        (
+            Some("{hosts: [secure.test], secret: secure, min_tls_version: v1.2}"),
+            ", tlsContext: {name: own}",
+        ),
+        (
+            Some("{hosts: [secure.test], secret: secure, alpn_protocols: http/1.1}"),
+            ", tlsContext: {name: own}",
+        ),
     ][state];
     let host = format!("{{hostname: secure.test, tlsSecret: {{name: secure}}{more}}}");
     Plan {

@@ -230,11 +230,7 @@ fn base(parts: &Parts, fillers: usize) -> String {
         let spec = format!("{{port: {port}, {rest}, hostBinding: {{namespace: {{from: ALL}}}}}}");
         text += &object("Listener", name, &spec);
     }
-    text += &object(
-        "Host",
-        "all",
-        "{hostname: \"*\", requestPolicy: {insecure: {action: Route}}}",
-    );
+    text += &object("Host", "all", "{hostname: \"*\", requestPolicy: {insecure: {action: Route}}}");
     let ports = BACKENDS.iter().map(|(name, _, port)| (*name, *port));
     for (name, port) in ports.chain([("authz", AUTHZ_PORT)]) {
         text += &service(name, port);
@@ -249,7 +245,8 @@ fn base(parts: &Parts, fillers: usize) -> String {
         ("fallback", "*", "c:8080"),
     ] {
         let prefix = if name == "fallback" { "/".to_owned() } else { format!("/{name}/") };
-        let spec = format!("{{hostname: \"{hostname}\", prefix: {prefix}, service: \"{service}\"}}");
+        let spec =
+            format!("{{hostname: \"{hostname}\", prefix: {prefix}, service: \"{service}\"}}");
         text += &object("Mapping", name, &spec);
     }
     text += &object(

@@ -20,6 +20,9 @@ use proto::envoy::service::discovery::v3::{
 use super::snapshot::{INDEPENDENT, Snapshot, USED, USING, WARMING, word};
 use super::subscription::{InFlight, Subscription};
 
+/// How long Listeners wait for what is in force instead of a filter's configuration that was refused.
+const REVERT: Duration = Duration::from_secs(1);
+
 /// Waits and bounds of a stream.
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -103,6 +106,7 @@ pub struct Session {
     subscriptions: BTreeMap<ResourceType, Subscription>,
     nonce: u64,
     settle_until: Option<Instant>,
+    revert_until: Option<Instant>,
     behind_since: Option<Instant>,
     wake: Option<Instant>,
     reports: Vec<Report>,
@@ -117,6 +121,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             nonce: 0,
             settle_until: None,
+            revert_until: None,
             behind_since: None,
             wake: None,
             reports: Vec::new(),
@@ -126,6 +131,7 @@ impl Session {
     /// Takes a newer snapshot.
     pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let changed_at = snapshot.changed_at;
+        self.revert_until = None;
         self.snapshot = snapshot;
         let snapshot = &self.snapshot;
         let behind = self.subscriptions.values_mut().any(|s| {
@@ -173,7 +179,7 @@ impl Session {
         if let Some(sent) = answered {
             match request.error_detail {
                 None => self.on_acknowledged(resource_type, &sent, now),
-                Some(status) => self.on_refused(resource_type, sent, &status.message),
+                Some(status) => self.on_refused(resource_type, sent, &status.message, now),
             }
         }
         Ok(())
@@ -193,7 +199,13 @@ impl Session {
 
     /// A refusal names the response, not the resource: halves of it are sent again until the one
     /// that is refused alone is found. What is good goes through on the way.
-    fn on_refused(&mut self, resource_type: ResourceType, sent: InFlight, message: &str) {
+    fn on_refused(
+        &mut self,
+        resource_type: ResourceType,
+        sent: InFlight,
+        message: &str,
+        now: Instant,
+    ) {
         let message = shorten(message);
         let Some(subscription) = self.subscriptions.get_mut(&resource_type) else { return };
         self.reports.push(Report::Refused(resource_type, message.clone()));
@@ -202,6 +214,12 @@ impl Session {
             [] => subscription.forget(&sent.removals),
             [culprit] => {
                 subscription.reject(culprit);
+                if resource_type == ResourceType::Extension {
+                    // Envoy goes on with what it had, but gives what it refused to each new
+                    // Listener until it is sent something else.
+                    subscription.resend(&culprit.name);
+                    self.revert_until = Some(now + REVERT);
+                }
                 self.reports.push(Report::Rejected {
                     resource_type,
                     name: culprit.name.clone(),
@@ -255,6 +273,11 @@ impl Session {
                     return false;
                 }
                 self.settle_until = None;
+            }
+            let may_revert = resource_type != ResourceType::Extension;
+            if let Some(until) = self.revert_until.filter(|until| may_revert && now < *until) {
+                self.wake_at(until);
+                return false;
             }
             // Envoy takes a Listener response's removals first, so that an address can move from
             // one Listener to another; apart they would collide.
