@@ -170,7 +170,9 @@ fn limits(report: &Report) -> String {
         if !found.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "  {file}: domain {domain}, {}: ratelimit-svc --config takes it");
+        let count = counted(*limits, "limit");
+        let _ =
+            writeln!(out, "  {file}: domain {domain}, {count}: ratelimit-svc --config takes it");
         if resource.is_some() {
             let _ = writeln!(out, "    as a RateLimit: --write DIR");
         }
