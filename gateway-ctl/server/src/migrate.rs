@@ -38,7 +38,7 @@ pub fn assess(paths: &[PathBuf], settings: Settings, addresses: &Addresses) -> i
         }
     }
     let change = FileObjects::new().update(files);
-    limits.extend(change.applied.iter().flat_map(|o| in_config_map(o)));
+    limits.extend(change.applied.iter().flat_map(in_config_map));
     let ambassador_id = settings.ambassador_id.clone();
     let mut engine = Engine::new(settings);
     engine.set_time(controller::now());
