@@ -258,7 +258,10 @@ fn host(state: usize, _: &Parts) -> Plan {
         None,
         Some(format!("{{hostname: second.test, {route}}}")),
         Some(format!("{{hostname: \"*.test\", {route}}}")),
-        Some(format!("{{hostname: second.test, requestPolicy: {{insecure: {{action: Route, additionalPort: -1}}}}}}")),
+        Some(
+            "{hostname: second.test, requestPolicy: {insecure: {action: Route, additionalPort: -1}}}"
+                .to_owned(),
+        ),
     ][state]
         .clone();
     let second = object(

@@ -189,10 +189,8 @@ impl Session {
         if let Some(subscription) = self.subscriptions.get_mut(&resource_type) {
             subscription.acknowledge(sent);
         }
-        if resource_type == ResourceType::Cluster {
-            if sent.adds {
-                self.settle_until = Some(now + self.pace.settle);
-            }
+        if resource_type == ResourceType::Cluster && sent.adds {
+            self.settle_until = Some(now + self.pace.settle);
         }
         self.reports.push(Report::Acknowledged(resource_type));
     }
