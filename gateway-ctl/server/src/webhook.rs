@@ -123,9 +123,11 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_or_of_others_is_let_in() {
-        let answer = ask(mapping(
-            json!({"prefix": "/", "service": "a", "outlier_detection": {"consecutive_5xx": 3}}),
-        ));
+        let answer = ask(json!({
+            "apiVersion": "getambassador.io/v3alpha1", "kind": "Module",
+            "metadata": {"name": "ambassador"},
+            "spec": {"config": {"header_case_overrides": ["X-Foo"]}},
+        }));
         assert_eq!(answer["allowed"], true);
         assert!(answer["warnings"][0].as_str().unwrap().contains("not supported yet"));
         let other = json!({"prefix": "/", "service": "a:0", "ambassador_id": ["blue"]});

@@ -356,7 +356,7 @@ impl Mapping {
             timeout_ms,
             idle_timeout_ms,
             retry: retry.flatten(),
-            upgrades: read_upgrades(&raw),
+            upgrades: read_upgrades(&raw, found),
             high_priority,
             edits,
             add_linkerd_headers: raw.add_linkerd_headers,
@@ -417,9 +417,17 @@ fn read_error_pages(raw: &Raw, found: &mut Diagnostics<'_>) -> ErrorPages {
     }
 }
 
-fn read_upgrades(raw: &Raw) -> Vec<String> {
+fn read_upgrades(raw: &Raw, found: &mut Diagnostics<'_>) -> Vec<String> {
     let mut upgrades = raw.allow_upgrade.clone().unwrap_or_default().0;
     upgrades.retain(|u| !u.is_empty());
+    upgrades.retain(|u| {
+        let good = u.bytes().all(|b| b.is_ascii_graphic());
+        if !good {
+            let text = format!("`{}` is no protocol; it is left out", u.escape_debug());
+            found.error("spec.allow_upgrade", text).hint("as in websocket");
+        }
+        good
+    });
     if raw.use_websocket.unwrap_or(false) {
         upgrades.push("websocket".to_owned());
     }

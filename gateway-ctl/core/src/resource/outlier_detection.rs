@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::{Diagnostics, go};
+use service_kit::{Diagnostics, Reason, go};
 
 use crate::ir::health::OutlierDetection;
 
@@ -28,7 +28,12 @@ pub(super) fn read(
     match parse(value) {
         Ok(read) => Some(read),
         Err(why) => {
-            found.error(path, format!("{why}; no host is left out because of its answers")).hint(
+            let d = found.error(path, format!("{why}; no host is left out because of its answers"));
+            // Emissary's schema takes texts, which never had a meaning.
+            if !value.is_object() {
+                d.reason(Reason::NotSupported);
+            }
+            d.hint(
                 "as in {consecutive_5xx: 5, interval: 10s, base_ejection_time: 30s, max_ejection_percent: 10}; consecutive_gateway_failure and max_ejection_time are known, too",
             );
             None
