@@ -14,6 +14,9 @@ use e2e::process::{Process, program};
 /// Requests until another status must have come.
 const TRIES: usize = 25;
 
+/// What `make demo` runs.
+const DEMO: &str = "gateway-ctl run --config docs/examples/quickstart --echo 127.0.0.1:9080";
+
 /// Commands that need a cluster or whole other programs; they are tried elsewhere.
 const ELSEWHERE: [&str; 4] = ["make ", "helm ", "kubectl ", "docker "];
 
@@ -31,6 +34,7 @@ fn pages() -> Vec<PathBuf> {
         pages
             .extend(entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "md")));
     }
+    pages.push(top().join("README.md"));
     pages.sort();
     pages
 }
@@ -92,6 +96,9 @@ fn flush(script: &mut String) -> Option<Step> {
 }
 
 fn special(line: &str) -> Option<Step> {
+    if line.starts_with("make demo") {
+        return Some(Step::Background(DEMO.to_owned()));
+    }
     if ["gateway-ctl run", "gateway-ctl echo"].iter().any(|c| line.contains(c)) {
         return Some(Step::Background(line.to_owned()));
     }
@@ -208,7 +215,7 @@ fn commands_of_the_pages_do_what_the_pages_say() {
 
 #[test]
 fn blocks_are_read_as_people_would() {
-    let block = "a \\\n  b\ncat > x <<EOF\nk: v\nEOF\ncurl -i http://h/   # 200, then 429 \"w\"\nmake demo\n";
+    let block = "a \\\n  b\ncat > x <<EOF\nk: v\nEOF\ncurl -i http://h/   # 200, then 429 \"w\"\nmake test\n";
     let want = Step::Request {
         command: "curl -i http://h/".to_owned(),
         statuses: vec!["200".to_owned(), "429".to_owned()],
