@@ -53,6 +53,8 @@ pub struct Derived {
     dirty: BTreeSet<ObjectRef>,
     dirty_claims: BTreeSet<ObjectRef>,
     found_changed: bool,
+    /// Ingresses that became ours, or somebody else's, because of another object.
+    judged_anew: BTreeSet<ObjectRef>,
 }
 
 /// A change of the store: the object is new or different, or gone.
@@ -131,6 +133,9 @@ impl Derived {
             made.inner.iter().map(|i| (i.path.clone(), i.words.clone())).collect()
         };
         self.found_changed |= old.found != made.found || places(&old) != places(&made);
+        if origin.kind == "Ingress" && old.inner.is_empty() != made.inner.is_empty() {
+            self.judged_anew.insert(origin.clone());
+        }
         for inner in &old.inner {
             let reference = &inner.object.reference;
             if let Some(claims) = self.claims.get_mut(reference) {
@@ -186,6 +191,11 @@ impl Derived {
             self.conflicts.insert(reference, conflicts);
         }
         step
+    }
+
+    /// What is to be judged anew although it did not change itself.
+    pub fn take_judged_anew(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.judged_anew)
     }
 
     /// Whether something else is wrong than when it was asked last.

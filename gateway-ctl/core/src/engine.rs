@@ -281,6 +281,12 @@ impl Engine {
         found
     }
 
+    /// Objects of which something else became with the last change although they are not in it: an
+    /// Ingress whose class came or went.
+    pub fn take_judged_anew(&mut self) -> BTreeSet<ObjectRef> {
+        self.derived.take_judged_anew()
+    }
+
     /// What became of objects, given everything that is wrong ([`Self::diagnostics`]). None for
     /// what is not there, or is nobody's to judge.
     pub fn verdicts(

@@ -200,11 +200,12 @@ impl Controller {
         if counts == (0, 0) && !found_differ {
             return;
         }
-        let touched: BTreeSet<ObjectRef> =
+        let mut touched: BTreeSet<ObjectRef> =
             applied.iter().map(|o| o.reference.clone()).chain(deleted.iter().cloned()).collect();
         let moved = applied.iter().any(|o| o.source.is_some());
         let before = Before::of(&self.engine, &touched);
         let output = self.engine.apply(applied, deleted);
+        touched.extend(self.engine.take_judged_anew());
         let took = at.elapsed();
         if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !moved {
             // Only a status was written.
