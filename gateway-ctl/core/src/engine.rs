@@ -44,6 +44,7 @@ use crate::lower::tls;
 use crate::output::{Output, Resource, ResourceType};
 use crate::overview::{ObjectOverview, ObjectRow, Overview};
 use crate::resource::environment::{self, Environment};
+use crate::resource::tls_file::FileUse;
 use crate::resource::{Host, consul, error_page};
 use crate::store::{Change, Store};
 use crate::verdict::Verdict;
@@ -74,6 +75,9 @@ pub struct Settings {
     /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
     /// both, where both are there.
     pub loose_selectors: bool,
+    /// Whether somebody says of the files that TLS settings name whether they can be used; what names
+    /// one is not in force before that.
+    pub tls_files: bool,
 }
 
 impl Default for Settings {
@@ -89,6 +93,7 @@ impl Default for Settings {
             environment: Environment::new(),
             error_pages: error_page::Files::new(),
             loose_selectors: false,
+            tls_files: false,
         }
     }
 }
@@ -112,6 +117,7 @@ pub struct Engine {
     binding_found: Vec<Diagnostic>,
     fallback_notice: bool,
     secrets: Secrets,
+    tls_files: Arc<BTreeSet<FileUse>>,
     passed_on: PassedOn,
     authorization: Authorization,
     published: Published,
@@ -135,6 +141,7 @@ impl Engine {
             binding_found: Vec::new(),
             fallback_notice: false,
             secrets: Secrets::default(),
+            tls_files: Arc::default(),
             passed_on: PassedOn::default(),
             authorization: Authorization::default(),
             published: Published::default(),
@@ -233,6 +240,12 @@ impl Engine {
     /// The services of Consul whose instances are wanted.
     pub fn consul_services(&self) -> impl Iterator<Item = &ConsulService> {
         self.endpoints.of_consul()
+    }
+
+    /// The files that TLS settings name. With [`Settings::tls_files`] the engine is to be told of each
+    /// whether it can be used ([`tls_file::object`]).
+    pub const fn tls_files(&self) -> &Arc<BTreeSet<FileUse>> {
+        &self.tls_files
     }
 
     /// Differs when [`Self::consul_services`] do.

@@ -10,7 +10,7 @@ use crate::lower::tls;
 use crate::resource::resolver::Resolver;
 use crate::resource::{
     AuthService, Host, Listener, LogService, Mapping, Module, RateLimitService, SecretTls, Spec,
-    TcpMapping, TlsContext, TracingService, consul, endpoints, v2,
+    TcpMapping, TlsContext, TracingService, consul, endpoints, tls_file, v2,
 };
 
 /// The API group of the gateway's own resources.
@@ -147,6 +147,7 @@ pub const KINDS: &[Kind] = &[
         SINCE_V1,
         Reading::Spec(|o, s, d| Some(Spec::Resolver(Resolver::read_consul(o, s, d)?))),
     ),
+    builtin("TLSFile", tls_file::GROUP, |o| Spec::TlsFile(tls_file::read(o))),
     builtin("ConsulService", consul::GROUP, |o| Spec::Consul(consul::read(o))),
     builtin("Service", "", |o| Spec::Service(endpoints::read_service(o))),
     builtin("EndpointSlice", "discovery.k8s.io", |o| Spec::Endpoints(endpoints::read_slice(o))),
@@ -312,8 +313,10 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
             let text = format!("not supported yet: {kind} of {}", object.api_version);
             found.notice("", text).hint("it has no effect here").reason(Reason::NotSupported);
         }
-        // Only the controller says what Consul says.
-        Reading::Builtin(_) if group == consul::GROUP && object.source.is_some() => {
+        // Only the controller says what Consul says, and what is in files.
+        Reading::Builtin(_)
+            if [consul::GROUP, tls_file::GROUP].contains(&group) && object.source.is_some() =>
+        {
             return (Outcome::Foreign, Vec::new());
         }
         Reading::Builtin(_) if !known => return (Outcome::Foreign, Vec::new()),

@@ -26,6 +26,7 @@ pub mod service;
 pub mod tcp_mapping;
 pub mod tls;
 pub mod tls_context;
+pub mod tls_file;
 pub mod tracing_service;
 pub mod traffic;
 pub mod v2;
@@ -65,6 +66,8 @@ pub enum Spec {
     Resolver(resolver::Resolver),
     /// The labels of a Namespace.
     Namespace(std::collections::BTreeMap<String, String>),
+    /// Whether files that TLS settings name can be used.
+    TlsFile(tls_file::Usable),
     /// The ports of a Kubernetes Service.
     Service(endpoints::ServicePorts),
     /// Where the hosts of Services are.

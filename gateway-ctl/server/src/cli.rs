@@ -274,6 +274,10 @@ struct ServeArgs {
     /// Validate objects for the Kubernetes API here, at /validate; needs --tls-dir
     #[arg(long, value_name = "ADDR", requires = "tls_dir")]
     webhook_addr: Option<SocketAddr>,
+    /// Envoy sees the same files as this process: those that TLS settings name (cert_chain_file and
+    /// the like) are checked before Envoy is told of them, and followed
+    #[arg(long, env = "TLS_FILES_HERE", value_parser = read_flag, action = ArgAction::Set, num_args = 0..=1, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    tls_files_here: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -481,8 +485,11 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failur
 }
 
 fn run_options(args: RunArgs) -> run::Options {
+    let mut plane = args.plane.options(plane::Source::Folder(args.config));
+    // Envoy is a child.
+    plane.settings.tls_files = true;
     run::Options {
-        plane: args.plane.options(plane::Source::Folder(args.config)),
+        plane,
         envoy: args.envoy,
         envoy_admin_addr: args.envoy_admin_addr,
         envoy_concurrency: args.envoy_concurrency,
@@ -504,6 +511,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let mut options = args.plane.options(source);
     options.webhook_addr = args.webhook_addr;
+    options.settings.tls_files = args.tls_files_here;
     let plane = Plane::start(&options, &[], shutdown.clone()).await?;
     shutdown.wait().await;
     plane.join().await;

@@ -19,6 +19,7 @@ use crate::history::{Before, History};
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
 use crate::source::Noticed;
+use crate::tls_files;
 use crate::xds::{Rejection, Snapshot};
 
 /// How often the time is looked at.
@@ -81,6 +82,7 @@ pub struct Controller {
     findings: watch::Sender<Arc<Findings>>,
     configured: watch::Sender<bool>,
     in_consul: watch::Sender<consul::Wanted>,
+    tls_files: watch::Sender<tls_files::Wanted>,
     complete: watch::Sender<bool>,
     consul_revision: u64,
     first_at: Option<Instant>,
@@ -112,6 +114,7 @@ impl Controller {
             findings: watch::channel(Arc::new(findings)).0,
             configured: watch::channel(false).0,
             in_consul: watch::channel(consul::Wanted::default()).0,
+            tls_files: watch::channel(tls_files::Wanted::default()).0,
             complete: watch::channel(false).0,
             consul_revision: 0,
             first_at: None,
@@ -134,6 +137,11 @@ impl Controller {
     /// Follows which services of Consul are wanted.
     pub fn in_consul(&self) -> watch::Receiver<consul::Wanted> {
         self.in_consul.subscribe()
+    }
+
+    /// Follows which files TLS settings name.
+    pub fn tls_files(&self) -> watch::Receiver<tls_files::Wanted> {
+        self.tls_files.subscribe()
     }
 
     /// Whether Consul has answered about everything that is wanted of it.
@@ -175,8 +183,14 @@ impl Controller {
         self.update_wanted();
     }
 
-    /// Tells which services of Consul are wanted, and whether all are known.
+    /// Tells which services of Consul and which files are wanted, and whether all services are known.
     fn update_wanted(&mut self) {
+        self.tls_files.send_if_modified(|known| {
+            let wanted = self.engine.tls_files();
+            let differs = known != wanted;
+            known.clone_from(wanted);
+            differs
+        });
         let revision = self.engine.consul_revision();
         if std::mem::replace(&mut self.consul_revision, revision) != revision {
             let wanted = self.engine.consul_services().cloned().collect();

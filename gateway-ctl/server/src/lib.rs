@@ -25,6 +25,7 @@ pub mod reporter;
 pub mod run;
 pub mod source;
 pub mod statsd;
+pub mod tls_files;
 mod wake;
 pub mod webhook;
 pub mod xds;

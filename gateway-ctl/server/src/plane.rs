@@ -26,7 +26,7 @@ use crate::page::Page;
 use crate::source::{self, folder::Folder, istio::Istio};
 use crate::xds::clients::ClientKind;
 use crate::xds::{self, Clients, Pace, Snapshot};
-use crate::{certificates, output, webhook};
+use crate::{certificates, output, tls_files, webhook};
 
 /// Refusals and questions that wait for the controller.
 const WAITING: usize = 64;
@@ -180,6 +180,10 @@ impl Plane {
         let (asides, noticed) = mpsc::channel(1);
         let follower = Follower::new(options.consul.clone(), controller.in_consul(), &mut registry);
         tasks.push(tokio::spawn(follower.run(asides.clone(), shutdown.clone())));
+        if options.settings.tls_files {
+            let follower = tls_files::Follower::new(controller.tls_files());
+            tasks.push(tokio::spawn(follower.run(asides.clone(), shutdown.clone())));
+        }
         let server = xds::Server::new(
             snapshots.clone(),
             rejections,

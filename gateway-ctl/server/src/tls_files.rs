@@ -121,8 +121,9 @@ mod tests {
 
     #[test]
     fn a_file_is_told_when_it_comes_becomes_good_and_is_wanted_no_longer() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.crt");
+        let folder = std::env::temp_dir().join(format!("tls-files-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("ca.crt");
         let of = FileUse::Authorities(path.display().to_string());
         let wanted = BTreeSet::from([of.clone()]);
         let mut follower = Follower::new(watch::channel(Wanted::default()).1);
@@ -140,5 +141,6 @@ mod tests {
         let change = follower.look(&wanted);
         assert_eq!((change.applied.len(), faults(&change).len()), (1, 0));
         assert_eq!(follower.look(&BTreeSet::new()).deleted, [tls_file::reference(&of)]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -19,7 +19,12 @@ pub(super) fn lookups<'a>(
     services: &'a Services,
 ) -> (Lookup<'a>, Resolvers<'a>) {
     let own_namespace = settings.namespace.as_str();
-    let lookup = Lookup { store, own_namespace, namespacing: !services.plain_secret_names };
+    let lookup = Lookup {
+        store,
+        own_namespace,
+        namespacing: !services.plain_secret_names,
+        checks_files: settings.tls_files,
+    };
     let default = services.env.defaults.resolver.as_deref();
     let resolvers = Resolvers { store, own_namespace, default, endpoints: settings.endpoints };
     (lookup, resolvers)

@@ -75,7 +75,7 @@ impl Engine {
                 dirty.bindings = true;
             }
             "Listener" | "Namespace" => dirty.bindings = true,
-            "TLSContext" => dirty.tls = true,
+            "TLSContext" | "TLSFile" => dirty.tls = true,
             "TCPMapping" => {
                 dirty.bindings = true;
                 dirty.tcp.insert(reference.clone());

@@ -1,6 +1,7 @@
 //! Listeners: what they are bound to, and what they and their HTTP filters say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Engine;
 use super::claims::lookups;
@@ -71,6 +72,10 @@ impl Engine {
             dirty.tables = true;
             dirty.listeners = true;
             self.bindings = bindings;
+        }
+        let files = lookup.files();
+        if files != *self.tls_files {
+            self.tls_files = Arc::new(files);
         }
         std::mem::replace(&mut self.binding_found, found) != self.binding_found
     }

@@ -81,6 +81,7 @@ impl Engine {
             own_namespace: &self.settings.namespace,
             own_tls: self.settings.service_tls.is_some(),
             endpoints: self.settings.endpoints,
+            checks_files: self.settings.tls_files,
         });
         let old = std::mem::replace(&mut self.services, new);
         let new = &self.services;

@@ -73,6 +73,8 @@ pub struct Context<'a> {
     pub own_tls: bool,
     /// Whether endpoints may be used.
     pub endpoints: bool,
+    /// Whether it is told which files can be used.
+    pub checks_files: bool,
 }
 
 impl Context<'_> {
@@ -111,6 +113,7 @@ impl Context<'_> {
             store: self.store,
             own_namespace: self.own_namespace,
             namespacing: !module.plain_secret_names,
+            checks_files: self.checks_files,
         };
         let tls = match cluster::origin(&lookup, asked.tls, asked.service, &object.namespace) {
             Ok(tls) => tls,

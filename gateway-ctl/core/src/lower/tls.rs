@@ -1,5 +1,6 @@
 //! Which certificates and settings of TLS a Host is served with, and a service is connected to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
@@ -7,6 +8,7 @@ use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 use crate::ir::tls::{ClientTls, Place, SecretUse, ServerTls};
 use crate::resource::secret::Part;
 use crate::resource::tls::{Named, TlsSettings};
+use crate::resource::tls_file::{self, FileUse};
 use crate::resource::{Host, SecretTls, Spec, TlsContext};
 use crate::store::{Good, Store};
 
@@ -31,6 +33,8 @@ pub struct Lookup<'a> {
     /// Whether a dot in a Secret's name parts it from its namespace, unless a TLSContext says
     /// otherwise.
     pub namespacing: bool,
+    /// Whether it is told which files can be used.
+    pub checks_files: bool,
 }
 
 /// What is wrong, where (a field of the object that asked), and whether something is not there.
@@ -84,7 +88,11 @@ impl<'a> Lookup<'a> {
                     .map_err(|why| ("spec.tlsSecret", why))?;
                 SecretUse::Certificate(secret)
             }
-            (None, Some((chain, key))) => SecretUse::Files { chain, key },
+            (None, Some((chain, key))) => {
+                let path = if host.tls.settings.is_some() { "spec.tls" } else { "spec.tlsContext" };
+                self.check_pair(&chain, &key).map_err(|why| (path, why))?;
+                SecretUse::Files { chain, key }
+            }
             (None, None) if host.tls.context.is_none() && is_empty(host.tls.settings.as_ref()) => {
                 return Ok(None);
             }
@@ -176,6 +184,7 @@ impl<'a> Lookup<'a> {
                 SecretUse::Certificate(secret)
             }
             (None, Some((chain, key))) => {
+                self.check_pair(chain, key)?;
                 SecretUse::Files { chain: chain.clone(), key: key.clone() }
             }
             (None, None) => return Ok(Some(None)),
@@ -228,6 +237,7 @@ impl<'a> Lookup<'a> {
                 Some(SecretUse::Certificate(secret))
             }
             (None, Some((chain, key))) => {
+                self.check_pair(chain, key).map_err(|why| format!("{r}: {why}"))?;
                 Some(SecretUse::Files { chain: chain.clone(), key: key.clone() })
             }
             (None, None) => None,
@@ -280,6 +290,12 @@ impl<'a> Lookup<'a> {
             Named::File(file) => Place::File(file.clone()),
         };
         let (ca, revoked) = (place(ca), settings.revoked.as_ref().map(place));
+        if let Place::File(path) = &ca {
+            self.check_file(&FileUse::Authorities(path.clone()))?;
+        }
+        if let Some(Place::File(path)) = &revoked {
+            self.check_file(&FileUse::Revoked(path.clone()))?;
+        }
         if let Some(secret) = ca.secret() {
             self.check(secret, "certificates of authorities", |s| &s.authorities)?;
         }
@@ -287,6 +303,42 @@ impl<'a> Lookup<'a> {
             self.check(secret, "a list of revoked certificates", |s| &s.revoked)?;
         }
         Ok(Some(SecretUse::Authorities { ca, revoked }))
+    }
+
+    /// The files that Hosts and TLSContexts name.
+    pub fn files(&self) -> BTreeSet<FileUse> {
+        let of_hosts =
+            self.store.of_kind("Host").filter_map(|(_, e)| match &e.good.as_ref()?.spec {
+                Spec::Host(host) => host.tls.settings.as_ref(),
+                _ => None,
+            });
+        let of_contexts = self.contexts().map(|(_, context)| &context.settings);
+        let mut files = BTreeSet::new();
+        for settings in of_hosts.chain(of_contexts) {
+            if let Some((chain, key)) = settings.files.clone() {
+                files.insert(FileUse::Identity { chain, key });
+            }
+            if let Some(Named::File(path)) = settings.ca.clone() {
+                files.insert(FileUse::Authorities(path));
+            }
+            if let Some(Named::File(path)) = settings.revoked.clone() {
+                files.insert(FileUse::Revoked(path));
+            }
+        }
+        files
+    }
+
+    fn check_pair(&self, chain: &str, key: &str) -> Result<(), String> {
+        self.check_file(&FileUse::Identity { chain: chain.to_owned(), key: key.to_owned() })
+    }
+
+    /// Whether files can be used, as far as that is told.
+    fn check_file(&self, of: &FileUse) -> Result<(), String> {
+        match self.store.good(&tls_file::reference(of)).map(|g| &g.spec) {
+            Some(Spec::TlsFile(usable)) => usable.clone().map_err(|why| format!("{of}: {why}")),
+            _ if self.checks_files => Err(format!("{of}: not read yet")),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a Secret is there and has `what`.

@@ -333,7 +333,10 @@ impl Session {
         }
         let part = subscription.next_part(&resources);
         let diff = subscription.diff(&resources);
-        let updates = part.unwrap_or_else(|| within(&diff.updates, limit));
+        let mut updates = part.unwrap_or_else(|| within(&diff.updates, limit));
+        if resource_type == ResourceType::Secret {
+            part_files(&mut updates);
+        }
         let mut removals = diff.absent.clone();
         if with_removals {
             removals.extend(diff.removals.iter().cloned());
@@ -466,6 +469,16 @@ impl Session {
                 (word(s.resource_type), status)
             })
             .collect()
+    }
+}
+
+/// Keeps of several secrets what can be refused together. Envoy compares a secret with the one before,
+/// also with one that it refused: a bad one that is sent again it acknowledges. So one that names a file,
+/// which Envoy may not find, is sent alone.
+fn part_files(updates: &mut Vec<Arc<Resource>>) {
+    let names_file = |r: &Arc<Resource>| r.name.contains("/file/") || r.name.contains("+file/");
+    if let Some(first) = updates.iter().position(names_file) {
+        updates.truncate(first.max(1));
     }
 }
 
