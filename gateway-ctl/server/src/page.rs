@@ -3,6 +3,7 @@
 
 mod changes;
 mod clusters;
+mod explain;
 mod layout;
 mod objects;
 mod overview;
@@ -119,6 +120,7 @@ impl Page {
             .route("/objects", get(objects::show_all))
             .route("/objects/{kind}/{namespace}/{name}", get(objects::show))
             .route("/changes", get(changes::show))
+            .route("/explain", get(explain::show))
             .route("/diagnostics", get(diagnostics))
             .route("/ambassador/v0/diag", get(overview::show))
             .route("/ambassador/v0/diag/", get(overview::show))

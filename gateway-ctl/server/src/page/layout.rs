@@ -5,12 +5,13 @@ use maud::{DOCTYPE, Markup, html};
 use service_kit::{Diagnostic, ObjectRef};
 
 /// The pages, in the order of the menu.
-const MENU: [(&str, &str); 5] = [
+const MENU: [(&str, &str); 6] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
     ("/objects", "Objects"),
     ("/changes", "Changes"),
+    ("/explain", "Explain"),
 ];
 
 /// The style, served apart because the pages allow none inline.
