@@ -1,6 +1,6 @@
 //! A controller, an Envoy and the question why.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// How long a line of the log may take.
 const LINE: Duration = Duration::from_millis(1500);
+/// How long a change may take to be live.
+const ENOUGH: Duration = Duration::from_secs(15);
 
 /// The running parts.
 pub struct Edge {
@@ -64,19 +66,24 @@ impl Edge {
     }
 
     /// The line of the access log that `send` makes, with `marker` and ` STATUS `.
-    pub fn line(&self, marker: &str, status: u16, send: &dyn Fn(&Self)) -> String {
-        let end = Instant::now() + PATIENCE;
+    pub fn line(
+        &self,
+        marker: &str,
+        status: u16,
+        send: &dyn Fn(&Self) -> Option<TcpStream>,
+    ) -> Result<String, String> {
+        let end = Instant::now() + ENOUGH;
         let wanted = format!("\" {status} ");
         let before = self.envoy.log().len();
         loop {
-            send(self);
+            let _open = send(self);
             let soon = Instant::now() + LINE;
             while Instant::now() < soon {
                 let log = self.envoy.log();
                 let new = log.get(before..).unwrap_or_default();
                 let is_it = |l: &&str| l.contains(marker) && l.contains(&wanted);
                 if let Some(line) = new.lines().find(is_it) {
-                    return line.to_owned();
+                    return Ok(line.to_owned());
                 }
                 // What is not in force yet is asked again.
                 if new.lines().any(|l| l.contains(marker)) {
@@ -84,12 +91,14 @@ impl Edge {
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            assert!(
-                Instant::now() < end,
-                "no line with {marker} and {status}:\n{}\n{}",
-                self.envoy.log().get(before..).unwrap_or_default(),
-                self.controller.log()
-            );
+            if Instant::now() > end {
+                let log = self.envoy.log();
+                let new = log.get(before..).unwrap_or_default();
+                let last = new.lines().last().unwrap_or_default();
+                let found =
+                    http::get(self.admin, "/diagnostics").map(|r| r.body).unwrap_or_default();
+                return Err(format!("no line with {marker} and {status}:\n{last}\n{found}"));
+            }
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -111,6 +120,14 @@ impl Edge {
         let answer = http::send(self.admin, &Request::get(&path, "localhost")).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()
+    }
+
+    /// Asks, and gives what is wrong when the first cause is not this one, in these words.
+    pub fn tells(&self, cause: &str, words: &str, pairs: &[(&str, &str)]) -> Option<String> {
+        let answer = self.ask(pairs);
+        let first = &answer["causes"][0];
+        let is_right = first["id"] == cause && first.to_string().contains(words);
+        (!is_right).then(|| format!("{cause}: {pairs:?}: {answer:#}"))
     }
 
     /// What the command says, told what the Envoy says of its hosts.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// A line as Emissary's users know it, and behind it what says why: the details of the status, the
 /// cluster, the route (its Mapping), why TLS to the service failed, the port that the request came to
 /// and its scheme. `gateway-ctl explain` reads it.
-const TEXT: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %RESPONSE_CODE_DETAILS% \"%UPSTREAM_CLUSTER%\" \"%ROUTE_NAME%\" \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %DOWNSTREAM_LOCAL_PORT% %REQ(X-FORWARDED-PROTO)%\n";
+const TEXT: &str = "ACCESS [%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %RESPONSE_CODE_DETAILS% \"%UPSTREAM_CLUSTER_RAW%\" \"%ROUTE_NAME%\" \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %DOWNSTREAM_LOCAL_PORT% %REQ(X-FORWARDED-PROTO)%\n";
 
 /// The log of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -128,9 +128,9 @@ impl Cause {
         if symptom.is_empty() {
             return Some((0, false));
         }
-        let says = |words: &&str| symptom.says(words);
-        let is_proven = self.proof.iter().any(|w| says(w));
-        let is_told = is_proven || self.words.iter().any(|w| says(w));
+        let is_said = |all: &[&str]| all.iter().any(|words| symptom.says(words));
+        let is_proven = is_said(self.proof);
+        let is_told = is_proven || is_said(self.words);
         let mut score = if is_told { 8 } else { 0 };
         if symptom.details.is_some() && !is_told {
             return None;
@@ -138,6 +138,7 @@ impl Cause {
         if let Some(flags) = &symptom.flags {
             match self.flags.iter().any(|f| flags.iter().any(|have| have == f)) {
                 true => score += 4,
+                false if is_proven => {}
                 false if self.flags.is_empty() && (is_told || flags.is_empty()) => {}
                 false => return None,
             }

@@ -142,9 +142,17 @@ impl<'a> Facts<'a> {
 
     /// The cluster in question.
     pub(super) fn cluster(&self) -> Option<&'a ClusterOverview> {
-        let named = self.symptom.cluster.as_deref();
-        let name = named.or_else(|| self.route()?.cluster.as_deref())?;
-        self.overview().clusters.iter().find(|c| c.name == name)
+        let clusters = &self.overview().clusters;
+        let routed = || {
+            let name = self.route()?.cluster.as_deref()?;
+            clusters.iter().find(|c| c.name == name)
+        };
+        let Some(name) = &self.symptom.cluster else { return routed() };
+        // Logs in JSON have the name in statistics, which several may share.
+        let is_it = |c: &ClusterOverview| c.name == *name || c.alt_stat_name == *name;
+        let by_name = || clusters.iter().find(|c| c.name == *name);
+        let routed = routed().filter(|c| is_it(c));
+        routed.or_else(by_name).or_else(|| clusters.iter().find(|c| is_it(c)))
     }
 
     /// The cluster in question, or all when it is not known which; none when the request comes to

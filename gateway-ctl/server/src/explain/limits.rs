@@ -149,7 +149,7 @@ impl Entry {
         let header =
             source.strip_prefix("header ").or_else(|| source.strip_prefix("request header "));
         let value = header.and_then(|name| request.header(name.trim()));
-        let is_missing = header.is_some() && value.is_none();
+        let is_missing = header.is_some() && value.is_none() && request.has_headers;
         Self { key: key.to_owned(), value, source: source.to_owned(), is_missing }
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Decision {
     /// It goes on with these headers, too.
     GoesOn(Vec<(String, String)>),
     /// It is answered.
-    Denied(Denial),
+    Denied(Box<Denial>),
 }
 
 /// Why a request is answered instead of passed on.
@@ -52,7 +52,7 @@ pub(super) fn explain(
     if let Some(reason) = &overview.closed {
         out.say("Authorization", format!("every request is refused: {reason}"));
         let reason = reason.clone();
-        return Decision::Denied(Denial { status: 500, reason, ..Denial::default() });
+        return Decision::Denied(Box::new(Denial { status: 500, reason, ..Denial::default() }));
     }
     let Some(service) = overview.services.iter().find(|s| s.service.kind == "AuthService") else {
         out.say("Authorization", "none: there is no AuthService");
@@ -120,7 +120,7 @@ fn decide(
         }
         Step::Done(Outcome::Deny(reply) | Outcome::Error(reply)) => {
             out.more(format!("denied with status {}: {}", reply.status, reply.reason));
-            Decision::Denied(denial(&flow, &reply, objects))
+            Decision::Denied(Box::new(denial(&flow, &reply, objects)))
         }
         Step::Done(Outcome::Allow(mutations)) => {
             let names: Vec<&str> = mutations.set.iter().map(|(name, _)| name.as_str()).collect();

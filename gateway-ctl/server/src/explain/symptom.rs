@@ -34,6 +34,8 @@ pub struct Symptom {
     pub route: Option<String>,
     /// The host of the service that was asked.
     pub upstream_host: Option<String>,
+    /// How long the body was that came, in bytes.
+    pub bytes_received: Option<u64>,
     /// The id of the request, by which the logs of the services know it.
     pub request_id: Option<String>,
     /// All that was told, in lower case, without underscores.
@@ -192,6 +194,7 @@ impl Symptom {
             status: part(4).parse().ok(),
             flags: Some(flags.split(',').filter(|f| *f != "-").map(str::to_owned).collect()),
             details: details.cloned().or_else(|| field(9)),
+            bytes_received: field(0).and_then(|b| b.parse().ok()),
             request_id: field(6),
             upstream_host: field(8),
             cluster: field(10),
@@ -228,6 +231,7 @@ impl Symptom {
                 flags.unwrap_or("-").split(',').filter(|f| *f != "-").map(str::to_owned).collect(),
             ),
             details: field("response_code_details"),
+            bytes_received: field("bytes_received").and_then(|b| b.parse().ok()),
             request_id: field("request_id"),
             upstream_host: field("upstream_host"),
             cluster: field("upstream_cluster"),

@@ -101,7 +101,7 @@ pub(super) fn follow<'a>(
         Decision::GoesOn(_) => {}
         Decision::Denied(denial) => {
             out.say("Rate limits", "not asked: the request is denied before");
-            way.denial = Some(denial);
+            way.denial = Some(*denial);
         }
     }
     way

@@ -148,7 +148,7 @@ pub(super) const CAUSES: &[Cause] = &[
         id: "address-denied",
         title: "The client's address may not come in",
         statuses: &[403],
-        flags: &["UAEX"],
+        flags: &[],
         words: &[],
         proof: &["rbac: access denied", "rbac_access_denied"],
         sees: "`RBAC: access denied`",
@@ -169,7 +169,7 @@ pub(super) const CAUSES: &[Cause] = &[
         id: "body-too-large-for-authorization",
         title: "The body is too large to be authorized",
         statuses: &[413],
-        flags: &["UAEX"],
+        flags: &[],
         words: &["request_payload_too_large", "payload too large"],
         proof: &[],
         sees: "`Payload Too Large`",
@@ -178,7 +178,8 @@ pub(super) const CAUSES: &[Cause] = &[
         look: |facts| {
             let (service, object) = facts.service("AuthService")?;
             let body = object?.json.pointer("/spec/include_body")?;
-            if body["allow_partial"] == true {
+            let fits = facts.symptom.bytes_received.zip(body["max_bytes"].as_u64());
+            if body["allow_partial"] == true || fits.is_some_and(|(got, most)| got <= most) {
                 return None;
             }
             let words = format!("{} takes bodies of {} bytes", service.service, body["max_bytes"]);

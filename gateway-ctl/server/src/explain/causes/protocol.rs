@@ -88,7 +88,7 @@ pub(super) const CAUSES: &[Cause] = &[
         id: "underscore-refused",
         title: "A header with an underscore is refused",
         statuses: &[400],
-        flags: &[],
+        flags: &["DPE"],
         words: &["bad request"],
         proof: &["unexpected_underscore"],
         sees: "`unexpected_underscore`",
@@ -116,13 +116,21 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The body is too large",
         statuses: &[413],
         flags: &[],
-        words: &["payload too large"],
-        proof: &["request_payload_too_large"],
+        words: &["payload too large", "request_payload_too_large"],
+        proof: &[],
         sees: "`Payload Too Large`",
         why: "The Module buffers requests (`buffer.max_request_bytes`), and this one is longer.",
         next: "raise `buffer.max_request_bytes` of the Module, or remove `buffer`",
         look: |facts| {
             let most = facts.module("buffer")?.get("max_request_bytes")?;
+            if facts
+                .symptom
+                .bytes_received
+                .zip(most.as_u64())
+                .is_some_and(|(got, most)| got <= most)
+            {
+                return None;
+            }
             possible(vec![Found::new(
                 format!("the Module's buffer.max_request_bytes is {most}"),
                 "",

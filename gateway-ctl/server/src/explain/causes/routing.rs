@@ -133,48 +133,6 @@ pub(super) const CAUSES: &[Cause] = &[
         },
     },
     Cause {
-        id: "hostname-missed",
-        title: "The Mapping is for another hostname",
-        statuses: &[404],
-        flags: &["NR"],
-        words: NOT_FOUND,
-        proof: &[],
-        sees: "",
-        why: "A Mapping has the path, and its `hostname` does not fit the name that the client asks for.",
-        next: "correct `spec.hostname` of the Mapping (`*` is every name)",
-        look: |facts| {
-            let way = nothing_fits(facts)?;
-            let host = way.host?;
-            let request = facts.request?;
-            let own = way.misses.iter().filter(|(_, why)| why.starts_with("its hostname"));
-            let mut found: Vec<Found> = own
-                .map(|(r, why)| {
-                    Found::new(
-                        format!("{} fits the path, but {why}", r.mapping),
-                        "",
-                        Some(&r.mapping),
-                    )
-                })
-                .collect();
-            let takes_path = |r: &&RouteOverview| {
-                let other = crate::explain::Request { host: strip(&r.hostname), ..request.clone() };
-                r.host != host.host && matching::misses(&other, r).is_ok()
-            };
-            for route in facts.overview().routes.iter().filter(takes_path) {
-                let words = format!(
-                    "{} fits the path, but is for `{}` ({})",
-                    route.mapping, route.hostname, route.host
-                );
-                let new = Found::new(words, "", Some(&route.mapping));
-                if found.len() < MOST && !found.iter().any(|f| f.object == new.object) {
-                    found.push(new);
-                }
-            }
-            found.truncate(MOST);
-            certain(found)
-        },
-    },
-    Cause {
         id: "other-installation",
         title: "The Mapping is for another installation",
         statuses: &[404],
@@ -272,6 +230,48 @@ pub(super) const CAUSES: &[Cause] = &[
                     })
                     .collect(),
             )
+        },
+    },
+    Cause {
+        id: "hostname-missed",
+        title: "The Mapping is for another hostname",
+        statuses: &[404],
+        flags: &["NR"],
+        words: NOT_FOUND,
+        proof: &[],
+        sees: "",
+        why: "A Mapping has the path, and its `hostname` does not fit the name that the client asks for.",
+        next: "correct `spec.hostname` of the Mapping (`*` is every name)",
+        look: |facts| {
+            let way = nothing_fits(facts)?;
+            let host = way.host?;
+            let request = facts.request?;
+            let own = way.misses.iter().filter(|(_, why)| why.starts_with("its hostname"));
+            let mut found: Vec<Found> = own
+                .map(|(r, why)| {
+                    Found::new(
+                        format!("{} fits the path, but {why}", r.mapping),
+                        "",
+                        Some(&r.mapping),
+                    )
+                })
+                .collect();
+            let takes_path = |r: &&RouteOverview| {
+                let other = crate::explain::Request { host: strip(&r.hostname), ..request.clone() };
+                r.host != host.host && r.path != "/" && matching::misses(&other, r).is_ok()
+            };
+            for route in facts.overview().routes.iter().filter(takes_path) {
+                let words = format!(
+                    "{} fits the path, but is for `{}` ({})",
+                    route.mapping, route.hostname, route.host
+                );
+                let new = Found::new(words, "", Some(&route.mapping));
+                if found.len() < MOST && !found.iter().any(|f| f.object == new.object) {
+                    found.push(new);
+                }
+            }
+            found.truncate(MOST);
+            certain(found)
         },
     },
     Cause {
@@ -456,6 +456,7 @@ pub(super) const CAUSES: &[Cause] = &[
         words: &["bad certificate", "unknown ca"],
         proof: &[
             "certificate required",
+            "certificaterequired",
             "peer_did_not_return_a_certificate",
             "peer did not return a certificate",
         ],
