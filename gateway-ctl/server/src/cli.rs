@@ -2,6 +2,7 @@
 
 mod cluster;
 mod explain;
+mod migrate;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -66,6 +67,7 @@ enum Command {
     Render(RenderArgs),
     Check(CheckArgs),
     Explain(ExplainArgs),
+    Migrate(migrate::Args),
     Echo(EchoArgs),
     EnvoyBootstrap(EnvoyBootstrapArgs),
     EnvoyDrain(drain::Args),
@@ -430,6 +432,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Render(args) => render_files(args),
         Command::Check(args) => check_files(args),
         Command::Explain(args) => on_runtime(explain::run(args))?.map(|()| 0),
+        Command::Migrate(args) => migrate::run(args),
         Command::Echo(args) => block_on(serve_echo(args)),
         Command::EnvoyBootstrap(args) => print_bootstrap(&args),
         Command::EnvoyDrain(args) => block_on(drain::drain(args)),

@@ -17,21 +17,21 @@ const LINE: Duration = Duration::from_millis(1500);
 const ENOUGH: Duration = Duration::from_secs(15);
 
 /// The running parts.
-pub struct Edge {
-    pub folder: TempDir,
-    pub plain: SocketAddr,
-    pub secure: SocketAddr,
-    pub admin: SocketAddr,
-    pub envoy_admin: SocketAddr,
-    pub xds: SocketAddr,
-    pub envoy: Process,
+pub(crate) struct Edge {
+    pub(crate) folder: TempDir,
+    pub(crate) plain: SocketAddr,
+    pub(crate) secure: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) envoy_admin: SocketAddr,
+    pub(crate) xds: SocketAddr,
+    pub(crate) envoy: Process,
     controller: Process,
     _names: NameServer,
 }
 
 impl Edge {
     /// Starts the controller, with the resources of a folder or as it is told, and an Envoy.
-    pub fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
+    pub(crate) fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
         let folder = TempDir::new("explain");
         let [plain, secure, admin, envoy_admin, xds] = std::array::from_fn(|_| free_addr());
         let names = NameServer::start_all(Default::default());
@@ -56,7 +56,7 @@ impl Edge {
     }
 
     /// One of the services, configured by the controller.
-    pub fn service(&self, name: &str, grpc: SocketAddr, more: &[&str]) -> Process {
+    pub(crate) fn service(&self, name: &str, grpc: SocketAddr, more: &[&str]) -> Process {
         let admin = free_addr();
         let [xds, grpc, admin_text] = [self.xds, grpc, admin].map(|a| a.to_string());
         let arguments = ["--xds", &xds, "--grpc-addr", &grpc, "--admin-addr", &admin_text];
@@ -66,7 +66,7 @@ impl Edge {
     }
 
     /// The line of the access log that `send` makes, with `marker` and ` STATUS `.
-    pub fn line(
+    pub(crate) fn line(
         &self,
         marker: &str,
         status: u16,
@@ -104,7 +104,7 @@ impl Edge {
     }
 
     /// Waits until the controller's diagnostics are like that.
-    pub fn until(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
+    pub(crate) fn until(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is_it(&http::get(self.admin, "/diagnostics").map(|r| r.json()).unwrap_or_default()) {
             assert!(Instant::now() < end, "not {what}:\n{}", self.controller.log());
@@ -113,7 +113,7 @@ impl Edge {
     }
 
     /// What the controller's page says.
-    pub fn ask(&self, pairs: &[(&str, &str)]) -> Value {
+    pub(crate) fn ask(&self, pairs: &[(&str, &str)]) -> Value {
         let mut url = url::Url::parse("http://x/explain?json=true").unwrap();
         url.query_pairs_mut().extend_pairs(pairs);
         let path = format!("{}?{}", url.path(), url.query().unwrap());
@@ -123,7 +123,7 @@ impl Edge {
     }
 
     /// Asks, and gives what is wrong when the first cause is not this one, in these words.
-    pub fn tells(&self, cause: &str, words: &str, pairs: &[(&str, &str)]) -> Option<String> {
+    pub(crate) fn tells(&self, cause: &str, words: &str, pairs: &[(&str, &str)]) -> Option<String> {
         let answer = self.ask(pairs);
         let first = &answer["causes"][0];
         let is_right = first["id"] == cause && first.to_string().contains(words);
@@ -131,7 +131,7 @@ impl Edge {
     }
 
     /// What the command says, told what the Envoy says of its hosts.
-    pub fn command(&self, arguments: &[&str]) -> String {
+    pub(crate) fn command(&self, arguments: &[&str]) -> String {
         let run = Command::new(program("gateway-ctl"))
             .arg("explain")
             .args(arguments)

@@ -25,14 +25,14 @@ fn each(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
 }
 
 /// Reads a request and closes.
-pub fn closes() -> SocketAddr {
+pub(crate) fn closes() -> SocketAddr {
     each(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
     })
 }
 
 /// Speaks HTTP/1.1 only.
-pub fn http1() -> SocketAddr {
+pub(crate) fn http1() -> SocketAddr {
     each(|mut stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
@@ -40,7 +40,7 @@ pub fn http1() -> SocketAddr {
 }
 
 /// Takes no more connections; ends when what it gives is dropped.
-pub fn full() -> (SocketAddr, impl Sized) {
+pub(crate) fn full() -> (SocketAddr, impl Sized) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (listener, addr) = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -66,7 +66,7 @@ fn tls(config: ServerConfig) -> SocketAddr {
 }
 
 /// Serves `name` only.
-pub fn for_name(name: &str, own: &Certificate) -> SocketAddr {
+pub(crate) fn for_name(name: &str, own: &Certificate) -> SocketAddr {
     let (chain, key) = own.parsed();
     let mut names = ResolvesServerCertUsingSni::new();
     names.add(name, CertifiedKey::new(chain, any_supported_type(&key).unwrap())).unwrap();
@@ -76,7 +76,7 @@ pub fn for_name(name: &str, own: &Certificate) -> SocketAddr {
 }
 
 /// Wants a certificate of `authority`.
-pub fn for_clients_of(authority: &Certificate, own: &Certificate) -> SocketAddr {
+pub(crate) fn for_clients_of(authority: &Certificate, own: &Certificate) -> SocketAddr {
     let provider = Arc::new(default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.parsed().0.remove(0)).unwrap();

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
+use super::clusters::{Clusters, MAX_OWNERS};
 use super::publish::Published;
 use crate::certificate::Validity;
 use crate::envoy;
 use crate::envoy::secret::Pem;
 use crate::ir::tls::{Place, SecretUse};
+use crate::lower::binding::{Binding, Content};
 use crate::lower::tls::secret_tls;
 use crate::output::{Resource, ResourceType};
 use crate::resource::SecretTls;
@@ -95,6 +97,42 @@ impl Secrets {
     pub(super) fn found(&self) -> &[Diagnostic] {
         &self.found
     }
+}
+
+/// Which secrets Listeners and clusters name, and for whom.
+pub(super) fn wanted(
+    bindings: &BTreeMap<ObjectRef, Binding>,
+    clusters: &Clusters,
+) -> BTreeMap<SecretUse, BTreeSet<ObjectRef>> {
+    let mut wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>> = BTreeMap::new();
+    for (reference, binding) in bindings {
+        for chain in &binding.chains {
+            let users: Vec<&ObjectRef> = match &chain.content {
+                Content::Http(table) => table.hosts.values().map(|(host, _)| host).collect(),
+                Content::Tcp(group) => vec![&group.first],
+            };
+            // The default Host is nobody's object.
+            let users = users.into_iter().map(|u| if u.name.is_empty() { reference } else { u });
+            let tls = chain
+                .tls
+                .iter()
+                .flat_map(|tls| std::iter::once(&tls.certificate).chain(tls.authorities.as_ref()));
+            for secret in tls {
+                wanted.entry(secret.clone()).or_default().extend(users.clone().cloned());
+            }
+        }
+    }
+    for (_, cluster, owners) in clusters.iter() {
+        let tls = cluster
+            .tls
+            .iter()
+            .flat_map(|tls| tls.certificate.iter().chain(tls.authorities.as_ref()));
+        for secret in tls {
+            let users = owners.iter().take(MAX_OWNERS).cloned();
+            wanted.entry(secret.clone()).or_default().extend(users);
+        }
+    }
+    wanted
 }
 
 fn encode(name: &str, secret: &SecretUse, store: &Store) -> Option<Vec<u8>> {

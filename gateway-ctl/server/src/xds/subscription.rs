@@ -158,8 +158,12 @@ impl Subscription {
         self.compared = None;
     }
 
-    /// Makes the client's version of `name` unknown, so that it is sent again.
+    /// Makes the client's version of `name` unknown, so that it is sent again, also when it is on
+    /// its way already.
     pub(super) fn resend(&mut self, name: &str) {
+        if let Some(sent) = &mut self.in_flight {
+            sent.updates.retain(|resource| resource.name != name);
+        }
         if self.held.remove(name).is_some() {
             self.compared = None;
         }
