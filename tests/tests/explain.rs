@@ -439,6 +439,10 @@ fn first_phase() -> Vec<Case> {
         case("mapping-broken", 404, "NR", &["spec.timeout_ms"]),
         case("mapping-homeless", 404, "NR", &["Mapping default/homeless"]),
         case("no-mapping", 404, "NR", &["fits /no-mapping/x"]),
+        // gRPC clients get 200 and a status of their own.
+        case("no-mapping", 200, "NR", &["fits /shop.Cart/Add"])
+            .header("content-type", "application/grpc")
+            .path("/shop.Cart/Add"),
         case("weights-below-100", 404, "NR", &["98 of a hundred"]),
         case("insecure-reject", 404, "NR", &["Host default/rejects"]).host("rejects.test"),
         case("insecure-redirect", 301, "-", &["Host default/redirects"]).host("redirects.test"),
@@ -565,6 +569,18 @@ fn each_cause_is_made_seen_and_told() {
         covered.insert(case.cause);
     }
 
+    let told = "rpc error: code = Unavailable desc = no healthy upstream, grpc-status: 14";
+    let url = format!("http://gateway.test:{}/no-pods/x", edge.plain.port());
+    let words = "selects app=lonely";
+    wrong.extend(edge.tells("no-pods", words, &[("url", &url), ("text", told)]));
+    wrong.extend(edge.tells(
+        "no-pods",
+        words,
+        &[("url", &url), ("status", "503"), ("flags", "UH")],
+    ));
+    // Without a request all that are like that are named.
+    wrong.extend(edge.tells("service-missing", "default/nowhere", &[("flags", "UH")]));
+
     // Where there is no line of the log.
     let port = free_addr().port();
     let url = format!("http://gateway.test:{port}/no-pods/x");
@@ -576,7 +592,14 @@ fn each_cause_is_made_seen_and_told() {
     let error = connection.stream.read(&mut [0; 64]).unwrap_err().to_string();
     let words = "Host default/mtls has cert_required";
     wrong.extend(edge.tells("tls-client-certificate", words, &[("text", &error)]));
-    covered.extend(["no-listener", "tls-client-certificate"]);
+    let connections: Vec<_> =
+        (0..edge::CONNECTIONS).map(|_| http::connect(edge.plain).unwrap()).collect();
+    let refused = http::send(edge.plain, &Request::get("/", "gateway.test")).unwrap_err();
+    drop(connections);
+    let told = format!("curl: (56) Connection closed: {refused}");
+    let words = "downstream_global_cx_overflow";
+    wrong.extend(edge.tells("too-many-connections", words, &[("text", &told)]));
+    covered.extend(["no-listener", "tls-client-certificate", "too-many-connections"]);
 
     let mut check = |cases: Vec<Case>| {
         for case in cases {

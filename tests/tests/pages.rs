@@ -13,12 +13,13 @@ use e2e::process::{PATIENCE, Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
 use serde_json::Value;
 
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
     ("/objects", "Objects"),
     ("/changes", "Changes"),
+    ("/explain", "Explain"),
 ];
 
 struct Gateway {
@@ -124,6 +125,16 @@ fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
     // A cluster that nothing is behind.
     browser.open(&gateway.url("/clusters?q=empty"));
     browser.wait_text("main", "no endpoints");
+    // Why that is, and the object to look at.
+    browser.open(&gateway.url("/explain"));
+    browser.fill("#text", "503 UH no healthy upstream");
+    browser.click("form.explain button");
+    browser.wait_text("h3#no-pods", "The Service selects no pod");
+    browser.wait_text("main", "nobody made an EndpointSlice");
+    browser.keep_picture(&format!("{name}-explained"));
+    browser.fill("#url", "http://shop.example/checkout/x");
+    browser.click("form.explain button");
+    browser.wait_text("table", "Mapping default/checkout");
     // A Secret is there, its values are not.
     browser.open(&gateway.url("/objects/Secret/default/client"));
     assert!(browser.text("pre").contains("(hidden)") && !browser.source().contains("open-sesame"));

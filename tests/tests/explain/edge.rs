@@ -16,6 +16,9 @@ const LINE: Duration = Duration::from_millis(1500);
 /// How long a change may take to be live.
 const ENOUGH: Duration = Duration::from_secs(15);
 
+/// So many connections the Envoy takes.
+pub(crate) const CONNECTIONS: usize = 40;
+
 /// The running parts.
 pub(crate) struct Edge {
     pub(crate) folder: TempDir,
@@ -48,7 +51,12 @@ impl Edge {
         let mut controller = Process::start(&program("gateway-ctl"), &arguments, config.as_slice());
         controller.wait_ready(admin);
         let file = folder.path().join(".envoy.json");
-        std::fs::write(&file, bootstrap(xds, envoy_admin, names.addr)).unwrap();
+        let mut text: Value =
+            serde_json::from_str(&bootstrap(xds, envoy_admin, names.addr)).unwrap();
+        let monitor = &mut text["overload_manager"]["resource_monitors"][0]["typed_config"];
+        assert!(monitor["max_active_downstream_connections"].is_u64());
+        monitor["max_active_downstream_connections"] = CONNECTIONS.into();
+        std::fs::write(&file, text.to_string()).unwrap();
         // The log is written at once.
         let mut envoy = start_envoy(&file, &["--file-flush-interval-msec", "10"]);
         envoy.wait_ready_envoy(envoy_admin);

@@ -4,6 +4,21 @@ use super::{Cause, Found, Look, certain, possible};
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
+        id: "too-many-connections",
+        title: "Envoy has too many connections",
+        statuses: &[],
+        flags: &[],
+        words: &["connection reset", "empty reply", "connection closed", "unexpected end of file"],
+        proof: &["downstream_global_cx_overflow"],
+        sees: "new connections are closed at once; `listener.…downstream_global_cx_overflow` grows",
+        why: "The bootstrap bounds the connections of clients (50000), so that Envoy does not die of them: there are that many, often idle ones.",
+        next: "`curl -s 127.0.0.1:8001/stats?filter=downstream_global_cx_overflow`; run more Envoys, or set `listener_idle_timeout_ms` of the Module",
+        look: |facts| match facts.symptom.status {
+            None | Some(0) => possible(Vec::new()),
+            Some(_) => None,
+        },
+    },
+    Cause {
         id: "headers-too-large",
         title: "The request headers are too large",
         statuses: &[431],

@@ -453,9 +453,8 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The gateway wants a certificate of the client",
         statuses: &[],
         flags: &[],
-        words: &["bad certificate", "unknown ca"],
+        words: &["certificate required", "bad certificate", "unknown ca"],
         proof: &[
-            "certificate required",
             "certificaterequired",
             "peer_did_not_return_a_certificate",
             "peer did not return a certificate",

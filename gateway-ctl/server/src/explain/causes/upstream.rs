@@ -215,7 +215,14 @@ pub(super) const CAUSES: &[Cause] = &[
         sees: "`CERTIFICATE_REQUIRED`, `BAD_CERTIFICATE` or `UNKNOWN_CA`",
         why: "The service demands mutual TLS, and the gateway shows no certificate, or one that the service does not trust.",
         next: "set `secret` in the TLSContext that `spec.tls` names, with a certificate of the service's authority",
-        look: |facts| connection(facts, |c| c.tls),
+        look: |facts| {
+            // A client of the gateway may say the same of the gateway.
+            let symptom = facts.symptom;
+            if symptom.status.is_none() && symptom.flags.is_none() && !symptom.says(RESET) {
+                return None;
+            }
+            connection(facts, |c| c.tls)
+        },
     },
     Cause {
         id: "upstream-closes",
