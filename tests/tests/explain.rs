@@ -11,7 +11,7 @@ mod servers;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
 use e2e::certificates::Certificates;
@@ -23,6 +23,9 @@ use e2e::process::program;
 use e2e::tls::Client;
 use edge::Edge;
 use serde_json::{Value, json};
+
+/// How long a change may take to be live.
+const LIVE: Duration = Duration::from_secs(3);
 
 /// How a request is sent.
 type Send = Box<dyn Fn(&Edge) -> Option<TcpStream>>;
@@ -111,8 +114,19 @@ impl Case {
         self
     }
 
-    /// Makes it, and sees the right words; gives what is wrong.
+    /// Makes it, and sees the right words; gives what is wrong. Where the answer to a request does not
+    /// tell that a change is live, it is asked again.
     fn check(&self, edge: &Edge) -> Option<String> {
+        let end = Instant::now() + LIVE;
+        loop {
+            let wrong = self.attempt(edge)?;
+            if Instant::now() > end {
+                return Some(wrong);
+            }
+        }
+    }
+
+    fn attempt(&self, edge: &Edge) -> Option<String> {
         let cause = self.cause;
         let usual = |edge: &Edge| sent(edge, &self.request);
         let send: &dyn Fn(&Edge) -> Option<TcpStream> = self.send.as_deref().unwrap_or(&usual);

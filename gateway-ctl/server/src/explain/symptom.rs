@@ -159,7 +159,7 @@ impl Symptom {
         for word in text.split(|c: char| c.is_whitespace() || ",;|".contains(c)) {
             let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
             match word.parse::<u16>() {
-                Ok(status) if (100..600).contains(&status) && symptom.status.is_none() => {
+                Ok(status) if (200..600).contains(&status) && symptom.status.is_none() => {
                     symptom.status = Some(status);
                 }
                 _ if FLAGS.contains(&word) => {
