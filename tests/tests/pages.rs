@@ -10,6 +10,7 @@ use e2e::browser::Browser;
 use e2e::envoy::bootstrap;
 use e2e::http::{self, Request};
 use e2e::process::{PATIENCE, Process, program, start_envoy};
+use e2e::run::Run;
 use e2e::{TempDir, free_addr};
 use serde_json::Value;
 
@@ -134,45 +135,13 @@ fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
 /// Who used which limit up, who was refused and why: of the services that `run` starts.
 #[test]
 fn limits_and_refusals_are_seen_as_they_happen() {
-    let folder = TempDir::new("pages-usage");
-    let [listener, echo, authz, limits] = std::array::from_fn(|_| free_addr());
-    let ports = [("8080", listener), ("9080", echo), ("9001", authz), ("8081", limits)];
-    for file in ["gateway", "keys", "limits"] {
-        let example = e2e::root().join(format!("../docs/examples/plans/{file}.yaml"));
-        let mut text = std::fs::read_to_string(example).unwrap();
-        for (port, addr) in ports {
-            text = text.replace(port, &addr.port().to_string());
-        }
-        folder.write(&format!("{file}.yaml"), &text);
-    }
-    let [xds, admin, envoy, authz_admin, limits_admin] = std::array::from_fn(|_| free_addr());
-    let mut arguments =
-        vec!["run".to_owned(), "--config".to_owned(), folder.path().display().to_string()];
-    for (flag, addr) in [
-        ("--xds-addr", xds),
-        ("--admin-addr", admin),
-        ("--envoy-admin-addr", envoy),
-        ("--authz-addr", authz),
-        ("--authz-admin-addr", authz_admin),
-        ("--ratelimit-addr", limits),
-        ("--ratelimit-admin-addr", limits_admin),
-        ("--echo", echo),
-    ] {
-        arguments.extend([flag.to_owned(), addr.to_string()]);
-    }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let mut run = Process::start(&program("gateway-ctl"), &arguments, &[]);
-    run.wait_log("Ready.");
-    let ask = |key: &str| {
-        http::send(listener, &Request::get("/api/", "shop.test").header("x-api-key", key))
-            .unwrap()
-            .status
-    };
+    let run = Run::start("plans", "", &[]);
+    let ask = |key: &str| run.get("/api/", &[("x-api-key", key)]).status;
     assert_eq!([0; 4].map(|_| ask("key-of-anna")), [200, 200, 200, 429]);
     assert_eq!([ask("key-of-cleo"), ask("guess")], [200, 401]);
 
     let browser = Browser::start((1280, 900));
-    let url = |path: &str| format!("http://{admin}{path}");
+    let url = |path: &str| format!("http://{}{path}", run.admin);
     browser.open(&url("/limits"));
     browser.wait_text("main", "1 of 1 well");
     browser.wait_text("tbody tr:first-child", "free");
@@ -188,11 +157,10 @@ fn limits_and_refusals_are_seen_as_they_happen() {
     browser.open(&url("/"));
     browser.wait_text("main", "authz-svc: 1 of 1 well");
     assert_eq!(browser.console(), Vec::<String>::new());
-    let json = http::get(admin, "/limits?json=true").unwrap().json();
+    let json = http::get(run.admin, "/limits?json=true").unwrap().json();
     assert_eq!(json["limits"][0]["over_limit"], 1, "{json}");
     assert_eq!(json["counters"]["ambassador"][0]["hits"], 4, "{json}");
-    run.terminate();
-    assert!(run.wait_end().success());
+    run.end();
 }
 
 fn a_change_is_told(gateway: &Gateway) {

@@ -146,7 +146,7 @@ fn sorted(found: &Value) -> Vec<Counter> {
 }
 
 fn limits_table(rows: &[Usage]) -> Markup {
-    let share = |part: u64, of: u64| if of == 0 { 0 } else { part * 100 / of };
+    let share = |part: u64, of: u64| (part * 100).checked_div(of).unwrap_or_default();
     let rows = html! {
         @for u in rows {
             tr {
