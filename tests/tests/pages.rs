@@ -204,6 +204,8 @@ fn with_a_token_they_are_for_those_who_have_it() {
     for path in ["/healthz", "/readyz", "/ambassador/v0/check_ready", "/metrics"] {
         assert_eq!(ask(path, "").status, 200, "{path}");
     }
+    // As dashboards of Emissary know it.
+    assert!(ask("/metrics", "").body.contains("\nambassador_diagnostics_errors "));
     // Nothing is done by asking.
     let mut request = Request::get("/", "localhost").header("authorization", "Bearer open-sesame");
     request.method = "POST".to_owned();
