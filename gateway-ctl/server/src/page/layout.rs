@@ -5,12 +5,15 @@ use maud::{DOCTYPE, Markup, html};
 use service_kit::{Diagnostic, ObjectRef};
 
 /// The pages, in the order of the menu.
-const MENU: [(&str, &str); 5] = [
+const MENU: [(&str, &str); 8] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
     ("/objects", "Objects"),
+    ("/limits", "Limits"),
+    ("/authorization", "Authorization"),
     ("/changes", "Changes"),
+    ("/explain", "Explain"),
 ];
 
 /// The style, served apart because the pages allow none inline.
