@@ -58,6 +58,11 @@ impl FileObjects {
     /// Of two objects with one kind, namespace and name the first (by file name, then place)
     /// counts; the other is an error.
     pub fn update(&mut self, files: BTreeMap<String, String>) -> Change {
+        self.update_known(files.into_iter().map(|(name, text)| (name, Some(text))).collect())
+    }
+
+    /// As [`Self::update`]; a file without a text is as it was.
+    pub fn update_known(&mut self, files: BTreeMap<String, Option<String>>) -> Change {
         let mut before = Before::new();
         let gone: Vec<_> =
             self.files.keys().filter(|name| !files.contains_key(&***name)).cloned().collect();
@@ -67,6 +72,7 @@ impl FileObjects {
         }
         let mut written_anew = BTreeSet::new();
         for (name, text) in files {
+            let Some(text) = text else { continue };
             if self.files.get(&*name).is_some_and(|file| file.text == text) {
                 continue;
             }

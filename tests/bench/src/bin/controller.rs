@@ -14,7 +14,7 @@ use e2e::process::PATIENCE;
 
 /// How often to look whether a change has arrived: what the times are too long by, at most, plus
 /// the request of a look.
-const LOOK_EACH: Duration = Duration::from_micros(500);
+const LOOK_EACH: Duration = Duration::from_millis(1);
 /// Between an Envoy that is in sync and the next change, so that no change meets the last one's work.
 const REST: Duration = Duration::from_millis(100);
 
