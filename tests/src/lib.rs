@@ -8,6 +8,7 @@ pub mod backend;
 pub mod browser;
 pub mod cases;
 pub mod certificates;
+pub mod churn;
 pub mod clock;
 pub mod collector;
 pub mod consul;

@@ -15,6 +15,7 @@ pub mod index;
 pub mod ir;
 pub mod kinds;
 pub mod lower;
+pub mod migration;
 pub mod output;
 pub mod overview;
 pub mod redaction;

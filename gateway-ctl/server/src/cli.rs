@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cluster;
+mod migrate;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -64,6 +65,7 @@ enum Command {
     Render(RenderArgs),
     Check(CheckArgs),
     Explain(ExplainArgs),
+    Migrate(migrate::Args),
     Echo(EchoArgs),
     EnvoyBootstrap(EnvoyBootstrapArgs),
     EnvoyDrain(drain::Args),
@@ -452,6 +454,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Render(args) => render_files(args),
         Command::Check(args) => check_files(args),
         Command::Explain(args) => explain_request(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Echo(args) => block_on(serve_echo(args)),
         Command::EnvoyBootstrap(args) => print_bootstrap(&args),
         Command::EnvoyDrain(args) => block_on(drain::drain(args)),

@@ -15,6 +15,7 @@ pub mod folder;
 mod history;
 pub mod kubernetes;
 pub mod metrics;
+pub mod migrate;
 pub mod output;
 pub mod page;
 pub mod plane;

@@ -107,7 +107,8 @@ impl Gateway {
         let (sender, rejections) = mpsc::channel(8);
         let clients = Clients::default();
         let metrics = Metrics::new(&mut Registry::default());
-        let server = Server::new(seen, sender, clients.clone(), metrics, Pace::default());
+        let pace = Pace { removal_grace: Duration::from_secs(1), ..Pace::default() };
+        let server = Server::new(seen, sender, clients.clone(), metrics, pace);
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(server.into_service())

@@ -35,7 +35,10 @@ pub(super) struct Clusters {
 
 impl Clusters {
     /// Sets what an object wants; gives whether that is something else than before.
-    pub(super) fn claim(&mut self, object: &ObjectRef, claim: Option<Claim>) -> bool {
+    pub(super) fn claim(&mut self, object: &ObjectRef, mut claim: Option<Claim>) -> bool {
+        if let Some(claim) = claim.as_mut().filter(|c| c.renamed_by_settings) {
+            claim.base = variant_name(&claim.base, &envoy::cluster::encode("", &claim.cluster));
+        }
         if self.claims.get(object) == claim.as_ref() {
             return false;
         }

@@ -66,8 +66,9 @@ impl Engine {
     /// What Listeners fetch apart: a change of it touches no Listener.
     pub(super) fn settle_extensions(&mut self, dirty: &Dirty, filters: &ir::HttpFilters) -> usize {
         let causes = dirty.causes_of(&["Module", "AuthService", "RateLimitService"]);
-        let wanted = envoy::filter::apart(filters);
+        let wanted = envoy::filter::apart(filters, &self.services.http);
         for (name, owner) in [
+            (envoy::filter::LUA, self.services.module.as_ref()),
             (envoy::filter::EXT_AUTHZ, self.services.auth.as_ref().map(|a| &a.reference)),
             (envoy::filter::RATE_LIMIT, self.services.limit.as_ref().map(|l| &l.reference)),
         ] {

@@ -2,7 +2,8 @@
 //!
 //! What decides about requests is configured apart (ECDS): a Listener says only that it is there, so
 //! that its change touches no Listener and no connection. Before the configuration has come a
-//! Listener waits for it; if it does not come, authorization refuses and limits let pass.
+//! Listener waits for it; if it does not come, authorization refuses and limits let pass. So is the
+//! user's script, which only Envoy can judge: one that it refuses costs nothing else.
 
 mod buffer;
 mod closed;
@@ -33,6 +34,9 @@ pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 /// Name of the filter that asks how much may come in.
 pub const RATE_LIMIT: &str = "envoy.filters.http.ratelimit";
 
+/// Name of the filter that runs the user's script.
+pub const LUA: &str = "envoy.filters.http.lua";
+
 const ERROR_PAGES: &str = "envoy.filters.http.custom_response";
 const OWN_ERROR_PAGES: &str = "envoy.filters.http.custom_response.route";
 const BUFFER: &str = "envoy.filters.http.buffer";
@@ -41,7 +45,7 @@ const COMPRESSOR: &str = "envoy.filters.http.compressor";
 const GRPC_HTTP1_BRIDGE: &str = "envoy.filters.http.grpc_http1_bridge";
 const GRPC_STATS: &str = "envoy.filters.http.grpc_stats";
 const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
-const LUA: &str = "envoy.filters.http.lua";
+
 const RBAC: &str = "envoy.filters.http.rbac";
 
 /// What a filter is made of. `None` when it is not wanted.
@@ -129,9 +133,12 @@ pub fn chain(filters: &HttpFilters, options: &HttpOptions) -> Vec<hcm::HttpFilte
 }
 
 /// What filters are configured with that is fetched apart: name and encoded resource.
-pub fn apart(filters: &HttpFilters) -> Vec<(&'static str, Vec<u8>)> {
-    let configs =
-        [(EXT_AUTHZ, ext_authz::config(filters)), (RATE_LIMIT, ratelimit::config(filters))];
+pub fn apart(filters: &HttpFilters, options: &HttpOptions) -> Vec<(&'static str, Vec<u8>)> {
+    let configs = [
+        (LUA, lua::of_user(options)),
+        (EXT_AUTHZ, ext_authz::config(filters)),
+        (RATE_LIMIT, ratelimit::config(filters)),
+    ];
     let encode = |(name, config): (&'static str, Option<Any>)| {
         let message = TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config?) };
         Some((name, message.encode_to_vec()))

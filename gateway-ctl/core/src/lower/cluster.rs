@@ -28,6 +28,9 @@ pub struct Claim {
     pub cluster: Arc<Cluster>,
     /// What of a request chooses the host.
     pub hash_on: Option<HashOn>,
+    /// Whether another cluster with other settings takes the place of this one under another name.
+    /// Calls of Envoy's own to a cluster that is made anew under its name break off; requests do not.
+    pub renamed_by_settings: bool,
 }
 
 impl Claim {
@@ -147,6 +150,7 @@ pub fn of_mapping(
             health_checks,
         }),
         hash_on: load_balancer.and_then(|l| l.hash_on.clone()),
+        renamed_by_settings: false,
     })
 }
 
@@ -197,13 +201,17 @@ pub fn of_service(
     let qualifies =
         resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
     let host = if qualifies { service.qualified(namespace).0 } else { service.host.clone() };
+    let usual_stats_name = default_stats_name(&service.text);
+    let usual = MappingDefaults::default();
+    // All that is neither the same everywhere nor in the name already.
+    let is_usual = asked.stats_name.is_none_or(|name| *name == usual_stats_name)
+        && tls.as_ref().is_none_or(|tls| *tls == ClientTls::default())
+        && (defaults.ipv4, defaults.ipv6) == (usual.ipv4, usual.ipv6);
     Claim {
         base: name.render(),
+        renamed_by_settings: !is_usual,
         cluster: Arc::new(Cluster {
-            stats_name: asked
-                .stats_name
-                .cloned()
-                .unwrap_or_else(|| default_stats_name(&service.text)),
+            stats_name: asked.stats_name.cloned().unwrap_or(usual_stats_name),
             port: port(service, tls.as_ref()),
             tls: with_name(tls, None, &host),
             host,
@@ -273,7 +281,8 @@ pub fn of_tcp(
         keepalive: defaults.keepalive,
         ..Cluster::clone(&claim.cluster)
     };
-    Claim { base, cluster: Arc::new(cluster), hash_on: None }
+    let cluster = Arc::new(cluster);
+    Claim { base, cluster, hash_on: None, renamed_by_settings: false }
 }
 
 /// The name that is asked for in TLS: what the host is rewritten to, else the host's own.
@@ -351,8 +360,8 @@ fn shorten(name: String) -> String {
     format!("{head}-{hash}-0")
 }
 
-/// The name of a cluster whose base name another one has: what differs is in the hash, so that a
-/// changed setting makes another cluster and the old one serves until the new one is warm.
+/// The name of a cluster whose base name another one has, or may have: what differs is in the hash, so
+/// that a changed setting makes another cluster and the old one serves until the new one is warm.
 pub fn variant_name(base: &str, encoded: &[u8]) -> String {
     let hash = Sha256::digest(encoded);
     let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();

@@ -43,6 +43,8 @@ pub struct Chosen<T> {
 pub struct Services {
     /// What groups depend on.
     pub env: Environment,
+    /// The Module in force.
+    pub module: Option<ObjectRef>,
     /// Options of Listeners.
     pub http: HttpOptions,
     /// Whether a dot in a Secret's name is only a dot, and does not part it from its namespace,
@@ -127,7 +129,7 @@ impl Context<'_> {
 /// Chooses the Module and the services.
 pub fn lower(context: &Context<'_>) -> Services {
     let mut found = Vec::new();
-    let module = choose_module(context.store, context.own_namespace, &mut found);
+    let (chosen, module) = choose_module(context.store, context.own_namespace, &mut found);
     let mut closed = module.closed.clone();
     let auth = choose_auth(context, &module, &mut closed, &mut found);
     let limit = choose_limit(context, &module, &mut closed, &mut found);
@@ -142,13 +144,18 @@ pub fn lower(context: &Context<'_>) -> Services {
         closed,
         auth,
         limit,
+        module: chosen,
         told,
         found,
     }
 }
 
 /// The Module of the own namespace, else of the first.
-fn choose_module(store: &Store, own_namespace: &str, found: &mut Vec<Diagnostic>) -> Module {
+fn choose_module(
+    store: &Store,
+    own_namespace: &str,
+    found: &mut Vec<Diagnostic>,
+) -> (Option<ObjectRef>, Module) {
     let mut modules: Vec<_> = store
         .of_kind("Module")
         .filter(|(reference, _)| reference.name == module::NAME)
@@ -158,13 +165,15 @@ fn choose_module(store: &Store, own_namespace: &str, found: &mut Vec<Diagnostic>
         })
         .collect();
     modules.sort_by_key(|(r, _)| (r.namespace != own_namespace, &r.namespace));
-    let Some(((first, module), rest)) = modules.split_first() else { return Module::default() };
+    let Some(((first, module), rest)) = modules.split_first() else {
+        return (None, Module::default());
+    };
     for (reference, _) in rest {
         let text =
             format!("it is not in force: there is one Module of this name, and {first} is it");
         found.push(error(reference, "metadata.namespace", text));
     }
-    Module::clone(module)
+    (Some((*first).clone()), Module::clone(module))
 }
 
 fn choose_auth(

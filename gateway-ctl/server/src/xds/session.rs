@@ -2,7 +2,7 @@
 //! responses and reports come out.
 //!
 //! Make before break: a type's additions wait until the client acknowledged those of the types
-//! before it ([`GATED`]); what was removed goes last. At most one response of a type is on its way,
+//! before it ([`WARMING`], then [`USING`]); what was removed goes last. At most one response of a type is on its way,
 //! and it is made from the newest snapshot when it is sent: a slow client costs no memory and
 //! skips what it was too slow for.
 
@@ -11,12 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_core::{Resource, ResourceType};
+use prost::Message as _;
+use proto::envoy::config::cluster::v3::cluster;
 use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
 };
 
-use super::snapshot::{GATED, INDEPENDENT, Snapshot, USED, word};
+use super::snapshot::{INDEPENDENT, Snapshot, USED, USING, WARMING, word};
 use super::subscription::{InFlight, Subscription};
+
+/// How long Listeners wait for what is in force instead of a filter's configuration that was refused.
+const REVERT: Duration = Duration::from_secs(1);
 
 /// Waits and bounds of a stream.
 #[derive(Clone, Debug)]
@@ -26,8 +31,8 @@ pub struct Pace {
     /// Between the acknowledgement of new clusters and the routes that may use them: Envoy
     /// acknowledges a cluster before it has warmed it (resolved its name).
     pub settle: Duration,
-    /// Between the acknowledgement of routes that no longer use a cluster and its removal, so
-    /// that requests on their way are not cut.
+    /// Between the acknowledgement of routes that no longer use a cluster and its removal: Envoy
+    /// breaks off the calls to an authorization or rate limit service that are under way then.
     pub removal_grace: Duration,
     /// Most bytes of resources in one response; a bigger single resource goes alone.
     pub response_bytes: usize,
@@ -40,7 +45,8 @@ impl Default for Pace {
         Self {
             answer_wait: Duration::from_secs(10),
             settle: Duration::from_millis(50),
-            removal_grace: Duration::from_secs(1),
+            // Longer than an AuthService has unless it says otherwise.
+            removal_grace: Duration::from_secs(6),
             // gRPC clients refuse more than 4 MiB unless told otherwise.
             response_bytes: 2 << 20,
             names: 200_000,
@@ -100,6 +106,7 @@ pub struct Session {
     subscriptions: BTreeMap<ResourceType, Subscription>,
     nonce: u64,
     settle_until: Option<Instant>,
+    revert_until: Option<Instant>,
     behind_since: Option<Instant>,
     wake: Option<Instant>,
     reports: Vec<Report>,
@@ -114,6 +121,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             nonce: 0,
             settle_until: None,
+            revert_until: None,
             behind_since: None,
             wake: None,
             reports: Vec::new(),
@@ -123,6 +131,7 @@ impl Session {
     /// Takes a newer snapshot.
     pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let changed_at = snapshot.changed_at;
+        self.revert_until = None;
         self.snapshot = snapshot;
         let snapshot = &self.snapshot;
         let behind = self.subscriptions.values_mut().any(|s| {
@@ -170,7 +179,7 @@ impl Session {
         if let Some(sent) = answered {
             match request.error_detail {
                 None => self.on_acknowledged(resource_type, &sent, now),
-                Some(status) => self.on_refused(resource_type, sent, &status.message),
+                Some(status) => self.on_refused(resource_type, sent, &status.message, now),
             }
         }
         Ok(())
@@ -180,22 +189,21 @@ impl Session {
         if let Some(subscription) = self.subscriptions.get_mut(&resource_type) {
             subscription.acknowledge(sent);
         }
-        if resource_type == ResourceType::Cluster {
-            if sent.adds {
-                self.settle_until = Some(now + self.pace.settle);
-            }
-            // An Envoy that replaces a cluster waits for its endpoints without asking again
-            // (envoy#33607).
-            if let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint) {
-                sent.updates.iter().for_each(|cluster| endpoints.resend(&cluster.name));
-            }
+        if resource_type == ResourceType::Cluster && sent.adds {
+            self.settle_until = Some(now + self.pace.settle);
         }
         self.reports.push(Report::Acknowledged(resource_type));
     }
 
     /// A refusal names the response, not the resource: halves of it are sent again until the one
     /// that is refused alone is found. What is good goes through on the way.
-    fn on_refused(&mut self, resource_type: ResourceType, sent: InFlight, message: &str) {
+    fn on_refused(
+        &mut self,
+        resource_type: ResourceType,
+        sent: InFlight,
+        message: &str,
+        now: Instant,
+    ) {
         let message = shorten(message);
         let Some(subscription) = self.subscriptions.get_mut(&resource_type) else { return };
         self.reports.push(Report::Refused(resource_type, message.clone()));
@@ -204,6 +212,12 @@ impl Session {
             [] => subscription.forget(&sent.removals),
             [culprit] => {
                 subscription.reject(culprit);
+                if resource_type == ResourceType::Extension {
+                    // Envoy goes on with what it had, but gives what it refused to each new
+                    // Listener until it is sent something else.
+                    subscription.resend(&culprit.name);
+                    self.revert_until = Some(now + REVERT);
+                }
                 self.reports.push(Report::Rejected {
                     resource_type,
                     name: culprit.name.clone(),
@@ -240,17 +254,28 @@ impl Session {
 
     /// Sends Envoy's types in their order; says whether the client has all that is in force.
     fn pump_gated(&mut self, now: Instant, out: &mut Vec<DeltaDiscoveryResponse>) -> bool {
-        for resource_type in GATED {
-            let uses_clusters = matches!(
-                resource_type,
-                ResourceType::Extension | ResourceType::Listener | ResourceType::Route
-            );
-            if let Some(until) = self.settle_until.filter(|_| uses_clusters) {
+        // Envoy acknowledges clusters when they are warm, for which it needs what they use: these
+        // types do not wait for each other.
+        let mut is_warming = false;
+        for resource_type in WARMING {
+            out.extend(self.send(resource_type, now, false));
+            is_warming |= self.is_busy(resource_type, now);
+        }
+        if is_warming {
+            return false;
+        }
+        for resource_type in USING {
+            if let Some(until) = self.settle_until {
                 if now < until {
                     self.wake_at(until);
                     return false;
                 }
                 self.settle_until = None;
+            }
+            let may_revert = resource_type != ResourceType::Extension;
+            if let Some(until) = self.revert_until.filter(|until| may_revert && now < *until) {
+                self.wake_at(until);
+                return false;
             }
             // Envoy takes a Listener response's removals first, so that an address can move from
             // one Listener to another; apart they would collide.
@@ -390,6 +415,13 @@ impl Session {
             nonce,
             "push"
         );
+        if resource_type == ResourceType::Cluster
+            && let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint)
+        {
+            // An Envoy that replaces a cluster waits for its endpoints without asking again
+            // (envoy#33607).
+            updates.iter().for_each(|cluster| endpoints.resend(&endpoints_of(cluster)));
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&resource_type) {
             let adds = updates.iter().any(|r| !subscription.held.contains_key(r.name.as_str()));
             subscription.owes_answer = false;
@@ -464,6 +496,19 @@ fn wire(resource: &Resource) -> WireResource {
         }),
         ..WireResource::default()
     }
+}
+
+/// The name under which a cluster's endpoints are asked for.
+fn endpoints_of(cluster: &Resource) -> String {
+    /// What matters here of a cluster; the rest is not read.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Cluster {
+        #[prost(message, optional, tag = "3")]
+        eds_cluster_config: Option<cluster::EdsClusterConfig>,
+    }
+    let cluster_read = Cluster::decode(&*cluster.body).unwrap_or_default();
+    let name = cluster_read.eds_cluster_config.map(|eds| eds.service_name);
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| cluster.name.clone())
 }
 
 /// One line, and not for ever: Envoy repeats whole configurations in some refusals.

@@ -9,15 +9,13 @@ use std::time::Instant;
 
 use gateway_core::{Output, Resource, ResourceType};
 
-/// Order in which an Envoy learns of additions: what is used comes before what uses it.
-pub const GATED: [ResourceType; 6] = [
-    ResourceType::Cluster,
-    ResourceType::Endpoint,
-    ResourceType::Secret,
-    ResourceType::Extension,
-    ResourceType::Listener,
-    ResourceType::Route,
-];
+/// Clusters and what they need before they can be used: an Envoy learns of it first.
+pub const WARMING: [ResourceType; 3] =
+    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Secret];
+
+/// What uses them, in the order in which an Envoy learns of additions.
+pub const USING: [ResourceType; 3] =
+    [ResourceType::Extension, ResourceType::Listener, ResourceType::Route];
 
 /// Types of which nothing is taken away before what used it is gone.
 pub const USED: [ResourceType; 4] =

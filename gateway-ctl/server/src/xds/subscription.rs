@@ -165,8 +165,12 @@ impl Subscription {
         }
     }
 
-    /// Makes the client's version of `name` unknown, so that it is sent again.
+    /// Makes the client's version of `name` unknown, so that it is sent again, also when it is on
+    /// its way already.
     pub(super) fn resend(&mut self, name: &str) {
+        if let Some(sent) = &mut self.in_flight {
+            sent.updates.retain(|resource| resource.name != name);
+        }
         if let Some((name, _)) = self.held.remove_entry(name) {
             self.unsure.insert(name);
         }

@@ -45,7 +45,13 @@ impl Fixture {
         let (sender, rejections) = mpsc::channel(8);
         let clients = Clients::default();
         let metrics = Metrics::new(&mut Registry::default());
-        let server = Server::new(seen, sender, clients.clone(), metrics, Pace::default());
+        let server = Server::new(
+            seen,
+            sender,
+            clients.clone(),
+            metrics,
+            Pace { removal_grace: Duration::from_secs(1), ..Pace::default() },
+        );
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(server.into_service())

@@ -10,8 +10,13 @@ use crate::ir::{HttpFilters, HttpOptions};
 const NAME: &str = "envoy.extensions.filters.http.lua.v3.Lua";
 
 pub(super) fn make(_: &HttpFilters, options: &HttpOptions) -> Option<HttpFilter> {
-    let script = options.filters.lua.as_ref()?;
-    Some(filter(super::LUA, script.clone()))
+    let nothing = super::super::any(NAME, &Lua::default());
+    Some(super::discovered(super::LUA, &of_user(options)?, nothing))
+}
+
+/// The configuration that is fetched apart.
+pub(super) fn of_user(options: &HttpOptions) -> Option<Any> {
+    options.filters.lua.clone().map(config)
 }
 
 /// A filter that runs `script`.

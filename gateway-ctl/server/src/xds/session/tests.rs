@@ -66,6 +66,12 @@ impl Fixture {
         self.session.set_snapshot(Arc::new(self.snapshot.clone()));
     }
 
+    fn change_to(&mut self, resource: Resource) {
+        let output = Output { changed: vec![resource], ..Output::default() };
+        self.snapshot = self.snapshot.with(output, self.snapshot.changed_at);
+        self.session.set_snapshot(Arc::new(self.snapshot.clone()));
+    }
+
     fn answer(&mut self, response: &DeltaDiscoveryResponse, refuse: bool) {
         let request = DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
@@ -303,15 +309,75 @@ fn big_sets_go_in_several_responses() {
     assert_eq!(f.settle(), ["cluster +a@1", "cluster +b@1"]);
 }
 
+/// A cluster whose endpoints are asked for under another name than its own.
+fn cluster_of(endpoints: &str, version: &str) -> Resource {
+    let config = cluster::EdsClusterConfig {
+        service_name: endpoints.to_owned(),
+        ..cluster::EdsClusterConfig::default()
+    };
+    let cluster = proto::envoy::config::cluster::v3::Cluster {
+        eds_cluster_config: Some(config),
+        ..Default::default()
+    };
+    Resource { body: cluster.encode_to_vec().into(), ..resource(T::Cluster, "c", version) }
+}
+
 #[test]
-fn endpoints_follow_a_replaced_cluster() {
-    let mut f = Fixture::new(&[(T::Cluster, "c", "1"), (T::Endpoint, "c", "1")]);
+fn endpoints_go_with_a_cluster_which_is_acknowledged_only_when_it_has_them() {
+    let mut f = Fixture::new(&[(T::Endpoint, "e", "1"), (T::Route, "r", "1")]);
+    f.change_to(cluster_of("e", "1"));
+    f.ask_all();
+    let (text, clusters) = f.push();
+    assert_eq!(text, ["cluster +c@1"]);
+    f.ask(T::Endpoint, &["e"], &[]);
+    let (text, endpoints) = f.push();
+    assert_eq!(text, ["endpoint +e@1"]);
+    f.answer(&endpoints[0], false);
+    assert!(f.push().0.is_empty(), "routes wait for the cluster");
+    f.answer(&clusters[0], false);
+    f.settle();
+    f.sleep();
+    assert_eq!(f.settle(), ["listener", "route +r@1"]);
+
+    // One that takes its place under its name asks for nothing, and needs them again.
+    f.change_to(cluster_of("e", "2"));
+    assert_eq!(f.push().0, ["cluster +c@2", "endpoint +e@1"]);
+}
+
+#[test]
+fn endpoints_that_were_on_their_way_to_the_old_cluster_go_to_the_new_one_too() {
+    let mut f = Fixture::new(&[(T::Endpoint, "e", "1")]);
+    f.change_to(cluster_of("e", "1"));
     f.ask(T::Cluster, &[], &[]);
     f.settle();
-    f.ask(T::Endpoint, &["c"], &[]);
+    f.ask(T::Endpoint, &["e"], &[]);
+    let (_, first) = f.push();
+    f.change_to(cluster_of("e", "2"));
+    assert_eq!(f.push().0, ["cluster +c@2"], "one response of a type at a time");
+    f.answer(&first[0], false);
+    assert_eq!(f.push().0, ["endpoint +e@1"]);
+}
+
+#[test]
+fn what_a_filter_had_before_is_sent_again_before_a_listener_meets_what_was_refused() {
+    let mut f = Fixture::new(&[(T::Extension, "x", "1"), (T::Listener, "l", "1")]);
+    f.ask(T::Extension, &["x"], &[]);
+    f.ask(T::Listener, &[], &[]);
     f.settle();
-    f.change(&[(T::Cluster, "c", "2")], &[]);
-    assert_eq!(f.settle(), ["cluster +c@2", "endpoint +c@1"]);
+    f.refused = vec!["x@2"];
+    f.change(&[(T::Extension, "x", "2"), (T::Listener, "l", "2")], &[]);
+    assert_eq!(f.settle(), ["extension +x@2"]);
+    f.change(&[(T::Extension, "x", "1")], &[]);
+    assert_eq!(f.settle(), ["extension +x@1", "listener +l@2"]);
+
+    // One that was never taken is taken back.
+    let mut f = Fixture::new(&[(T::Extension, "x", "2"), (T::Listener, "l", "1")]);
+    f.refused = vec!["x@2"];
+    f.ask(T::Extension, &["x"], &[]);
+    f.ask(T::Listener, &[], &[]);
+    assert_eq!(f.settle(), ["extension +x@2"]);
+    f.change(&[], &[(T::Extension, "x")]);
+    assert_eq!(f.settle(), ["extension -x", "listener +l@1"]);
 }
 
 #[test]

@@ -1,0 +1,353 @@
+//! Where this gateway does something else than Emissary: the rows of `docs/emissary-differences.md`,
+//! and which objects meet which. The page is the only place where the words stand.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use serde_json::Value;
+use service_kit::Object;
+
+use super::Met;
+use super::survey::{
+    Survey, cluster_settings, hosts_of_ingress, paths_of_ingress, spec_of, tcp_group,
+};
+
+/// The page.
+const PAGE: &str = include_str!("../../../../docs/emissary-differences.md");
+
+/// A row of the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The page's section, as in `Upstreams`.
+    pub section: String,
+    /// What it is about.
+    pub what: String,
+    /// What Emissary does.
+    pub emissary: String,
+    /// What Tollgate does.
+    pub here: String,
+    /// Why; may be empty.
+    pub why: String,
+}
+
+/// Who meets a difference.
+#[derive(Clone, Copy)]
+enum Meets {
+    /// Objects of these kinds for which the function names a field.
+    Field(&'static [&'static str], fn(&Case<'_>) -> Option<&'static str>),
+    /// Objects that get a diagnostic that says so.
+    Told,
+    /// Every installation.
+    All,
+    /// Nobody who comes from Emissary: it does not know the field.
+    Nobody,
+}
+
+/// An object in its surroundings.
+struct Case<'a> {
+    object: &'a Object,
+    /// In the words of v3alpha1.
+    spec: &'a Value,
+    survey: &'a Survey,
+}
+
+impl Case<'_> {
+    fn has(&self, field: &str) -> bool {
+        self.spec.pointer(&format!("/{}", field.replace('.', "/"))).is_some_and(|v| !v.is_null())
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.spec[field].as_str().unwrap_or_default()
+    }
+
+    fn uses_endpoints(&self) -> bool {
+        let of_module = self.survey.module["resolver"].as_str();
+        let resolver = self.spec["resolver"].as_str().or(of_module).unwrap_or_default();
+        !matches!(resolver, "" | "kubernetes-service")
+    }
+}
+
+fn when(holds: bool, path: &'static str) -> Option<&'static str> {
+    holds.then_some(path)
+}
+
+const CALLED: &[&str] = &["AuthService", "RateLimitService", "TracingService", "LogService"];
+
+/// Each row, by its section and the start of its first cell.
+const ROWS: &[(&str, &str, Meets)] = &[
+    (
+        "Ingress",
+        "the path a service sees",
+        Meets::Field(&["Ingress"], |c| {
+            when(
+                paths_of_ingress(c.object).iter().any(|(p, _)| !matches!(p.as_str(), "" | "/")),
+                "spec.rules",
+            )
+        }),
+    ),
+    (
+        "Ingress",
+        "`pathType: Prefix`",
+        Meets::Field(&["Ingress"], |c| {
+            let elements = |(path, kind): &(String, String)| kind == "Prefix" && path != "/";
+            when(paths_of_ingress(c.object).iter().any(elements), "spec.rules")
+        }),
+    ),
+    (
+        "Ingress",
+        "`pathType: Exact`",
+        Meets::Field(&["Ingress"], |c| {
+            let exact = paths_of_ingress(c.object).iter().any(|(_, kind)| kind == "Exact");
+            when(exact && c.survey.has_precedence, "spec.rules")
+        }),
+    ),
+    ("Ingress", "Hosts of `tls`", Meets::Field(&["Ingress"], |c| when(c.has("tls"), "spec.tls"))),
+    (
+        "Ingress",
+        "one host in several",
+        Meets::Field(&["Ingress"], |c| {
+            let several = |h: &String| c.survey.ingresses_of_host.get(h).is_some_and(|n| *n > 1);
+            when(hosts_of_ingress(c.object).iter().any(several), "spec.rules")
+        }),
+    ),
+    ("Mappings", "`prefix_separated`", Meets::Nobody),
+    (
+        "Mappings",
+        "the condition `:authority`",
+        Meets::Field(&["Mapping"], |c| {
+            let named = c.spec.pointer("/headers/:authority").is_some();
+            when(named && c.has("hostname") && c.text("hostname") != "*", "spec.headers.:authority")
+        }),
+    ),
+    ("Mappings", "a Mapping that fits no Host", Meets::Told),
+    ("Mappings", "a group whose weights", Meets::Told),
+    (
+        "Mappings",
+        "`error_response_overrides`",
+        Meets::Field(&["Mapping", "Module"], |c| match c.has("error_response_overrides") {
+            true => Some("spec.error_response_overrides"),
+            false => when(
+                c.has("config.error_response_overrides"),
+                "spec.config.error_response_overrides",
+            ),
+        }),
+    ),
+    (
+        "Mappings",
+        "`text_format_source`",
+        Meets::Field(&["Mapping", "Module"], |c| {
+            let named = c.spec.to_string().contains("\"text_format_source\"");
+            when(named, "spec.error_response_overrides")
+        }),
+    ),
+    ("Mappings", "`docs`", Meets::Told),
+    ("Module", "probes and diagnostics", Meets::All),
+    ("Module", "fields whose place", Meets::Told),
+    (
+        "Module",
+        "`runtime_flags`",
+        Meets::Field(&["Module"], |c| {
+            let flags = ["config.runtime_flags", "config.statsd", "config.admin_port"];
+            when(flags.iter().any(|f| c.has(f)), "spec.config")
+        }),
+    ),
+    ("Module", "`header_case_overrides`", Meets::Told),
+    (
+        "Module",
+        "`load_balancer` where",
+        Meets::Field(&["Module", "Mapping"], |c| {
+            let module = c.object.reference.kind == "Module";
+            let field = if module { "config.load_balancer" } else { "load_balancer" };
+            when(
+                c.has(field) && !c.uses_endpoints(),
+                if module { "spec.config.load_balancer" } else { "spec.load_balancer" },
+            )
+        }),
+    ),
+    ("Module", "one fault in the Module", Meets::All),
+    (
+        "Upstreams",
+        "two Mappings with one cluster name",
+        Meets::Field(&["Mapping"], |c| {
+            let service = c.survey.settings_of_service.get(c.text("service"));
+            let differ = service.is_some_and(|s| s.len() > 1);
+            when(
+                differ && cluster_settings(c.spec) != cluster_settings(&Value::Null),
+                "spec.service",
+            )
+        }),
+    ),
+    (
+        "Upstreams",
+        "`keepalive.idle_time`",
+        Meets::Field(&["Mapping", "Module"], |c| match c.has("keepalive.idle_time") {
+            true => Some("spec.keepalive.idle_time"),
+            false => when(c.has("config.keepalive.idle_time"), "spec.config.keepalive.idle_time"),
+        }),
+    ),
+    ("Upstreams", "`health_checks` without", Meets::Told),
+    (
+        "Upstreams",
+        "health checks without traffic",
+        Meets::Field(&["Mapping"], |c| when(c.has("health_checks"), "spec.health_checks")),
+    ),
+    (
+        "Upstreams",
+        "a checked host",
+        Meets::Field(&["Mapping"], |c| when(c.has("health_checks"), "spec.health_checks")),
+    ),
+    ("Upstreams", "unknown `dns_type`", Meets::Told),
+    (
+        "Upstreams",
+        "AuthService, RateLimitService, TracingService, LogService with",
+        Meets::Field(CALLED, |c| {
+            let resolver = c.survey.module["resolver"].as_str().unwrap_or_default();
+            when(!matches!(resolver, "" | "kubernetes-service"), "spec")
+        }),
+    ),
+    (
+        "Upstreams",
+        "`l5d-dst-override`",
+        Meets::Field(&["AuthService"], |c| {
+            let of_module = c.survey.module["add_linkerd_headers"].as_bool();
+            let added = c.spec["add_linkerd_headers"].as_bool().or(of_module);
+            when(added == Some(true), "spec.add_linkerd_headers")
+        }),
+    ),
+    ("Upstreams", "EndpointSlices", Meets::All),
+    (
+        "Upstreams",
+        "Consul that does not answer",
+        Meets::Field(&["ConsulResolver"], |_| Some("spec.address")),
+    ),
+    (
+        "Upstreams",
+        "`CONSUL_HTTP_TOKEN`",
+        Meets::Field(&["ConsulResolver"], |_| Some("metadata.namespace")),
+    ),
+    ("Upstreams", "several AuthServices", Meets::Told),
+    ("Upstreams", "several TracingServices", Meets::Told),
+    (
+        "Upstreams",
+        "TracingService, LogService",
+        Meets::Field(&["TracingService", "LogService"], |_| Some("spec")),
+    ),
+    (
+        "Upstreams",
+        "`grpc` of a LogService",
+        Meets::Field(&["LogService"], |c| when(c.spec["grpc"] == Value::Bool(false), "spec.grpc")),
+    ),
+    ("TLS and TCP", "a Host whose Secret", Meets::Told),
+    ("TLS and TCP", "a Secret that becomes wrong", Meets::All),
+    (
+        "TLS and TCP",
+        "no TLS on a port",
+        Meets::Field(&["Listener"], |c| {
+            let model = c.spec["securityModel"].as_str().or(c.spec["security_model"].as_str());
+            when(model == Some("SECURE") && c.survey.has_tls, "spec.securityModel")
+        }),
+    ),
+    ("TLS and TCP", "an unknown TLSContext", Meets::Told),
+    (
+        "TLS and TCP",
+        "weights of TCPMappings",
+        Meets::Field(&["TCPMapping"], |c| {
+            let shared = c.survey.tcp_groups.get(&tcp_group(c.spec)).is_some_and(|n| *n > 1);
+            when(shared && c.has("weight"), "spec.weight")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "`TCPMapping.idle_timeout_ms`",
+        Meets::Field(&["TCPMapping"], |c| match c.has("idle_timeout_ms") {
+            true => Some("spec.idle_timeout_ms"),
+            false => when(c.has("stats_name"), "spec.stats_name"),
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "a TLSContext with `hosts`",
+        Meets::Field(&["TLSContext"], |c| {
+            let certificate = ["secret", "cert_chain_file"].iter().any(|f| c.has(f));
+            when(c.has("hosts") && !certificate, "spec.hosts")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "`alt-svc`",
+        Meets::Field(&["Listener"], |c| {
+            let stack = c.spec["protocolStack"].to_string();
+            when(stack.contains("\"UDP\""), "spec.protocolStack")
+        }),
+    ),
+    ("TLS and TCP", "a name of TLS", Meets::Told),
+];
+
+/// The page's rows with who meets them, in the page's order.
+static DIFFERENCES: LazyLock<Vec<(Difference, Meets)>> = LazyLock::new(|| {
+    let meets = |d: &Difference| {
+        let row = ROWS
+            .iter()
+            .filter(|(section, what, _)| *section == d.section && d.what.starts_with(what));
+        // The longest start is the row's own.
+        row.max_by_key(|(_, what, _)| what.len()).map_or(Meets::All, |(_, _, meets)| *meets)
+    };
+    rows(PAGE).map(|d| (d.clone(), meets(&d))).collect()
+});
+
+/// The rows of a page's tables; each is below the heading of its section.
+fn rows(page: &str) -> impl Iterator<Item = Difference> {
+    let mut section = "";
+    page.lines().filter_map(move |line| {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim();
+        }
+        let row = line.strip_prefix("| ")?.strip_suffix('|')?;
+        let mut cells = row.split(" | ").map(|c| c.trim().to_owned());
+        let what = cells.next().filter(|w| w != "what")?;
+        let (emissary, here) = (cells.next()?, cells.next()?);
+        let why = cells.next().unwrap_or_default();
+        let why = why.trim_matches('|').trim().to_owned();
+        Some(Difference { section: section.to_owned(), what, emissary, here, why })
+    })
+}
+
+/// What an object meets.
+pub(super) fn met_by(object: &Object, survey: &Survey) -> Vec<Met> {
+    let spec = spec_of(object);
+    let case = Case { object, spec: &spec, survey };
+    let kind = object.reference.kind.as_str();
+    DIFFERENCES
+        .iter()
+        .filter_map(|(difference, meets)| match meets {
+            Meets::Field(kinds, path) if kinds.contains(&kind) => {
+                Some(Met { difference, path: path(&case)?.to_owned() })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// What every installation meets.
+pub(super) fn of_the_gateway() -> impl Iterator<Item = &'static Difference> {
+    DIFFERENCES.iter().filter(|(_, meets)| matches!(meets, Meets::All)).map(|(d, _)| d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_page_says_who_meets_it_and_the_reverse() {
+        let page: Vec<_> = rows(PAGE).collect();
+        assert!(page.len() > 30, "{}", page.len());
+        for row in &page {
+            let known = ROWS.iter().any(|(s, w, _)| *s == row.section && row.what.starts_with(w));
+            assert!(known, "no row of ROWS for: {} / {}", row.section, row.what);
+        }
+        for (section, what, _) in ROWS {
+            let known = page.iter().any(|r| r.section == *section && r.what.starts_with(what));
+            assert!(known, "not on the page: {section} / {what}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What must be known of all objects to judge one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use service_kit::Object;
+
+use crate::kinds::GROUP;
+use crate::resource::v2;
+
+/// What objects say together.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Kinds of the gateway's own group that are there.
+    pub(super) kinds: BTreeSet<String>,
+    /// `spec.config` of the Module `ambassador`.
+    pub(super) module: Value,
+    /// Ingresses of a hostname.
+    pub(super) ingresses_of_host: BTreeMap<String, usize>,
+    /// Whether a Mapping has a precedence.
+    pub(super) has_precedence: bool,
+    /// TCPMappings of a port and name.
+    pub(super) tcp_groups: BTreeMap<(u64, String), usize>,
+    /// Whether a Host has TLS.
+    pub(super) has_tls: bool,
+    /// What the settings of clusters say, by service.
+    pub(super) settings_of_service: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Settings of a Mapping that become its cluster's.
+pub(super) const OF_CLUSTERS: [&str; 6] = [
+    "connect_timeout_ms",
+    "cluster_idle_timeout_ms",
+    "cluster_max_connection_lifetime_ms",
+    "keepalive",
+    "dns_type",
+    "respect_dns_ttl",
+];
+
+impl Survey {
+    pub(super) fn of(objects: &[Arc<Object>]) -> Self {
+        let mut this = Self::default();
+        for object in objects {
+            this.add(object);
+        }
+        this
+    }
+
+    fn add(&mut self, object: &Object) {
+        let kind = object.reference.kind.as_str();
+        if kind == "Ingress" {
+            for host in hosts_of_ingress(object) {
+                *self.ingresses_of_host.entry(host).or_default() += 1;
+            }
+        }
+        if !object.api_version.starts_with(GROUP) {
+            return;
+        }
+        let spec = spec_of(object);
+        self.kinds.insert(kind.to_owned());
+        match kind {
+            "Module" if object.reference.name == "ambassador" => {
+                self.module = spec.get("config").cloned().unwrap_or_default();
+            }
+            "Mapping" => {
+                self.has_precedence |= spec["precedence"].as_i64().is_some_and(|p| p != 0);
+                let service = spec["service"].as_str().unwrap_or_default().to_owned();
+                self.settings_of_service
+                    .entry(service)
+                    .or_default()
+                    .insert(cluster_settings(&spec));
+            }
+            "TCPMapping" => {
+                *self.tcp_groups.entry(tcp_group(&spec)).or_default() += 1;
+            }
+            "Host" => {
+                self.has_tls |= ["tlsSecret", "tls", "tlsContext", "acmeProvider"]
+                    .iter()
+                    .any(|field| spec.get(field).is_some());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The `spec` of an object in the words of v3alpha1.
+pub(super) fn spec_of(object: &Object) -> Value {
+    let mut spec = object.json.get("spec").cloned().unwrap_or_default();
+    if !object.api_version.ends_with("/v3alpha1") && object.api_version.starts_with(GROUP) {
+        v2::convert(&object.reference.kind, &mut spec);
+    }
+    spec
+}
+
+/// The group that a TCPMapping is in: port and name.
+pub(super) fn tcp_group(spec: &Value) -> (u64, String) {
+    (spec["port"].as_u64().unwrap_or_default(), spec["host"].as_str().unwrap_or("*").to_owned())
+}
+
+/// What a Mapping says of its cluster, as a text that is equal when it is.
+pub(super) fn cluster_settings(spec: &Value) -> String {
+    let said = OF_CLUSTERS.iter().map(|f| spec[f].to_string());
+    said.collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn hosts_of_ingress(object: &Object) -> BTreeSet<String> {
+    let rules = object.json.pointer("/spec/rules").and_then(Value::as_array);
+    let hosts = rules.into_iter().flatten().filter_map(|r| r["host"].as_str());
+    hosts.map(str::to_owned).collect()
+}
+
+/// The paths of an Ingress: `path` and `pathType`.
+pub(super) fn paths_of_ingress(object: &Object) -> Vec<(String, String)> {
+    let rules = object.json.pointer("/spec/rules").and_then(Value::as_array);
+    let paths = rules.into_iter().flatten().filter_map(|r| r.pointer("/http/paths")?.as_array());
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    paths.flatten().map(|p| (text(&p["path"]), text(&p["pathType"]))).collect()
+}
