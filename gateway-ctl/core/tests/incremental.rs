@@ -558,7 +558,7 @@ fn a_change_beside_mappings_costs_what_it_touches() {
     let mut engine = engine(objects);
     let known = engine.consul_services().next().cloned().unwrap();
     let mut costs = |object: Arc<Object>, most: usize, wanted: &str| {
-        assert_costs(&mut engine, object, most, wanted)
+        assert_costs(&mut engine, object, most, wanted);
     };
     let tables = "Route edge, Route other";
     // Who names it; a context that nobody names is nothing.
