@@ -54,7 +54,7 @@ impl Gateway {
             .args(["envoy-bootstrap", "--xds", &xds, "--format", "json"])
             .args(["--output", &file, "--envoy-admin-addr", &envoy_text])
             .status();
-        assert!(written.unwrap().success());
+        assert!(written.is_ok_and(|status| status.success()), "no bootstrap");
         // As the chart starts it; a base id of its own for other Envoys' sake.
         let own = ["--ignore-unknown-dynamic-fields", "--use-dynamic-base-id", "-l", "error"];
         let workers = workers.to_string();
