@@ -15,6 +15,7 @@ use service_kit::{Diagnostic, ObjectRef};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::consul;
+use crate::explain::Material;
 use crate::history::{Before, History};
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
@@ -42,6 +43,8 @@ pub enum Question {
     Overview(oneshot::Sender<Overview>),
     /// Which objects there are.
     Objects(oneshot::Sender<Vec<ObjectRow>>),
+    /// What an explanation is made of.
+    Material(oneshot::Sender<Box<Material>>),
     /// All that is known of one.
     Object(ObjectRef, oneshot::Sender<Option<Box<ObjectOverview>>>),
 }
@@ -236,6 +239,10 @@ impl Controller {
         match question {
             Question::Overview(answer) => drop(answer.send(self.engine.overview())),
             Question::Objects(answer) => drop(answer.send(self.engine.objects())),
+            Question::Material(answer) => {
+                let material = Material::of(&self.engine, self.found.clone());
+                drop(answer.send(Box::new(material)));
+            }
             Question::Object(reference, answer) => {
                 let object = self.engine.object(&reference, &self.found);
                 drop(answer.send(object.map(Box::new)));
