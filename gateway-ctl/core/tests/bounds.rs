@@ -82,115 +82,71 @@ fn host(n: usize, hostname: &str) -> Arc<Object> {
     object("Host", &format!("h{n}"), spec)
 }
 
+/// A configuration of all kinds: one in a hundred objects is a Service with a long annotation.
+fn mixed(count: usize, annotations: usize) -> Vec<Arc<Object>> {
+    let hosts = count / 100;
+    let mut all = vec![support::listener("edge", 8080)];
+    all.extend(each(hosts, |n| host(n, &format!("h{n}.test"))));
+    all.extend(each(count * 8 / 10, |n| {
+        mapping(n, &format!("h{}.test", n % hosts), &format!("/m/{n}/"))
+    }));
+    all.extend(each(count * 18 / 100, |n| {
+        let spec = json!({"port": 9000 + n % 10, "host": format!("t{n}.test"), "service": "s"});
+        object("TCPMapping", &format!("t{n}"), spec)
+    }));
+    all.extend(each(hosts, |n| {
+        let spec = json!({"hosts": [format!("h{n}.test")], "min_tls_version": "v1.2"});
+        object("TLSContext", &format!("c{n}"), spec)
+    }));
+    all.extend(each(annotations >> 18, |n| annotated(n, 1 << 18)));
+    all
+}
+
 #[test]
-#[ignore]
+fn twice_as_many_objects_take_about_twice_as_long() {
+    let (_, half) = build("half of them", mixed(1_500, 1 << 19));
+    let (_, whole) = build("all of them", mixed(3_000, 1 << 20));
+    // Nothing that grows with the square; a busy machine may be slow for a while.
+    assert!(whole < half * 8 + Duration::from_secs(2), "{half:?} and {whole:?}");
+}
+
+#[test]
+fn a_longer_annotation_than_is_read_is_said_and_costs_its_service_alone() {
+    let objects = vec![host(0, "*"), mapping(0, "*", "/m/"), annotated(0, (1 << 20) + 1)];
+    let (engine, _) = build("too long", objects);
+    let found = engine.diagnostics();
+    assert!(
+        found.iter().any(|d| d.object.kind == "Service" && d.message.contains("more than 1048576"))
+    );
+    assert!(engine.overview().routes.len() >= 1 && engine.overview().routes.len() < 10);
+}
+
+/// Shapes that multiply, for figures.
+#[test]
+#[ignore = "prints times; says nothing about right and wrong"]
 fn measure() {
     let edge = || vec![support::listener("edge", 8080)];
     let all = [edge(), vec![host(0, "*")]].concat();
-    build(
-        "mixed",
-        [
-            edge(),
-            each(500, |n| host(n, &format!("h{n}.test"))),
-            each(40_000, |n| mapping(n, &format!("h{}.test", n % 500), &format!("/m/{n}/"))),
-            each(9_000, |n| {
-                object(
-                    "TCPMapping",
-                    &format!("t{n}"),
-                    json!({"port": 9000 + n % 10, "host": format!("t{n}.test"), "service": "s"}),
-                )
-            }),
-            each(500, |n| {
-                object("TLSContext", &format!("c{n}"), json!({"hosts": [format!("h{n}.test")]}))
-            }),
-            each(40, |n| annotated(n, 256 << 10)),
-        ]
-        .concat(),
-    );
-    build("one annotation of 1 MiB", [all.clone(), vec![annotated(0, 1 << 20)]].concat());
-    build("one annotation of 4 MiB", [all.clone(), vec![annotated(0, 4 << 20)]].concat());
-    build("one group 5000", [all.clone(), each(5_000, |n| mapping(n, "*", "/x/"))].concat());
-    build("one group 10000", [all.clone(), each(10_000, |n| mapping(n, "*", "/x/"))].concat());
-    build(
-        "one host",
-        [all.clone(), each(40_000, |n| mapping(n, "*", &format!("/m/{n}/")))].concat(),
-    );
+    let mappings = |count, hostname: &'static str| {
+        each(count, move |n| mapping(n, hostname, &format!("/m/{n}/")))
+    };
+    let hosts = |count| each(count, |n| host(n, &format!("h{n}.test")));
+    build("50,000 objects, 10 MiB of annotations", mixed(50_000, 10 << 20));
+    build("one annotation", [all.clone(), vec![annotated(0, 1 << 20)]].concat());
+    build("one group", [all.clone(), each(10_000, |n| mapping(n, "*", "/x/"))].concat());
+    build("one Host", [all.clone(), mappings(40_000, "*")].concat());
     let regex = |n: usize| {
-        object(
-            "Mapping",
-            &format!("m{n}"),
-            json!({"hostname": "*", "prefix": format!("/r/{n}/.*"), "prefix_regex": true, "service": "s"}),
-        )
+        let spec = json!({"hostname": "*", "prefix": format!("/r/{n}/.*"), "prefix_regex": true, "service": "s"});
+        object("Mapping", &format!("m{n}"), spec)
     };
-    build("regexes", [all.clone(), each(20_000, regex)].concat());
-    build(
-        "hosts alike 2500",
-        [
-            edge(),
-            each(2_500, |n| host(n, "a.test")),
-            each(10, |n| mapping(n, "*", &format!("/m/{n}/"))),
-        ]
-        .concat(),
-    );
-    build(
-        "hosts alike 5000",
-        [
-            edge(),
-            each(5_000, |n| host(n, "a.test")),
-            each(10, |n| mapping(n, "*", &format!("/m/{n}/"))),
-        ]
-        .concat(),
-    );
-    build(
-        "listeners x hosts",
-        [
-            each(200, |n| support::listener(&format!("l{n}"), 8000 + n as u16)),
-            each(2_000, |n| host(n, &format!("h{n}.test"))),
-            each(10, |n| mapping(n, "*", &format!("/m/{n}/"))),
-        ]
-        .concat(),
-    );
-    let context = |n: usize| {
-        object(
-            "TLSContext",
-            &format!("c{n}"),
-            json!({"hosts": [format!("h{n}.test")], "min_tls_version": "v1.2"}),
-        )
+    build("regular expressions", [all, each(20_000, regex)].concat());
+    build("one hostname", [edge(), each(5_000, |n| host(n, "a.test")), mappings(10, "*")].concat());
+    let listeners = each(200, |n| support::listener(&format!("l{n}"), 8000 + n as u16));
+    build("Listeners and Hosts", [listeners, hosts(2_000), mappings(10, "*")].concat());
+    let tcp = |n: usize| {
+        object("TCPMapping", &format!("t{n}"), json!({"port": 9000, "service": format!("s{n}")}))
     };
-    build(
-        "contexts x hosts",
-        [edge(), each(5_000, |n| host(n, &format!("h{n}.test"))), each(5_000, context)].concat(),
-    );
-    build(
-        "tcp alike",
-        [
-            edge(),
-            each(10_000, |n| {
-                object(
-                    "TCPMapping",
-                    &format!("t{n}"),
-                    json!({"port": 9000, "service": format!("s{n}")}),
-                )
-            }),
-        ]
-        .concat(),
-    );
-    build(
-        "hosts x mappings 500",
-        [
-            edge(),
-            each(500, |n| host(n, &format!("h{n}.test"))),
-            each(500, |n| mapping(n, "*", &format!("/m/{n}/"))),
-        ]
-        .concat(),
-    );
-    build(
-        "hosts x mappings 1000",
-        [
-            edge(),
-            each(1000, |n| host(n, &format!("h{n}.test"))),
-            each(1000, |n| mapping(n, "*", &format!("/m/{n}/"))),
-        ]
-        .concat(),
-    );
+    build("one port", [edge(), each(10_000, tcp)].concat());
+    build("Hosts and Mappings for all", [edge(), hosts(1_000), mappings(1_000, "*")].concat());
+    build("more of them", [edge(), hosts(10_000), mappings(10_000, "*")].concat());
 }
