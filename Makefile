@@ -51,6 +51,11 @@ lint: ## Formatting, lints, the direction of dependencies, licences.
 	@cargo clippy -q --workspace --all-targets -- -D warnings
 	@scripts/check-dependencies.sh
 
+.PHONY: docs
+docs: ## Build the documentation's site into target/docs.
+	@scripts/require.sh python3
+	@scripts/docs.sh
+
 .PHONY: charts
 charts: ## Test the Helm charts.
 	@scripts/require.sh python3

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gets what the tests of the charts need into ~/.cache/tollgate: helm, helm-unittest, kubeconform and
-# the schemas of three versions of Kubernetes, all from the Go module proxy. Does nothing where they
-# are already.
+# the schemas of three versions of Kubernetes, all from the Go module proxy, and promtool from Debian's
+# package. Does nothing where they are already.
 set -eu
 
 HELM=v3.19.0
@@ -52,6 +52,22 @@ if ! present helm-unittest "$UNITTEST"; then
     folder=$(go mod download -json "github.com/helm-unittest/helm-unittest@$UNITTEST" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
     (cd "$folder" && go build -ldflags "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=$KUBE_MAJOR -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$KUBE_MINOR" -o "$GOBIN/helm-unittest" ./cmd/helm-unittest)
     echo "$UNITTEST" > "$GOBIN/.helm-unittest-version"
+fi
+
+if ! [ -x "$GOBIN/promtool" ] && ! command -v promtool >/dev/null; then
+    command -v apt-get >/dev/null || {
+        echo "error: promtool is not on PATH; install Prometheus, then run this again" >&2
+        exit 1
+    }
+    echo "Getting promtool ..." >&2
+    temporary=$(mktemp -d)
+    # The package is unpacked only: nothing of it runs as a service.
+    (cd "$temporary" && chmod 755 . && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null && dpkg -x prometheus_*.deb .) || {
+        echo "error: apt-get download prometheus failed; install promtool, then run this again" >&2
+        exit 1
+    }
+    mv "$temporary/usr/bin/promtool" "$GOBIN/promtool"
+    rm -rf "$temporary"
 fi
 
 for version in $KUBERNETES; do

@@ -111,6 +111,13 @@ check "all renders: no key and no object twice" strict_yaml "$work"/*.yaml
 check "namespaced: no ClusterRole with Secrets" no_secrets_in_cluster_role "$work/namespaced.yaml"
 check "dashboards: are JSON" sh -c "for f in $tollgate/files/dashboards/*.json; do python3 -m json.tool \$f || exit 1; done"
 check "dashboards and rules: their metrics exist" metrics_exist
+promtool=$(command -v promtool || echo "$cache/bin/promtool")
+mkdir "$work/prometheus"
+check "rules and dashboards: are read" scripts/prometheus-rules.py "$work/ha.yaml" "$tollgate/files/dashboards" "$work/prometheus"
+check "rules and queries: Prometheus takes them" "$promtool" check rules "$work/prometheus/rules.yaml" "$work/prometheus/queries.yaml"
+cp "$tollgate/tests/alerts.yaml" "$work/prometheus/"
+check "alerts: fire when they are to" "$promtool" test rules "$work/prometheus/alerts.yaml"
+check "alerts: each has a test" scripts/prometheus-rules.py tested "$work/ha.yaml" "$tollgate/tests/alerts.yaml"
 check "unit tests" "$cache/bin/helm-unittest" --color=false --file 'tests/*_test.yaml' "$tollgate"
 
 # The chart of CRDs with a sample when nothing was generated.

@@ -22,6 +22,7 @@ pub mod kubernetes;
 pub mod limiter;
 pub mod process;
 pub mod redis;
+pub mod run;
 pub mod signature;
 pub mod tls;
 

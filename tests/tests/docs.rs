@@ -12,7 +12,7 @@ use e2e::process::program;
 fn pages() -> Vec<PathBuf> {
     let top = e2e::root().join("..");
     let mut pages = vec![top.join("README.md"), top.join("CONTRIBUTING.md")];
-    for folder in ["docs", "docs/filters"] {
+    for folder in ["docs", "docs/guides", "docs/migration"] {
         let entries = std::fs::read_dir(top.join(folder)).into_iter().flatten();
         let files = entries.flatten().map(|e| e.path());
         pages.extend(files.filter(|p| p.extension().is_some_and(|e| e == "md")));

@@ -10,14 +10,17 @@ use e2e::browser::Browser;
 use e2e::envoy::bootstrap;
 use e2e::http::{self, Request};
 use e2e::process::{PATIENCE, Process, program, start_envoy};
+use e2e::run::Run;
 use e2e::{TempDir, free_addr};
 use serde_json::Value;
 
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
     ("/objects", "Objects"),
+    ("/limits", "Limits"),
+    ("/authorization", "Authorization"),
     ("/changes", "Changes"),
 ];
 
@@ -127,6 +130,37 @@ fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
     // A Secret is there, its values are not.
     browser.open(&gateway.url("/objects/Secret/default/client"));
     assert!(browser.text("pre").contains("(hidden)") && !browser.source().contains("open-sesame"));
+}
+
+/// Who used which limit up, who was refused and why: of the services that `run` starts.
+#[test]
+fn limits_and_refusals_are_seen_as_they_happen() {
+    let run = Run::start("plans", "", &[]);
+    let ask = |key: &str| run.get("/api/", &[("x-api-key", key)]).status;
+    assert_eq!([0; 4].map(|_| ask("key-of-anna")), [200, 200, 200, 429]);
+    assert_eq!([ask("key-of-cleo"), ask("guess")], [200, 401]);
+
+    let browser = Browser::start((1280, 900));
+    let url = |path: &str| format!("http://{}{path}", run.admin);
+    browser.open(&url("/limits"));
+    browser.wait_text("main", "1 of 1 well");
+    browser.wait_text("tbody tr:first-child", "free");
+    let first = browser.text("tbody tr:first-child");
+    assert!(first.contains('4') && first.contains("1 (25 %)"), "{first}");
+    assert!(browser.source().contains("plan_free_who_anna"), "{}", browser.source());
+    browser.keep_picture("pages-limits");
+    browser.open(&url("/authorization"));
+    browser.wait_text("main", "allowed: 5");
+    browser.wait_text("main", "the API key is not valid");
+    assert!(!browser.source().contains("key-of-anna"));
+    browser.keep_picture("pages-authorization");
+    browser.open(&url("/"));
+    browser.wait_text("main", "authz-svc: 1 of 1 well");
+    assert_eq!(browser.console(), Vec::<String>::new());
+    let json = http::get(run.admin, "/limits?json=true").unwrap().json();
+    assert_eq!(json["limits"][0]["over_limit"], 1, "{json}");
+    assert_eq!(json["counters"]["ambassador"][0]["hits"], 4, "{json}");
+    run.end();
 }
 
 fn a_change_is_told(gateway: &Gateway) {

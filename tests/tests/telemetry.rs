@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use e2e::backend::{Backend, Hit};
-use e2e::collector::{Collector, Protocol};
+use e2e::collector::{Collector, Protocol, Span};
 use e2e::free_addr;
 use e2e::gateway::Gateway;
+use e2e::http;
+use e2e::run::Run;
 use serde_json::{Value, json};
 
 fn mapping(echo: &str) -> String {
@@ -85,6 +87,44 @@ fn where_traces_go_changes_without_a_restart_of_envoy() {
         gateway.get("/").unwrap().json()["headers"]["x-b3-sampled"] == Value::Null
     });
     assert_eq!(gateway.envoy.id(), envoy);
+}
+
+/// One request, one trace: Envoy's spans, those of authz-svc and those of ratelimit-svc.
+#[test]
+fn a_request_is_one_trace_through_envoy_and_both_services() {
+    let addr = free_addr();
+    let collector = Collector::start(Protocol::Grpc, addr);
+    let spec = json!({"driver": "opentelemetry", "service": addr.to_string(),
+        "config": {"service_name": "edge"}});
+    let run = Run::start(
+        "plans",
+        &service("TracingService", "traces", &spec),
+        &[
+            ("TRACING_ENABLED", "true"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{addr}")),
+            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+            // Theirs begin no trace.
+            ("TRACING_SAMPLING_RATE", "0"),
+        ],
+    );
+    // Envoy sends spans when there are a few, or after five seconds.
+    let answer = run.get("/api/", &[("x-api-key", "key-of-cleo")]);
+    let id = answer.json()["headers"]["x-request-id"].as_str().unwrap().to_owned();
+    let authz = collector.wait(|s| s.name == "Authorization/Check");
+    let limits = collector.wait(|s| s.name == "ShouldRateLimit Execution");
+    let whole = collector.wait(|s| s.trace == authz.trace && s.parent.is_empty());
+    assert_eq!(whole.resource["service.name"], "edge", "{whole:?}");
+    assert_eq!((&authz.trace, &limits.trace), (&whole.trace, &whole.trace));
+    let named = |s: &Span| s.attributes.values().any(|v| *v == json!(id));
+    assert!(named(&whole), "Envoy's span has the request's id {id}: {whole:?}");
+    // What the service gets is of the same trace, and the page names the request by the same id.
+    let parent = answer.json()["headers"]["traceparent"].as_str().unwrap().to_owned();
+    assert!(parent.contains(&whole.trace), "{parent}");
+    assert_eq!(run.get("/api/", &[("x-api-key", "guess")]).status, 401);
+    let page = http::get(run.admin, "/authorization?json=true").unwrap().json();
+    assert_eq!(page["refused"][0]["request_id"].as_str().unwrap().len(), id.len(), "{page}");
+    run.end();
 }
 
 #[test]

@@ -91,7 +91,8 @@ pub struct Output {
     pub changed: Vec<Resource>,
     /// Resources that are gone, in the same order.
     pub removed: Vec<(ResourceType, String)>,
-    /// Whether [`Engine::diagnostics`](crate::Engine::diagnostics) says something else now.
+    /// Whether [`Engine::diagnostics`](crate::Engine::diagnostics) says something else now, but for the
+    /// lines that it stands in.
     pub diagnostics_changed: bool,
     /// How many units were lowered for it: a measure of work that does not depend on the machine.
     pub lowered: usize,

@@ -266,6 +266,10 @@ fn from_scratch(events: &[(Arc<Object>, bool)]) -> Result {
     result(&engine)
 }
 
+fn without_places(found: &[Diagnostic]) -> Vec<Diagnostic> {
+    found.iter().map(|d| Diagnostic { file: None, line: None, ..d.clone() }).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -320,8 +324,9 @@ proptest! {
                 prop_assert!(known.remove(&key).is_some());
             }
             let now = engine.diagnostics();
-            // It may say so once too often (a finding moved from unit to unit), never too seldom.
-            prop_assert!(output.diagnostics_changed || found == now);
+            // It may say so once too often (a finding moved from unit to unit), never too seldom. That
+            // one stands in another line than before is no news.
+            prop_assert!(output.diagnostics_changed || without_places(&found) == without_places(&now));
             found = now;
         }
         let now: std::collections::BTreeMap<_, _> =

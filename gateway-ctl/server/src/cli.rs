@@ -22,7 +22,7 @@ use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
 use crate::statsd::Statsd;
-use crate::{certificates, check, drain, echo, environment, explain, probe, render, run};
+use crate::{certificates, check, drain, echo, environment, explain, probe, render, run, services};
 
 use self::cluster::ClusterArgs;
 
@@ -205,6 +205,7 @@ impl PlaneArgs {
             admin_addr: self.admin_addr,
             settings: Settings { services, ..self.engine.settings() },
             consul: consul::Environment::read(),
+            services: services::Addresses::default(),
             admin_token: self.admin_token.filter(|t| !t.is_empty()).map(Secret::new),
         }
     }
@@ -271,6 +272,13 @@ struct ServeArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     plane: PlaneArgs,
+    /// ratelimit-svc's admin port, as HOST:PORT, for the page of limits; a name may have the addresses
+    /// of several replicas. Asked with ADMIN_TOKEN
+    #[arg(long, value_name = "ADDR")]
+    ratelimit_admin: Option<String>,
+    /// authz-svc's admin port, as HOST:PORT, for the page of authorization
+    #[arg(long, value_name = "ADDR")]
+    authz_admin: Option<String>,
     /// Validate objects for the Kubernetes API here, at /validate; needs --tls-dir
     #[arg(long, value_name = "ADDR", requires = "tls_dir")]
     webhook_addr: Option<SocketAddr>,
@@ -481,8 +489,13 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failur
 }
 
 fn run_options(args: RunArgs) -> run::Options {
+    let mut plane = args.plane.options(plane::Source::Folder(args.config));
+    plane.services = services::Addresses {
+        ratelimit: Some(args.ratelimit_admin_addr.to_string()),
+        authz: Some(args.authz_admin_addr.to_string()),
+    };
     run::Options {
-        plane: args.plane.options(plane::Source::Folder(args.config)),
+        plane,
         envoy: args.envoy,
         envoy_admin_addr: args.envoy_admin_addr,
         envoy_concurrency: args.envoy_concurrency,
@@ -504,6 +517,8 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let mut options = args.plane.options(source);
     options.webhook_addr = args.webhook_addr;
+    options.services =
+        services::Addresses { ratelimit: args.ratelimit_admin, authz: args.authz_admin };
     let plane = Plane::start(&options, &[], shutdown.clone()).await?;
     shutdown.wait().await;
     plane.join().await;

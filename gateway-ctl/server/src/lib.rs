@@ -23,6 +23,7 @@ pub mod probe;
 pub mod render;
 pub mod reporter;
 pub mod run;
+pub mod services;
 pub mod source;
 pub mod statsd;
 mod wake;

@@ -1,13 +1,16 @@
 //! The diagnostics pages and their JSON, for people and probes. They read only: no request changes
 //! anything. Those with the configuration are for callers on this machine, or with the admin token.
 
+mod authorization;
 mod changes;
 mod clusters;
 mod layout;
+mod limits;
 mod objects;
 mod overview;
 mod picture;
 mod routes;
+mod services;
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -30,6 +33,7 @@ use crate::controller::{Findings, Question};
 use crate::history::History;
 use crate::kubernetes::peers::Replica;
 use crate::plane::Options;
+use crate::services::Services;
 use crate::xds::snapshot::word;
 use crate::xds::{Clients, Snapshot};
 
@@ -55,6 +59,8 @@ pub struct Page {
     pub history: History,
     /// Whether all works.
     pub ready: Readiness,
+    /// To the two services.
+    pub services: Services,
     /// The name of this replica.
     pub identity: Arc<str>,
     /// Who has it may look from anywhere.
@@ -119,6 +125,8 @@ impl Page {
             .route("/objects", get(objects::show_all))
             .route("/objects/{kind}/{namespace}/{name}", get(objects::show))
             .route("/changes", get(changes::show))
+            .route("/limits", get(limits::show))
+            .route("/authorization", get(authorization::show))
             .route("/diagnostics", get(diagnostics))
             .route("/ambassador/v0/diag", get(overview::show))
             .route("/ambassador/v0/diag/", get(overview::show))

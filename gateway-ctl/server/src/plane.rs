@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::kubernetes::{self, lease, status, status::Writer};
 use crate::metrics::Metrics;
 use crate::page::Page;
+use crate::services::{self, Services};
 use crate::source::{self, folder::Folder, istio::Istio};
 use crate::xds::clients::ClientKind;
 use crate::xds::{self, Clients, Pace, Snapshot};
@@ -80,6 +81,8 @@ pub struct Options {
     pub settings: Settings,
     /// How agents of Consul are spoken to.
     pub consul: consul::Environment,
+    /// Where the services say how they are.
+    pub services: services::Addresses,
     /// Who has it may look from anywhere, others from this machine only.
     pub admin_token: Option<Secret<String>>,
 }
@@ -197,6 +200,7 @@ impl Plane {
             questions: questions.clone(),
             history,
             ready: ready.clone(),
+            services: Services::new(options.services.clone(), options.admin_token.clone()),
             identity: options.source.identity().into(),
             token: options.admin_token.clone(),
         };

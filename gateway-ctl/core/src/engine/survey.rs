@@ -169,6 +169,10 @@ fn describe_entry(action: &RateAction) -> String {
         RateAction::GenericKey { key, value } => format!("{key}={value}"),
         RateAction::RemoteAddress => "remote_address=<client address>".to_owned(),
         RateAction::RequestHeader { header, key } => format!("{key}=<header {header}>"),
+        RateAction::Authorization { key, path, default } => match default.as_str() {
+            "" => format!("{key}=<authorization's {}>", path.join(".")),
+            default => format!("{key}=<authorization's {}, or {default}>", path.join(".")),
+        },
         RateAction::SourceCluster => "source_cluster=<node cluster>".to_owned(),
         RateAction::DestinationCluster => "destination_cluster=<cluster>".to_owned(),
     }

@@ -9,6 +9,7 @@ use proto::envoy::config::route::v3 as route;
 use proto::envoy::extensions::filters::http::cors::v3 as cors;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 use proto::envoy::r#type::matcher::v3 as matcher;
+use proto::envoy::r#type::metadata::v3::{MetadataKey, metadata_key};
 
 use super::{any, exact, filter, milliseconds, percent, regex, string};
 use crate::ir::balance::HashOn;
@@ -339,6 +340,15 @@ fn rate_limit(actions: &[RateAction]) -> route::RateLimit {
                     skip_if_absent: false,
                 })
             }
+            RateAction::Authorization { key, path, default } => {
+                action::ActionSpecifier::Metadata(action::MetaData {
+                    descriptor_key: key.clone(),
+                    metadata_key: Some(said_by_authorization(path)),
+                    default_value: default.clone(),
+                    source: action::meta_data::Source::Dynamic.into(),
+                    skip_if_absent: false,
+                })
+            }
             RateAction::SourceCluster => {
                 action::ActionSpecifier::SourceCluster(action::SourceCluster {})
             }
@@ -348,6 +358,16 @@ fn rate_limit(actions: &[RateAction]) -> route::RateLimit {
         }),
     });
     route::RateLimit { actions: actions.collect(), ..route::RateLimit::default() }
+}
+
+/// A value of what the filter ext_authz left as dynamic metadata.
+fn said_by_authorization(path: &[String]) -> MetadataKey {
+    use metadata_key::{PathSegment, path_segment::Segment};
+    let segment = |key: &String| PathSegment { segment: Some(Segment::Key(key.clone())) };
+    MetadataKey {
+        key: "envoy.filters.http.ext_authz".to_owned(),
+        path: path.iter().map(segment).collect(),
+    }
 }
 
 pub(super) fn header_to_add(edit: &HeaderEdit) -> core::HeaderValueOption {

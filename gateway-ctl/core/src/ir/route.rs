@@ -87,6 +87,16 @@ pub enum RateAction {
         /// The entry's key.
         key: String,
     },
+    /// What the AuthService said of the request, in dynamic metadata; without it, and without a
+    /// default, there is no descriptor.
+    Authorization {
+        /// The entry's key.
+        key: String,
+        /// Where the value is in the metadata.
+        path: Vec<String>,
+        /// The value where there is none.
+        default: String,
+    },
     /// The cluster that this Envoy belongs to.
     SourceCluster,
     /// The cluster that the request goes to.

@@ -42,6 +42,9 @@ pub(super) struct FullSpecifier {
     remote_address: Option<Value>,
     /// The value of the header `header_name`, as `key`; without the header the group is left out.
     request_headers: Option<Value>,
+    /// What the AuthService said of the request in dynamic metadata, at `path` (a name, or a list of
+    /// them), as `key`; without it `default_value`, and without that the group is left out.
+    metadata: Option<Value>,
     /// The name of the gateway's own cluster.
     source_cluster: Option<Value>,
     /// The name of the cluster that the request goes to.
@@ -107,7 +110,7 @@ fn read_specifiers(value: &Value, path: &str, found: &mut Diagnostics<'_>) -> Ve
             Ok(action) => actions.push(action),
             Err(why) => {
                 found.error(path, format!("{why}; this specifier is left out")).hint(
-                    "one of generic_key, remote_address, request_headers, source_cluster, destination_cluster",
+                    "one of generic_key, remote_address, request_headers, metadata, source_cluster, destination_cluster",
                 );
             }
         }
@@ -141,6 +144,7 @@ fn read_specifier(
         "generic_key" => &["key", "value"],
         "request_headers" => &["key", "header_name", "omit_if_not_present"],
         "remote_address" | "source_cluster" | "destination_cluster" => &["key"],
+        "metadata" if value.get("header").is_none() => &["key", "path", "default_value"],
         _ => &["header", "omit_if_not_present"],
     };
     for key in value.as_object().into_iter().flat_map(|m| m.keys()) {
@@ -168,11 +172,26 @@ fn read_specifier(
             text("header_name")?.ok_or("`request_headers` needs a `header_name`")?,
             text("key")?.ok_or("`request_headers` needs a `key`")?,
         ),
+        "metadata" if value.get("header").is_none() => Ok(RateAction::Authorization {
+            key: text("key")?.ok_or("`metadata` needs a `key`")?,
+            path: read_path(value.get("path"))
+                .ok_or("`metadata` needs a `path`: a name or a list")?,
+            default: text("default_value")?.unwrap_or_default(),
+        }),
         // The older form: the key is the name of the entry.
         _ => match text("header") {
             Ok(Some(header_name)) => header(header_name, name.clone()),
             _ => Err(format!("unknown label specifier `{name}`")),
         },
+    }
+}
+
+/// A name, or a list of them; none for anything else.
+fn read_path(value: Option<&Value>) -> Option<Vec<String>> {
+    let name = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    match value? {
+        Value::Array(names) if !names.is_empty() => names.iter().map(name).collect(),
+        one => Some(vec![name(one)?]),
     }
 }
 

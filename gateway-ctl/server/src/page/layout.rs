@@ -5,11 +5,13 @@ use maud::{DOCTYPE, Markup, html};
 use service_kit::{Diagnostic, ObjectRef};
 
 /// The pages, in the order of the menu.
-const MENU: [(&str, &str); 5] = [
+const MENU: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
     ("/objects", "Objects"),
+    ("/limits", "Limits"),
+    ("/authorization", "Authorization"),
     ("/changes", "Changes"),
 ];
 

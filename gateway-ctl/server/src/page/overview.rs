@@ -8,9 +8,11 @@ use serde_json::Value;
 use service_kit::Severity;
 
 use super::layout::{diagnostics, object, page, table, utc};
+use super::services::health;
 use super::{Form, Page, ROWS, answer};
 use crate::controller::Findings;
 use crate::history::Entry;
+use crate::services::Answer;
 use crate::xds::ClientStatus;
 
 pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> Response {
@@ -24,7 +26,9 @@ pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> 
     let findings = page.findings.borrow().clone();
     let (clients, ready) = (page.clients.list(), page.ready.report());
     let last = page.history.last();
-    answer(&form, &(), || whole(&findings, &clients, &overview, &ready, last.as_ref()))
+    let (ratelimit, authz) = tokio::join!(page.services.ratelimit(""), page.services.authz(""));
+    let asked = [("ratelimit-svc", ratelimit), ("authz-svc", authz)];
+    answer(&form, &(), || whole(&findings, &clients, &overview, &ready, &asked, last.as_ref()))
 }
 
 fn whole(
@@ -32,12 +36,14 @@ fn whole(
     clients: &[ClientStatus],
     overview: &Overview,
     ready: &Value,
+    asked: &[(&str, Answer)],
     last: Option<&Entry>,
 ) -> Markup {
     // Findings are sorted by how much they matter.
     let found: Vec<_> = findings.diagnostics.iter().take(ROWS).collect();
     let content = html! {
         (readiness(ready))
+        @for (name, answer) in asked { (health(name, answer)) }
         (numbers(findings, overview))
         (latest(last))
         h2 { "What is wrong" }

@@ -1,0 +1,184 @@
+//! What ratelimit-svc and authz-svc say of themselves: asked on their admin ports when somebody looks
+//! at a page, and kept nowhere. A service that does not answer costs its own part of the page.
+
+mod exposition;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use service_kit::Secret;
+
+pub use self::exposition::Sample;
+
+/// A replica that does not answer within this time is told as such.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Bytes of an answer that are read at most.
+const MOST: usize = 8 << 20;
+/// Replicas of a service that are asked at most.
+const REPLICAS: usize = 16;
+
+/// Where the admin ports of the services are.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// ratelimit-svc's, as `HOST:PORT`; a name may have several addresses, one for each replica.
+    pub ratelimit: Option<String>,
+    /// authz-svc's.
+    pub authz: Option<String>,
+}
+
+/// Asks the services.
+#[derive(Clone)]
+pub struct Services {
+    addresses: Addresses,
+    /// Theirs is the same as ours: what names clients needs it from elsewhere than their machine.
+    token: Option<Secret<String>>,
+    http: reqwest::Client,
+}
+
+/// What a replica of a service says.
+#[derive(Debug, Serialize)]
+pub struct Replica {
+    /// Its admin port.
+    pub address: SocketAddr,
+    /// `/readyz`, or why there is no answer.
+    #[serde(serialize_with = "or_error")]
+    pub ready: Result<Value, String>,
+    /// `/metrics`.
+    #[serde(skip)]
+    pub samples: Vec<Sample>,
+    /// What was asked for besides, or why it cannot be had.
+    #[serde(serialize_with = "or_error")]
+    pub more: Result<Value, String>,
+}
+
+impl Replica {
+    /// Components that are not well, each with why.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let ready = match &self.ready {
+            Ok(ready) => ready,
+            Err(why) => return vec![("no answer".to_owned(), why.clone())],
+        };
+        let components = ready["components"].as_object().into_iter().flatten();
+        components
+            .filter_map(|(name, state)| Some((name.clone(), state.as_str()?.to_owned())))
+            .filter(|(_, state)| state != "ok")
+            .collect()
+    }
+}
+
+/// A service: where its admin port should be, and what its replicas say. None when nobody said where
+/// it is.
+pub type Answer = Option<Result<Vec<Replica>, String>>;
+
+/// Writes an answer, or `{"error": WHY}`.
+///
+/// # Errors
+/// Those of the writer.
+pub fn or_error<T: Serialize, S: Serializer>(
+    answer: &Result<T, String>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match answer {
+        Ok(answer) => answer.serialize(to),
+        Err(why) => serde_json::json!({"error": why}).serialize(to),
+    }
+}
+
+/// Writes what the replicas say, null when nobody said where they are.
+///
+/// # Errors
+/// Those of the writer.
+pub fn if_known<S: Serializer>(answer: &Answer, to: S) -> Result<S::Ok, S::Error> {
+    match answer {
+        Some(answer) => or_error(answer, to),
+        None => to.serialize_none(),
+    }
+}
+
+impl Services {
+    /// Services at `addresses`.
+    pub fn new(addresses: Addresses, token: Option<Secret<String>>) -> Self {
+        Self { addresses, token, http: reqwest::Client::new() }
+    }
+
+    /// Asks every replica of ratelimit-svc, and `more`, as `/counters?domain=shop`, too.
+    pub async fn ratelimit(&self, more: &str) -> Answer {
+        Some(self.ask(self.addresses.ratelimit.as_deref()?, more).await)
+    }
+
+    /// Asks every replica of authz-svc, and `more`, as `/decisions`, too.
+    pub async fn authz(&self, more: &str) -> Answer {
+        Some(self.ask(self.addresses.authz.as_deref()?, more).await)
+    }
+
+    async fn ask(&self, address: &str, more: &str) -> Result<Vec<Replica>, String> {
+        let found = tokio::net::lookup_host(address).await;
+        let mut found: Vec<_> = found.map_err(|e| format!("{address}: {e}"))?.collect();
+        found.sort();
+        found.dedup();
+        found.truncate(REPLICAS);
+        Ok(join_all(found.into_iter().map(|address| self.ask_one(address, more))).await)
+    }
+
+    async fn ask_one(&self, address: SocketAddr, more: &str) -> Replica {
+        let (ready, metrics, more) = tokio::join!(
+            self.get(address, "/readyz", true),
+            self.get(address, "/metrics", false),
+            async {
+                match more {
+                    "" => Ok(String::from("null")),
+                    more => self.get(address, more, false).await,
+                }
+            },
+        );
+        let json = |text: String| serde_json::from_str(&text).map_err(|e| e.to_string());
+        Replica {
+            address,
+            ready: ready.and_then(json),
+            samples: metrics.map(|text| exposition::read(&text)).unwrap_or_default(),
+            more: more.and_then(json),
+        }
+    }
+
+    /// The body of an answer; `any_status`: of one that says it is not well, too.
+    async fn get(
+        &self,
+        address: SocketAddr,
+        path: &str,
+        any_status: bool,
+    ) -> Result<String, String> {
+        let mut request = self.http.get(format!("http://{address}{path}")).timeout(ANSWER);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let mut answer = request.send().await.map_err(|e| plain(&e))?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|e| plain(&e))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MOST {
+                return Err(format!("more than {MOST} bytes"));
+            }
+        }
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if status.is_success() || any_status {
+            return Ok(text);
+        }
+        Err(format!("{}: {}", status.as_u16(), text.trim()))
+    }
+}
+
+/// An error without the URL, of which the page says enough.
+fn plain(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", ANSWER.as_secs());
+    }
+    let mut source: &dyn std::error::Error = error;
+    while let Some(next) = source.source() {
+        source = next;
+    }
+    source.to_string()
+}
