@@ -32,6 +32,7 @@ use crate::ir::health::HealthCheck;
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
+use crate::syntax::header;
 
 /// Routes requests to a service.
 #[derive(Debug, Deserialize, JsonSchema)]
