@@ -28,7 +28,7 @@ fn top() -> PathBuf {
 fn pages() -> Vec<PathBuf> {
     let docs = top().join("docs");
     let mut pages: Vec<PathBuf> =
-        ["index.md", "concepts.md", "operations.md"].map(|p| docs.join(p)).to_vec();
+        ["index.md", "concepts.md", "explain.md", "operations.md"].map(|p| docs.join(p)).to_vec();
     for folder in ["guides", "migration"] {
         let entries = std::fs::read_dir(docs.join(folder)).unwrap().flatten();
         pages

@@ -14,7 +14,7 @@ use e2e::run::Run;
 use e2e::{TempDir, free_addr};
 use serde_json::Value;
 
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
@@ -22,6 +22,7 @@ const PAGES: [(&str, &str); 7] = [
     ("/limits", "Limits"),
     ("/authorization", "Authorization"),
     ("/changes", "Changes"),
+    ("/explain", "Explain"),
 ];
 
 struct Gateway {
@@ -127,6 +128,16 @@ fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
     // A cluster that nothing is behind.
     browser.open(&gateway.url("/clusters?q=empty"));
     browser.wait_text("main", "no endpoints");
+    // Why that is, and the object to look at.
+    browser.open(&gateway.url("/explain"));
+    browser.fill("#text", "503 UH no healthy upstream");
+    browser.click("form.explain button");
+    browser.wait_text("h3#no-pods", "The Service selects no pod");
+    browser.wait_text("main", "nobody made an EndpointSlice");
+    browser.keep_picture(&format!("{name}-explained"));
+    browser.fill("#url", "http://shop.example/checkout/x");
+    browser.click("form.explain button");
+    browser.wait_text("table", "Mapping default/checkout");
     // A Secret is there, its values are not.
     browser.open(&gateway.url("/objects/Secret/default/client"));
     assert!(browser.text("pre").contains("(hidden)") && !browser.source().contains("open-sesame"));
@@ -204,6 +215,8 @@ fn with_a_token_they_are_for_those_who_have_it() {
     for path in ["/healthz", "/readyz", "/ambassador/v0/check_ready", "/metrics"] {
         assert_eq!(ask(path, "").status, 200, "{path}");
     }
+    // As dashboards of Emissary know it.
+    assert!(ask("/metrics", "").body.contains("\nambassador_diagnostics_errors "));
     // Nothing is done by asking.
     let mut request = Request::get("/", "localhost").header("authorization", "Bearer open-sesame");
     request.method = "POST".to_owned();

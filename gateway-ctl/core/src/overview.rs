@@ -21,6 +21,23 @@ pub struct Overview {
     pub clusters: Vec<ClusterOverview>,
     /// The services that Envoy asks about requests.
     pub services: Vec<ServiceOverview>,
+    /// Mappings and Hosts that are for other installations.
+    pub foreign: Vec<ForeignOverview>,
+    /// Why every request is refused, if it is: what would decide about requests is misconfigured.
+    pub closed: Option<String>,
+}
+
+/// A Mapping or Host that is for other installations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ForeignOverview {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its `ambassador_id`.
+    pub ids: Vec<String>,
+    /// Its DNS glob.
+    pub hostname: String,
+    /// Its prefix; empty for a Host.
+    pub prefix: String,
 }
 
 /// A Listener in force.
@@ -100,6 +117,14 @@ pub struct RouteOverview {
     pub rewrite: String,
     /// Milliseconds until the request is given up; 0 is never.
     pub timeout_ms: u64,
+    /// Milliseconds until a silent stream is given up; 0 is never, absent Envoy's default.
+    pub idle_timeout_ms: Option<u64>,
+    /// When and how often it is tried again, in words; empty when never.
+    pub retry: String,
+    /// Milliseconds that each try may take.
+    pub per_try_timeout_ms: Option<u64>,
+    /// Protocols that a connection may change to.
+    pub upgrades: Vec<String>,
     /// Whether the authorization service is asked.
     pub authorized: bool,
     /// What the authorization service is told about the route.
@@ -120,6 +145,20 @@ pub struct ClusterOverview {
     pub address: String,
     /// Whether it speaks HTTP/2 to it.
     pub http2: bool,
+    /// Whether connections are TLS.
+    pub tls: bool,
+    /// The name that TLS asks for; none: that of the host, if it has one.
+    pub server_name: Option<String>,
+    /// Whether the certificate of the service must be of a known authority.
+    pub verified: bool,
+    /// Whether a certificate is shown to the service.
+    pub shows_certificate: bool,
+    /// Milliseconds until connecting is given up.
+    pub connect_timeout_ms: u64,
+    /// What its circuit breakers allow, in words; empty: Envoy's defaults.
+    pub breakers: String,
+    /// Whether the health of its hosts is checked.
+    pub health_checks: bool,
     /// The objects that use it.
     pub owners: Vec<ObjectRef>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 use crate::kinds::{self, Outcome};
@@ -47,10 +48,41 @@ pub struct Change {
     pub found_changed: bool,
 }
 
+/// An object that is for other installations: just enough to say so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its `ambassador_id`.
+    pub ids: Vec<String>,
+    /// Its `hostname`; `*` when it has none.
+    pub hostname: String,
+    /// Its `prefix`.
+    pub prefix: String,
+}
+
 /// The objects, by kind, namespace and name.
 #[derive(Debug, Default)]
 pub struct Store {
     entries: BTreeMap<ObjectRef, Entry>,
+    /// Mappings and Hosts of other installations.
+    foreign: BTreeMap<ObjectRef, Foreign>,
+}
+
+impl Foreign {
+    fn of(object: &Object) -> Self {
+        let text = |name: &str| object.json.pointer(&format!("/spec/{name}"))?.as_str();
+        let ids = match object.json.pointer("/spec/ambassador_id") {
+            Some(Value::String(id)) => vec![id.clone()],
+            Some(Value::Array(ids)) => {
+                ids.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            _ => vec!["default".to_owned()],
+        };
+        Self {
+            ids,
+            hostname: text("hostname").or_else(|| text("host")).unwrap_or("*").to_owned(),
+            prefix: text("prefix").unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 impl Store {
@@ -68,7 +100,13 @@ impl Store {
         let is_newest = matches!(outcome, Outcome::Good(_));
         let previous = self.entries.get(&reference).and_then(|e| e.good.clone());
         let good = match outcome {
-            Outcome::Foreign => return self.remove(&reference),
+            Outcome::Foreign => {
+                let change = self.remove(&reference);
+                if ["Host", "Mapping"].contains(&reference.kind.as_str()) {
+                    self.foreign.insert(reference, Foreign::of(&object));
+                }
+                return change;
+            }
             Outcome::Good(spec) => Some(Good { object: object.clone(), spec, sound: true }),
             Outcome::Broken(fallback) => match &previous {
                 Some(good) if good.sound => {
@@ -86,6 +124,7 @@ impl Store {
             (good, _) => good.map(Arc::new),
         };
         let entry = Entry { latest: object, good: good.clone(), is_newest, found };
+        self.foreign.remove(&reference);
         let before = self.entries.insert(reference.clone(), entry);
         let now = self.entries.get(&reference)?;
         Some(Change {
@@ -99,6 +138,7 @@ impl Store {
 
     /// Forgets an object. `None` when it was not known.
     pub fn remove(&mut self, reference: &ObjectRef) -> Option<Change> {
+        self.foreign.remove(reference);
         let entry = self.entries.remove(reference)?;
         Some(Change {
             reference: reference.clone(),
@@ -126,6 +166,11 @@ impl Store {
     ) -> impl Iterator<Item = (&'a ObjectRef, &'a Entry)> {
         let first = ObjectRef::new(kind, "", "");
         self.entries.range(first..).take_while(move |(reference, _)| reference.kind == kind)
+    }
+
+    /// The Mappings and Hosts that are for other installations.
+    pub const fn foreign(&self) -> &BTreeMap<ObjectRef, Foreign> {
+        &self.foreign
     }
 
     /// Every object.

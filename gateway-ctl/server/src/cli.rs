@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cluster;
+mod explain;
 mod migrate;
 
 use std::ffi::OsString;
@@ -22,9 +23,10 @@ use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
 use crate::plane::{self, Plane};
 use crate::statsd::Statsd;
-use crate::{certificates, check, drain, echo, environment, explain, probe, render, run, services};
+use crate::{certificates, check, drain, echo, environment, probe, render, run, services};
 
 use self::cluster::ClusterArgs;
+use self::explain::ExplainArgs;
 
 /// The configuration has errors; what could be done was done.
 const FINDINGS: u8 = 1;
@@ -329,30 +331,6 @@ struct CheckArgs {
     engine: EngineArgs,
 }
 
-/// Say what would happen to a request, and why
-///
-/// Names the Listener, the Host, the Mapping and the cluster that a request meets, whether
-/// authorization is asked and by which rule, and the descriptors that go to the rate limits.
-/// Nothing is sent.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  gateway-ctl explain GET 'http://shop.example:8080/cart?x=1' -H 'x-user: alice' --config gateway/"
-)]
-struct ExplainArgs {
-    /// The request's method, as in GET
-    method: String,
-    /// The request's URL, as in http://shop.example:8080/cart?x=1
-    url: String,
-    /// A header of the request, as in `x-user: alice`; may be given several times
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
-    /// Folder (or file) of resources
-    #[arg(long, value_name = "DIR")]
-    config: PathBuf,
-    #[command(flatten)]
-    engine: EngineArgs,
-}
-
 /// Run a backend that answers with what it was asked
 ///
 /// Answers JSON: backend, method, path, query, host, headers, body. Obeys request headers:
@@ -461,7 +439,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Serve(args) => block_on(serve(args)),
         Command::Render(args) => render_files(args),
         Command::Check(args) => check_files(args),
-        Command::Explain(args) => explain_request(args),
+        Command::Explain(args) => on_runtime(explain::run(args))?.map(|()| 0),
         Command::Migrate(args) => migrate::run(args),
         Command::Echo(args) => block_on(serve_echo(args)),
         Command::EnvoyBootstrap(args) => print_bootstrap(&args),
@@ -475,9 +453,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     }
 }
 
-/// Runs `work` on this thread (`run` must start its children on the main thread); other tasks get
-/// threads of their own.
-fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failure> {
+/// Runs `work` to its end.
+fn on_runtime<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -485,7 +462,13 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failur
     let result = runtime.block_on(work);
     // Whatever still runs serves nobody.
     runtime.shutdown_background();
-    result.map(|()| 0).map_err(|line| Failure(1, line))
+    Ok(result)
+}
+
+/// Runs `work` on this thread (`run` must start its children on the main thread); other tasks get
+/// threads of their own.
+fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<u8, Failure> {
+    on_runtime(work)?.map(|()| 0).map_err(|line| Failure(1, line))
 }
 
 fn run_options(args: RunArgs) -> run::Options {
@@ -546,15 +529,6 @@ fn check_files(args: CheckArgs) -> Result<u8, Failure> {
     let (_, found) = check::load(&args.files, args.engine.settings()).map_err(failed)?;
     tell(&found, args.diagnostics.as_ref())?;
     Ok(if check::has_errors(&found) { FINDINGS } else { 0 })
-}
-
-fn explain_request(args: ExplainArgs) -> Result<u8, Failure> {
-    let request =
-        explain::Request::parse(&args.method, &args.url, &args.headers).map_err(failed)?;
-    let paths = std::slice::from_ref(&args.config);
-    let explanation = explain::explain(&request, paths, args.engine.settings()).map_err(failed)?;
-    output::result(&explanation).map_err(failed)?;
-    Ok(0)
 }
 
 fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {

@@ -1,256 +1,222 @@
-//! What would happen to a request, and why: the same order of questions as Envoy's, asked of what
-//! is in force.
+//! What would happen to a request, and why; and what was behind what somebody saw. The same order of
+//! questions as Envoy's, asked of what is in force. Facts in, causes out: no IO but for
+//! [`explain_files`], and the parts for callers that ask elsewhere.
 
+mod causes;
+mod endpoints_of;
+mod facts;
 mod limits;
 mod matching;
 mod policies;
 mod request;
+mod symptom;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gateway_core::overview::{HostOverview, ListenerOverview, RouteOverview};
-use gateway_core::{Engine, Overview, Settings};
+use gateway_core::{Engine, Settings};
+use serde::{Deserialize, Serialize};
+use service_kit::Object;
 use service_kit::server::objects::FileObjects;
-use service_kit::{Object, ObjectRef, Severity};
 
 use crate::folder;
+pub use causes::{Cause, Found, all as all_causes, markdown};
+pub use facts::{EnvoyHost, EnvoyHosts, Material};
 pub use request::Request;
+pub use symptom::Symptom;
+pub use way::Line;
 
-/// Mappings that fit the path but not the rest, at most so many are named.
-const NEAR_MISSES: usize = 8;
+/// Causes that are told at most when what is known shows them, and when they only may be.
+const MOST_CERTAIN: usize = 5;
+const MOST_POSSIBLE: usize = 5;
 
-/// The explanation of `request` by the resources in `paths`.
+/// What is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The request, if it is known.
+    pub request: Option<Request>,
+    /// What was seen.
+    pub symptom: Symptom,
+}
+
+/// What was asked for, as people write it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The method; empty is GET.
+    pub method: String,
+    /// The URL; empty: no request, unless the text names one.
+    pub url: String,
+    /// `name: value`.
+    pub headers: Vec<String>,
+    /// A line of an access log, a body, a status, flags, or anything that was seen.
+    pub text: String,
+    /// The status that was seen.
+    pub status: Option<u16>,
+    /// Flags of Envoy that were seen.
+    pub flags: Vec<String>,
+}
+
+impl Question {
+    /// Reads what was asked for.
+    ///
+    /// # Errors
+    /// Which part cannot be read, and how it is written.
+    pub fn read(asked: &Asked) -> Result<Self, String> {
+        let (symptom, logged) = Symptom::read(&asked.text, asked.status, &asked.flags)?;
+        let request = match asked.url.trim() {
+            "" => logged,
+            url => {
+                let method = if asked.method.is_empty() { "GET" } else { &asked.method };
+                Some(Request::parse(method, url, &asked.headers)?)
+            }
+        };
+        if request.is_none() && symptom.is_empty() {
+            return Err("nothing is asked: give a method and a URL, a status, flags, or a line of the access log".to_owned());
+        }
+        Ok(Self { request, symptom })
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was understood of what was seen; empty when nothing was told.
+    pub seen: String,
+    /// The way of the request; empty when it is not known.
+    pub way: Vec<Line>,
+    /// The causes, the likeliest first.
+    pub causes: Vec<Answer>,
+    /// What limits the answer.
+    pub notes: Vec<String>,
+}
+
+/// A cause of what was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Its name.
+    pub id: String,
+    /// What it is.
+    pub title: String,
+    /// Whether what is known shows it; otherwise it may be.
+    pub is_certain: bool,
+    /// Why that is.
+    pub why: String,
+    /// What to do.
+    pub next: String,
+    /// What is so here.
+    pub found: Vec<Found>,
+}
+
+/// Explains by what is in `material`, and by what an Envoy says of its hosts.
+pub fn explain(
+    question: &Question,
+    material: &Material,
+    envoy: Option<&EnvoyHosts>,
+) -> Explanation {
+    let Question { request, symptom } = question;
+    let refused = material.refused();
+    let way = request.as_ref().map(|request| {
+        let Material { overview, objects, ambassador_id, .. } = material;
+        way::follow(request, overview, objects, &refused, ambassador_id)
+    });
+    let facts =
+        facts::Facts { material, envoy, request: request.as_ref(), symptom, way: way.as_ref() };
+    let (sure, maybe): (Vec<_>, Vec<_>) =
+        causes::find(&facts).into_iter().partition(|f| f.is_certain);
+    let maybe = maybe.into_iter().take(MOST_POSSIBLE);
+    let causes = sure.into_iter().take(MOST_CERTAIN).chain(maybe).map(|f| Answer {
+        id: f.cause.id.to_owned(),
+        title: f.cause.title.to_owned(),
+        is_certain: f.is_certain,
+        why: f.cause.why.to_owned(),
+        next: f.cause.next.to_owned(),
+        found: f.found,
+    });
+    let mut explanation = Explanation {
+        seen: symptom.describe(),
+        causes: causes.collect(),
+        ..Explanation::default()
+    };
+    if request.as_ref().is_some_and(|r| !r.has_headers) {
+        explanation.notes.push(
+            "A line of a log does not have the headers of the request: what depends on them may be otherwise."
+                .to_owned(),
+        );
+    }
+    if !symptom.is_empty() && explanation.causes.is_empty() {
+        explanation.notes.push(
+            "No cause is known that goes with this. Give a whole line of the access log, or method and URL."
+                .to_owned(),
+        );
+    }
+    if !refused.is_empty() {
+        explanation.notes.push(
+            "Some objects have errors and are not in force; see `gateway-ctl check`.".to_owned(),
+        );
+    }
+    explanation.way = way.map(|w| w.lines.0).unwrap_or_default();
+    explanation
+}
+
+/// Explains by the resources in `paths`.
 ///
 /// # Errors
 /// When a path cannot be read; the text names it.
-pub fn explain(request: &Request, paths: &[PathBuf], settings: Settings) -> io::Result<String> {
+pub fn explain_files(
+    question: &Question,
+    paths: &[PathBuf],
+    settings: Settings,
+    envoy: Option<&EnvoyHosts>,
+) -> io::Result<Explanation> {
     let change = FileObjects::new().update(folder::read(paths)?);
-    let objects: Vec<Arc<Object>> = change.applied.clone();
+    let objects: Vec<Arc<Object>> = change.applied;
     let mut engine = Engine::new(settings);
-    let ambassador_id = engine.settings().ambassador_id.clone();
-    engine.apply(change.applied, change.deleted);
-    let refused: Vec<ObjectRef> = engine
-        .diagnostics()
-        .into_iter()
-        .filter(|d| d.severity == Severity::Error)
-        .map(|d| d.object)
-        .collect();
-    let mut text = explain_with(request, &engine.overview(), &objects, &refused, &ambassador_id);
-    if !refused.is_empty() {
-        text.push_str(
-            "\nSome objects have errors and are not in force; see `gateway-ctl check`.\n",
-        );
-    }
-    Ok(text)
+    engine.apply(objects, change.deleted);
+    let mut diagnostics = engine.diagnostics();
+    diagnostics.extend(change.found);
+    Ok(explain(question, &Material::of(&engine, diagnostics), envoy))
 }
 
-fn explain_with(
-    request: &Request,
-    overview: &Overview,
-    objects: &[Arc<Object>],
-    refused: &[ObjectRef],
-    ambassador_id: &str,
-) -> String {
-    let mut out = Lines::default();
-    out.say(
-        "Request",
-        format!("{} {} to {}", request.method, request.path_and_query(), request.host),
-    );
-    let Some(listener) = listener(request, overview, &mut out) else { return out.0 };
-    let Some(host) = host(request, overview, listener, &mut out) else { return out.0 };
-    if !is_let_in(request, listener, host, &mut out) {
-        return out.0;
-    }
-    let Some(route) = route(request, overview, host, &mut out) else { return out.0 };
-    target(route, overview, &mut out);
-    let decision = policies::explain(request, route, overview, objects, ambassador_id, &mut out);
-    match decision {
-        policies::Decision::GoesOn(headers) if route.redirect.is_none() => {
-            let mut request = request.clone();
-            request.headers.retain(|(name, _)| !headers.iter().any(|(set, _)| set == name));
-            request.headers.extend(headers);
-            limits::explain(&request, route, overview, objects, refused, &mut out);
+impl Explanation {
+    /// For people: two columns.
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |part: &str, text: &str| {
+            // Writing to a text cannot fail.
+            let _ = writeln!(out, "{part:<14} {text}");
+        };
+        if !self.seen.is_empty() {
+            line("Seen", &self.seen);
         }
-        policies::Decision::GoesOn(_) => {}
-        policies::Decision::Denied => {
-            out.say("Rate limits", "not asked: the request is denied before");
+        for l in &self.way {
+            line(&l.part, &l.text);
         }
-    }
-    out.0
-}
-
-/// Text in two columns.
-#[derive(Default)]
-struct Lines(String);
-
-impl Lines {
-    /// A line that begins a part.
-    fn say(&mut self, part: &str, text: impl AsRef<str>) {
-        let _ = writeln!(self.0, "{part:<14} {}", text.as_ref());
-    }
-
-    /// A further line of the same part.
-    fn more(&mut self, text: impl AsRef<str>) {
-        self.say("", text);
-    }
-}
-
-fn listener<'a>(
-    request: &Request,
-    overview: &'a Overview,
-    out: &mut Lines,
-) -> Option<&'a ListenerOverview> {
-    let fits = overview.listeners.iter().find(|l| l.port == request.port);
-    let listener = match (fits, overview.listeners.as_slice()) {
-        (Some(listener), _) => listener,
-        (None, [only]) => {
-            out.say(
-                "Listener",
-                format!("none on port {}; the answer is for the only one there is", request.port),
-            );
-            only
-        }
-        (None, []) => {
-            out.say("Listener", "none is in force: the connection is refused");
-            return None;
-        }
-        (None, several) => {
-            let ports: Vec<String> = several.iter().map(|l| l.port.to_string()).collect();
-            out.say(
-                "Listener",
-                format!(
-                    "none on port {}: the connection is refused (there are {})",
-                    request.port,
-                    ports.join(", ")
-                ),
-            );
-            return None;
-        }
-    };
-    out.say(
-        "Listener",
-        format!(
-            "{} on {}:{}, {}",
-            listener.listener, listener.address, listener.port, listener.security_model
-        ),
-    );
-    Some(listener)
-}
-
-fn host<'a>(
-    request: &Request,
-    overview: &'a Overview,
-    listener: &ListenerOverview,
-    out: &mut Lines,
-) -> Option<&'a HostOverview> {
-    let best = overview
-        .hosts
-        .iter()
-        .filter(|h| listener.hosts.contains(&h.host))
-        .filter_map(|h| Some((matching::host_rank(&h.hostname, &request.host)?, h)))
-        .max_by_key(|(rank, _)| *rank);
-    let Some((_, host)) = best else {
-        out.say("Host", format!("none of this Listener fits {}: 404", request.host));
-        return None;
-    };
-    let name = if host.host.name.is_empty() {
-        "the default Host (there is no Host of its own)".to_owned()
-    } else {
-        host.host.to_string()
-    };
-    out.say("Host", format!("{name}: hostname `{}` is the closest fit", host.hostname));
-    Some(host)
-}
-
-fn is_let_in(
-    request: &Request,
-    listener: &ListenerOverview,
-    host: &HostOverview,
-    out: &mut Lines,
-) -> bool {
-    let secure = match listener.security_model.as_str() {
-        "SECURE" => true,
-        "INSECURE" => false,
-        _ => request.is_https,
-    };
-    if secure || host.insecure_action == "Route" {
-        return true;
-    }
-    let what = match host.insecure_action.as_str() {
-        "Redirect" => "301 to https (requestPolicy.insecure.action is Redirect)",
-        _ => "404 (requestPolicy.insecure.action is Reject)",
-    };
-    out.more(format!("the request is in clear text: {what}"));
-    false
-}
-
-fn route<'a>(
-    request: &Request,
-    overview: &'a Overview,
-    host: &HostOverview,
-    out: &mut Lines,
-) -> Option<&'a RouteOverview> {
-    let mut misses = Vec::new();
-    let mut found: Option<&RouteOverview> = None;
-    for route in overview.routes.iter().filter(|r| r.host == host.host) {
-        if let Some(first) = found {
-            if matching::is_same_group(first, route) {
-                out.more(format!(
-                    "shares its requests with {} ({} %)",
-                    route.mapping, route.weight
-                ));
-                continue;
+        for cause in &self.causes {
+            line("", "");
+            let part = if cause.is_certain { "Cause" } else { "Maybe" };
+            line(part, &format!("{} ({})", cause.title, cause.id));
+            for found in &cause.found {
+                line("", &found.words);
             }
-            break;
-        }
-        match matching::misses(request, route) {
-            Ok(()) => {
-                out.say("Mapping", format!("{}: {}", route.mapping, matching::describe(route)));
-                if !matches!(route.weight, 0 | 100) {
-                    out.more(format!("gets {} % of these requests", route.weight));
-                }
-                found = Some(route);
+            line("  why", &cause.why);
+            let mut nexts: Vec<&str> =
+                cause.found.iter().map(|f| f.next.as_str()).filter(|n| !n.is_empty()).collect();
+            if nexts.is_empty() {
+                nexts.push(&cause.next);
             }
-            Err(matching::Miss::Path) => {}
-            Err(matching::Miss::Other(why)) => misses.push((route, why)),
+            nexts.dedup();
+            for next in nexts {
+                line("  next step", next);
+            }
         }
-    }
-    if found.is_none() {
-        out.say("Mapping", "none fits: 404");
-    }
-    for (route, why) in misses.iter().take(NEAR_MISSES) {
-        out.more(format!("not {}: {why}", route.mapping));
-    }
-    found
-}
-
-fn target(route: &RouteOverview, overview: &Overview, out: &mut Lines) {
-    if let Some(status) = route.redirect {
-        out.say("Answer", format!("redirect with status {status} {}", route.rewrite).trim_end());
-        return;
-    }
-    let Some(name) = &route.cluster else {
-        out.say("Cluster", "none");
-        return;
-    };
-    let address = overview.clusters.iter().find(|c| c.name == *name).map(|c| &*c.address);
-    out.say(
-        "Cluster",
-        format!("{name} ({}), service `{}`", address.unwrap_or("unknown"), route.service),
-    );
-    if !route.rewrite.is_empty() {
-        out.more(&route.rewrite);
-    }
-    out.more(match route.timeout_ms {
-        0 => "no timeout".to_owned(),
-        ms => format!("given up after {ms} ms"),
-    });
-    for shadow in &route.shadows {
-        out.more(format!("a copy goes to {shadow}"));
+        for note in &self.notes {
+            let _ = write!(out, "\n{note}\n");
+        }
+        out.lines().map(|l| l.trim_end().to_owned() + "\n").collect()
     }
 }

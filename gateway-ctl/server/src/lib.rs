@@ -9,6 +9,7 @@ pub mod controller;
 pub mod crds;
 pub mod drain;
 pub mod echo;
+mod endpoints;
 mod environment;
 pub mod explain;
 pub mod folder;

@@ -44,6 +44,9 @@ pub struct Metrics {
     diagnostics: Family<SeverityLabel, Gauge>,
     with_errors: Family<KindLabel, Gauge>,
     status_writes: Family<ResultLabel, Counter>,
+    /// Under the names that dashboards of Emissary know.
+    errors: Gauge,
+    notices: Gauge,
 }
 
 impl Metrics {
@@ -62,6 +65,8 @@ impl Metrics {
             diagnostics: Family::default(),
             with_errors: Family::default(),
             status_writes: Family::default(),
+            errors: Gauge::default(),
+            notices: Gauge::default(),
         };
         registry.register(
             "tollgate_config_changes",
@@ -89,7 +94,26 @@ impl Metrics {
             "Writes of the status of objects",
             metrics.status_writes.clone(),
         );
+        metrics.register_as_emissary(registry);
         metrics
+    }
+
+    fn register_as_emissary(&self, registry: &mut Registry) {
+        registry.register(
+            "ambassador_diagnostics_errors",
+            "As tollgate_diagnostics, of errors",
+            self.errors.clone(),
+        );
+        registry.register(
+            "ambassador_diagnostics_notices",
+            "As tollgate_diagnostics, of warnings and notices",
+            self.notices.clone(),
+        );
+        registry.register(
+            "ambassador_reconfiguration_time_seconds",
+            "As tollgate_config_apply_seconds",
+            self.apply.clone(),
+        );
     }
 
     pub(crate) fn applied(&self, took: Duration) {
@@ -116,11 +140,17 @@ impl Metrics {
             let count = i64::try_from(objects.len()).unwrap_or(i64::MAX);
             self.with_errors.get_or_create(&label).set(count);
         }
-        for severity in [Severity::Error, Severity::Warning, Severity::Notice] {
-            let count = diagnostics.iter().filter(|d| d.severity == severity).count();
-            self.diagnostics
-                .get_or_create(&SeverityLabel { severity: severity.to_string() })
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        let count = |severity| {
+            let of_it = diagnostics.iter().filter(|d| d.severity == severity).count();
+            i64::try_from(of_it).unwrap_or(i64::MAX)
+        };
+        let all @ [errors, warnings, notices] =
+            [Severity::Error, Severity::Warning, Severity::Notice].map(|s| (s, count(s)));
+        for (severity, count) in all {
+            let label = SeverityLabel { severity: severity.to_string() };
+            self.diagnostics.get_or_create(&label).set(count);
         }
+        self.errors.set(errors.1);
+        self.notices.set(warnings.1.saturating_add(notices.1));
     }
 }

@@ -4,6 +4,7 @@
 mod authorization;
 mod changes;
 mod clusters;
+mod explain;
 mod layout;
 mod limits;
 mod objects;
@@ -127,6 +128,7 @@ impl Page {
             .route("/changes", get(changes::show))
             .route("/limits", get(limits::show))
             .route("/authorization", get(authorization::show))
+            .route("/explain", get(explain::show))
             .route("/diagnostics", get(diagnostics))
             .route("/ambassador/v0/diag", get(overview::show))
             .route("/ambassador/v0/diag/", get(overview::show))
@@ -184,7 +186,7 @@ impl Page {
         json!({
             "revision": findings.revision,
             "changed_at": changed_at.as_secs(),
-            "diagnostics": findings.diagnostics,
+            "diagnostics": *findings.diagnostics,
             "clients": self.clients.list(),
             "in_force": self.counts(),
             "overview": self.overview().await.ok(),

@@ -159,12 +159,37 @@ fn explain_names_what_a_request_meets() {
 }
 
 #[test]
+fn explain_takes_what_was_seen_from_standard_input() {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gateway-ctl"))
+        .args(["explain", "-", "--output", "json", "--config", &quickstart()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = "ACCESS [x] \"GET /nowhere/ HTTP/1.1\" 404 NR 0 0 0 - \"-\" \"-\" \"id\" \"a.example\" \"-\" route_not_found \"-\" \"-\" \"-\" 8080 http\n";
+    child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    let answer: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(answer["causes"][0]["id"], "no-mapping", "{answer:#}");
+    assert_eq!(answer["seen"], "status 404, flags NR, details route_not_found");
+
+    let output = gateway_ctl(&["explain", "503", "UH", "--config", &quickstart()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("Seen           status 503, flags UH\n"));
+    let causes = text(&gateway_ctl(&["explain", "--causes"]).stdout);
+    assert!(causes.contains("`no-pods`") && causes.contains("### Rate limits"), "{causes}");
+}
+
+#[test]
 fn what_cannot_be_done_is_one_line_with_the_next_step() {
     for (args, part) in [
         (vec!["serve"], "no Kubernetes API is known"),
         (vec!["run", "--config", "/does/not/exist"], "/does/not/exist"),
         (vec!["check", "/does/not/exist"], "/does/not/exist"),
         (vec!["explain", "GET", "nowhere", "--config", "."], "`nowhere` is not a URL"),
+        (vec!["explain", "--config", "."], "nothing is asked"),
+        (vec!["explain", "--flag", "XX", "--config", "."], "`XX` is no response flag"),
+        (vec!["explain", "503", "--admin", "http://127.0.0.1:1"], "http://127.0.0.1:1"),
     ] {
         let output = gateway_ctl(&args);
         assert!(!output.status.success(), "{args:?}");

@@ -26,7 +26,7 @@ impl Groups {
             .keys()
             .chain(self.crowded_out.keys())
             .filter(|host| before.contains_key(*host) != self.crowded_out.contains_key(*host))
-            .filter_map(|host| Some((host.clone(), self.hosts.get(host)?.host.clone())))
+            .filter_map(|host| Some((host.clone(), self.hosts.get(host)?.host().clone())))
             .collect();
         for (reference, host) in moved {
             let keys = host_keys(&host, self.loose);
@@ -40,7 +40,7 @@ impl Groups {
         // A Host that changed was put into the index again.
         for reference in self.crowded_out.keys() {
             if let Some(state) = self.hosts.get(reference) {
-                self.host_index.remove(reference, &host_keys(&state.host, self.loose));
+                self.host_index.remove(reference, &host_keys(state.host(), self.loose));
             }
         }
         self.found_changed |= before != self.crowded_out;
@@ -50,7 +50,7 @@ impl Groups {
         let mut all = 0_usize;
         let mut crowded_out = BTreeMap::new();
         for (reference, state) in &self.hosts {
-            let count = self.mapping_index.count(&host_keys(&state.host, self.loose));
+            let count = self.mapping_index.count(&host_keys(state.host(), self.loose));
             all = all.saturating_add(count);
             if all > most {
                 crowded_out.insert(reference.clone(), too_many(reference, count, most));

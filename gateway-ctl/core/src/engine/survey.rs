@@ -1,17 +1,19 @@
 //! The overview of what is in force.
 
-use service_kit::Diagnostic;
+use std::sync::Arc;
+
+use service_kit::{Diagnostic, Object};
 
 use super::Engine;
-use super::groups::HostState;
+use super::host::HostState;
 use crate::ir::{self, Action, Auth, PathKind, RateAction, Redirect, RedirectPath, Rewrite};
 use crate::output::Resource;
 use crate::overview::{
-    ClusterOverview, HostOverview, ListenerOverview, ObjectOverview, ObjectRow, Overview,
-    RouteOverview, ServiceOverview, ValueMatch,
+    ClusterOverview, ForeignOverview, HostOverview, ListenerOverview, ObjectOverview, ObjectRow,
+    Overview, RouteOverview, ServiceOverview, ValueMatch,
 };
 use crate::redaction::redacted;
-use crate::store::Entry;
+use crate::store::{Entry, Foreign};
 
 pub(super) fn overview(engine: &Engine) -> Overview {
     let hosts = &engine.groups.hosts;
@@ -32,9 +34,9 @@ pub(super) fn overview(engine: &Engine) -> Overview {
             .iter()
             .map(|(reference, state)| HostOverview {
                 host: reference.clone(),
-                hostname: state.host.hostname.to_string(),
-                insecure_action: state.host.insecure.as_str().to_owned(),
-                routes: state.routes.values().map(|s| s.routes().1.routes.len()).sum(),
+                hostname: state.host().hostname.to_string(),
+                insecure_action: state.host().insecure.as_str().to_owned(),
+                routes: state.slices().map(|s| s.routes().1.routes.len()).sum(),
             })
             .collect(),
         routes: hosts.iter().flat_map(|(reference, state)| routes(reference, state)).collect(),
@@ -49,10 +51,53 @@ pub(super) fn overview(engine: &Engine) -> Overview {
                     None => format!("{}:{}", cluster.host, cluster.port),
                 },
                 http2: cluster.http2,
+                tls: cluster.tls.is_some(),
+                server_name: cluster.tls.as_ref().and_then(|t| t.server_name.clone()),
+                verified: cluster.tls.as_ref().is_some_and(|t| t.own || t.authorities.is_some()),
+                shows_certificate: cluster
+                    .tls
+                    .as_ref()
+                    .is_some_and(|t| t.own || t.certificate.is_some()),
+                connect_timeout_ms: cluster.connect_timeout_ms,
+                breakers: breakers(&cluster.thresholds),
+                health_checks: !cluster.health_checks.is_empty(),
                 owners: owners.iter().cloned().collect(),
             })
             .collect(),
         services: services(engine),
+        foreign: engine.store.foreign().iter().map(foreign).collect(),
+        closed: engine.services.closed.clone(),
+    }
+}
+
+fn foreign((object, foreign): (&service_kit::ObjectRef, &Foreign)) -> ForeignOverview {
+    ForeignOverview {
+        object: object.clone(),
+        ids: foreign.ids.clone(),
+        hostname: foreign.hostname.clone(),
+        prefix: foreign.prefix.clone(),
+    }
+}
+
+fn breakers(thresholds: &[ir::Threshold]) -> String {
+    let words = |t: &ir::Threshold| {
+        let numbers = [
+            ("max_connections", t.max_connections),
+            ("max_pending_requests", t.max_pending_requests),
+            ("max_requests", t.max_requests),
+            ("max_retries", t.max_retries),
+        ];
+        let numbers = numbers.into_iter().filter_map(|(name, n)| Some(format!("{name} {}", n?)));
+        let numbers = numbers.collect::<Vec<_>>().join(", ");
+        if t.high == Some(true) { format!("of high priority: {numbers}") } else { numbers }
+    };
+    thresholds.iter().map(words).collect::<Vec<_>>().join("; ")
+}
+
+impl Engine {
+    /// The newest version of every object that is for this installation, sorted.
+    pub fn latest_objects(&self) -> Vec<Arc<Object>> {
+        self.store.iter().map(|(_, entry)| entry.latest.clone()).collect()
     }
 }
 
@@ -83,7 +128,7 @@ pub(super) fn object<'a>(
 
 fn routes(host: &service_kit::ObjectRef, state: &HostState) -> Vec<RouteOverview> {
     let mut rows = Vec::new();
-    for slice in state.routes.values().rev() {
+    for slice in state.slices() {
         let (key, group) = slice.routes();
         let path_kind = match key.path_kind {
             PathKind::Prefix => "prefix",
@@ -136,9 +181,26 @@ fn describe(row: &mut RouteOverview, action: &Action) {
             row.redirect = Some(redirect.status);
             row.rewrite = describe_redirect(redirect);
         }
-        Action::Forward { cluster, rewrite, timeout_ms, shadows, rate_limits, .. } => {
+        Action::Forward {
+            cluster,
+            rewrite,
+            timeout_ms,
+            idle_timeout_ms,
+            retry,
+            upgrades,
+            shadows,
+            rate_limits,
+            ..
+        } => {
             row.cluster = Some(cluster.clone());
             row.timeout_ms = *timeout_ms;
+            row.idle_timeout_ms = *idle_timeout_ms;
+            row.upgrades.clone_from(upgrades);
+            if let Some(retry) = retry {
+                let times = retry.num_retries.unwrap_or(1);
+                row.retry = format!("{}, {times} times", retry.retry_on);
+                row.per_try_timeout_ms = retry.per_try_timeout_ms;
+            }
             row.shadows = shadows.iter().map(|s| s.cluster.clone()).collect();
             row.rewrite = match rewrite {
                 Rewrite::Keep => String::new(),

@@ -19,6 +19,17 @@ pub(super) fn encode(ir: &AccessLog) -> accesslog::AccessLog {
     }
 }
 
+/// Encodes the log of connections that no chain of a Listener takes, as of TLS that asks for a name
+/// which no Host has: there is no request that could be logged.
+pub(super) fn of_refused(ir: &AccessLog) -> accesslog::AccessLog {
+    use accesslog::access_log_filter::FilterSpecifier;
+    let flags = accesslog::ResponseFlagFilter { flags: vec!["NR".to_owned()] };
+    let filter = accesslog::AccessLogFilter {
+        filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(flags)),
+    };
+    accesslog::AccessLog { filter: Some(filter), ..encode(ir) }
+}
+
 fn target(ir: &AccessLog) -> (&'static str, Any) {
     use file::file_access_log::AccessLogFormat as InFile;
     use stream::stderr_access_log::AccessLogFormat as OnStderr;

@@ -35,7 +35,12 @@ pub fn encode(ir: &Listener) -> Vec<u8> {
             ..listener::UdpListenerConfig::default()
         }),
         per_connection_buffer_limit_bytes: ir.options.buffer_limit_bytes,
-        access_log: telemetry::of_connections(&ir.telemetry).collect(),
+        access_log: ir
+            .inspects_tls
+            .then(|| access_log::of_refused(&ir.options.access_log))
+            .into_iter()
+            .chain(telemetry::of_connections(&ir.telemetry))
+            .collect(),
         // A change closes only the connections that it concerns.
         drain_type: listener::listener::DrainType::ModifyOnly.into(),
         ..listener::Listener::default()

@@ -22,6 +22,8 @@ use crate::syntax::Hostname;
 
 /// Requests below it are always routed: certificates are proven over plain HTTP.
 const ACME_PREFIX: &str = "/.well-known/acme-challenge/";
+/// The name, in access logs, of routes that send clients to https.
+pub const INSECURE_REDIRECT: &str = "insecure-redirect";
 
 /// The routes of a group in the way a Listener serves them, encoded one by one. `narrow` says that
 /// the Host has names that the Mappings have not.
@@ -63,6 +65,7 @@ fn https_redirect(key: &RouteKey, narrow: bool) -> route::Route {
         ..route::RedirectAction::default()
     };
     route::Route {
+        name: INSECURE_REDIRECT.to_owned(),
         r#match: Some(route_match(key, 100, "", narrow)),
         action: Some(route::route::Action::Redirect(action)),
         typed_per_filter_config: per_filter(&Auth::Bypass, None),
@@ -82,6 +85,8 @@ fn message(key: &RouteKey, ir: &Route, narrow: bool) -> route::Route {
     let pages = filter::custom_response::of_route(&ir.error_pages);
     filters.extend(pages.into_iter().map(|(name, config)| (name.to_owned(), config)));
     route::Route {
+        // Access logs name it.
+        name: format!("{}/{}", ir.mapping.namespace, ir.mapping.name),
         r#match: Some(route_match(key, ir.below, cluster, narrow)),
         action: Some(action),
         request_headers_to_add: ir.edits.add_request.iter().map(header_to_add).collect(),

@@ -165,6 +165,8 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Module", "one fault in the Module", Meets::All),
+    ("Metrics and diagnostics", "`/metrics` of port", Meets::All),
+    ("Metrics and diagnostics", "`/ambassador/v0/diag/", Meets::All),
     (
         "Upstreams",
         "two Mappings with one cluster name",

@@ -1,5 +1,6 @@
 //! What a request counts against: the descriptors of its route, and the limits that fit them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway_core::Overview;
@@ -7,7 +8,46 @@ use gateway_core::overview::RouteOverview;
 use serde_json::Value;
 use service_kit::{Object, ObjectRef};
 
-use super::{Lines, Request};
+use super::Request;
+use super::way::Lines;
+
+/// What becomes of the descriptors of a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fates {
+    /// The RateLimitService, if there is one.
+    pub(super) service: Option<ObjectRef>,
+    /// Its domain.
+    pub(super) domain: String,
+    /// Whether requests pass when it does not answer.
+    pub(super) fails_open: bool,
+    /// How long it may take, in milliseconds.
+    pub(super) timeout_ms: u64,
+    /// How many limits the domain has.
+    pub(super) limits: usize,
+    /// The domains that have limits.
+    pub(super) domains: BTreeSet<String>,
+    /// The route's descriptors.
+    pub(super) descriptors: Vec<Descriptor>,
+}
+
+/// A descriptor and what becomes of it.
+#[derive(Clone, Debug)]
+pub(super) struct Descriptor {
+    /// As in `user=<header x-user>`.
+    pub(super) words: String,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Envoy drops it: the request does not have this.
+    Dropped(String),
+    /// It counts against these limits: those whose values may fit, then one that fits.
+    Counted(Vec<(ObjectRef, String)>),
+    /// No limit fits.
+    Free,
+}
 
 pub(super) fn explain(
     request: &Request,
@@ -16,11 +56,12 @@ pub(super) fn explain(
     objects: &[Arc<Object>],
     refused: &[ObjectRef],
     out: &mut Lines,
-) {
+) -> Fates {
+    let mut fates = Fates::default();
     let Some(service) = overview.services.iter().find(|s| s.service.kind == "RateLimitService")
     else {
         out.say("Rate limits", "none: there is no RateLimitService");
-        return;
+        return fates;
     };
     let otherwise = if service.fails_open { "pass" } else { "are refused" };
     out.say(
@@ -34,26 +75,57 @@ pub(super) fn explain(
         out.more(format!("no labels on {} and no default labels: not asked", route.mapping));
     }
     let limits = limits(objects, refused, &service.domain);
+    fates = Fates {
+        service: Some(service.service.clone()),
+        domain: service.domain.clone(),
+        fails_open: service.fails_open,
+        timeout_ms: service.timeout_ms,
+        limits: limits.len(),
+        domains: domains(objects),
+        descriptors: Vec::new(),
+    };
     for descriptor in &route.descriptors {
-        out.more(format!("descriptor {}", descriptor.join(", ")));
+        let words = descriptor.join(", ");
+        out.more(format!("descriptor {words}"));
         let entries: Vec<Entry> = descriptor.iter().map(|e| Entry::read(e, request)).collect();
-        if let Some(missing) = entries.iter().find(|e| e.is_missing) {
+        let missing = entries.iter().find(|e| e.is_missing);
+        if let Some(missing) = missing {
             out.more(format!("  not sent: the request has no {}", missing.source));
         }
-        name_limit(&limits, &entries, out);
+        let counted = name_limit(&limits, &entries, out);
+        let fate = match missing {
+            Some(missing) => Fate::Dropped(missing.source.clone()),
+            None if counted.is_empty() => Fate::Free,
+            None => Fate::Counted(counted),
+        };
+        fates.descriptors.push(Descriptor { words, fate });
     }
+    fates
+}
+
+fn domains(objects: &[Arc<Object>]) -> BTreeSet<String> {
+    let limits = objects.iter().filter(|o| o.reference.kind == "RateLimit");
+    let domain = |o: &Arc<Object>| Some(o.json.pointer("/spec/domain")?.as_str()?.to_owned());
+    limits.filter_map(domain).collect()
 }
 
 /// A descriptor counts against one limit: the first that fits.
-fn name_limit(limits: &[Limit<'_>], entries: &[Entry], out: &mut Lines) {
+fn name_limit(
+    limits: &[Limit<'_>],
+    entries: &[Entry],
+    out: &mut Lines,
+) -> Vec<(ObjectRef, String)> {
+    let mut counted = Vec::new();
     for (limit, certain) in limits.iter().filter_map(|l| Some((l, l.fits(entries)?))) {
+        counted.push((limit.object.clone(), limit.words.clone()));
         if certain {
             out.more(format!("  {}", limit.words));
-            return;
+            return counted;
         }
         out.more(format!("  {}, if the values fit; otherwise", limit.words));
     }
     out.more("  no limit fits: not counted");
+    counted
 }
 
 /// One entry of a descriptor, as far as it is known.
@@ -77,12 +149,13 @@ impl Entry {
         let header =
             source.strip_prefix("header ").or_else(|| source.strip_prefix("request header "));
         let value = header.and_then(|name| request.header(name.trim()));
-        let is_missing = header.is_some() && value.is_none();
+        let is_missing = header.is_some() && value.is_none() && request.has_headers;
         Self { key: key.to_owned(), value, source: source.to_owned(), is_missing }
     }
 }
 
 struct Limit<'a> {
+    object: ObjectRef,
     pattern: Vec<&'a Value>,
     per_day: f64,
     words: String,
@@ -134,7 +207,8 @@ fn limits<'a>(objects: &'a [Arc<Object>], refused: &[ObjectRef], domain: &str) -
                 limit.get("pattern").and_then(Value::as_array).into_iter().flatten().collect();
             let words = format!("{name} of {}: {rate} per {unit}", object.reference);
             let rate = limit.get("rate").and_then(Value::as_f64).unwrap_or_default();
-            found.push(Limit { pattern, per_day: rate * units_per_day(unit), words });
+            let object = object.reference.clone();
+            found.push(Limit { object, pattern, per_day: rate * units_per_day(unit), words });
         }
     }
     // The order in which ratelimit-svc prefers them: the longest pattern, exact values before

@@ -25,17 +25,21 @@ pub(super) fn host_rank(hostname: &str, host: &str) -> Option<(u8, usize)> {
 pub(super) enum Miss {
     /// Another path.
     Path,
-    /// The path fits; this does not.
+    /// The path fits but for this.
+    NearPath(String),
+    /// The path fits; the host does not.
+    Hostname(String),
+    /// Path and host fit; this does not.
     Other(String),
 }
 
 /// Whether `route` fits `request`.
 pub(super) fn misses(request: &Request, route: &RouteOverview) -> Result<(), Miss> {
     if !path_fits(request, route) {
-        return Err(Miss::Path);
+        return Err(near(request, route).map_or(Miss::Path, Miss::NearPath));
     }
     if !route.hostname.is_empty() && host_rank(&route.hostname, &request.host).is_none() {
-        return Err(Miss::Other(format!("its hostname is `{}`", route.hostname)));
+        return Err(Miss::Hostname(format!("its hostname is `{}`", route.hostname)));
     }
     for condition in &route.headers {
         let value = request.header(&condition.name);
@@ -49,6 +53,22 @@ pub(super) fn misses(request: &Request, route: &RouteOverview) -> Result<(), Mis
         }
     }
     Ok(())
+}
+
+/// What a path lacks, when it is little: case, or the slash at its end.
+fn near(request: &Request, route: &RouteOverview) -> Option<String> {
+    let with = |path: String| {
+        let request = Request { path, ..request.clone() };
+        path_fits(&request, route)
+    };
+    if with(format!("{}/", request.path)) {
+        return Some(format!("its {} `{}` ends with a slash", route.path_kind, route.path));
+    }
+    let lower = RouteOverview { case_sensitive: false, ..route.clone() };
+    if route.path_kind != "regex" && path_fits(request, &lower) {
+        return Some(format!("its {} `{}` has other capitals", route.path_kind, route.path));
+    }
+    None
 }
 
 fn path_fits(request: &Request, route: &RouteOverview) -> bool {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use authz_core::policy::Found;
-use authz_core::{DefaultDecision, Flow, Outcome, Step};
+use authz_core::policy::{Chain, Found};
+use authz_core::{DefaultDecision, Flow, JudgementResult, Outcome, Step};
 use gateway_core::Overview;
 use gateway_core::overview::RouteOverview;
 use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
@@ -13,14 +13,32 @@ use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use serde_json::Value;
 use service_kit::{Object, ObjectRef};
 
-use super::{Lines, Request};
+use super::Request;
+use super::way::Lines;
 
 /// What authorization makes of the request.
 pub(super) enum Decision {
     /// It goes on with these headers, too.
     GoesOn(Vec<(String, String)>),
     /// It is answered.
-    Denied,
+    Denied(Box<Denial>),
+}
+
+/// Why a request is answered instead of passed on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Denial {
+    /// The status.
+    pub(super) status: u16,
+    /// In the words of the service.
+    pub(super) reason: String,
+    /// The FilterPolicy; none: no rule fits.
+    pub(super) policy: Option<ObjectRef>,
+    /// The rule, as in `login.default[0]`.
+    pub(super) rule: String,
+    /// The filter that said no, with its kind.
+    pub(super) filter: Option<(ObjectRef, String)>,
+    /// What is wrong with the rule or the filter, if it could not be used.
+    pub(super) broken: Option<String>,
 }
 
 pub(super) fn explain(
@@ -31,6 +49,11 @@ pub(super) fn explain(
     ambassador_id: &str,
     out: &mut Lines,
 ) -> Decision {
+    if let Some(reason) = &overview.closed {
+        out.say("Authorization", format!("every request is refused: {reason}"));
+        let reason = reason.clone();
+        return Decision::Denied(Box::new(Denial { status: 500, reason, ..Denial::default() }));
+    }
     let Some(service) = overview.services.iter().find(|s| s.service.kind == "AuthService") else {
         out.say("Authorization", "none: there is no AuthService");
         return Decision::GoesOn(Vec::new());
@@ -75,27 +98,29 @@ pub(super) fn explain(
         Some(rule) => {
             out.more(format!("the first FilterPolicy rule that fits: {}", rule.name));
             for filter in filters(&rule.name, objects) {
-                out.more(format!("  {filter}"));
+                out.more(format!("  {}", filter.words));
             }
         }
     }
-    decide(snapshot, check, out)
+    decide(&snapshot, check, objects, out)
 }
 
 fn decide(
-    snapshot: Arc<authz_core::Snapshot>,
+    snapshot: &Arc<authz_core::Snapshot>,
     check: authz_core::Request,
+    objects: &[Arc<Object>],
     out: &mut Lines,
 ) -> Decision {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match Flow::new(snapshot, check, now).step(&()) {
+    let mut flow = Flow::new(snapshot.clone(), check, now);
+    match flow.step(&()) {
         Step::Need(need) => {
             out.more(format!("the answer depends on {need}, which is not asked here"));
             Decision::GoesOn(Vec::new())
         }
         Step::Done(Outcome::Deny(reply) | Outcome::Error(reply)) => {
-            out.more(format!("denied with status {}", reply.status));
-            Decision::Denied
+            out.more(format!("denied with status {}: {}", reply.status, reply.reason));
+            Decision::Denied(Box::new(denial(&flow, &reply, objects)))
         }
         Step::Done(Outcome::Allow(mutations)) => {
             let names: Vec<&str> = mutations.set.iter().map(|(name, _)| name.as_str()).collect();
@@ -106,6 +131,27 @@ fn decide(
             Decision::GoesOn(mutations.set)
         }
     }
+}
+
+fn denial(flow: &Flow, reply: &authz_core::Reply, objects: &[Arc<Object>]) -> Denial {
+    let mut denial =
+        Denial { status: reply.status, reason: reply.reason.to_string(), ..Denial::default() };
+    let Some(rule) = flow.rule() else { return denial };
+    denial.rule.clone_from(&rule.name);
+    if let Some((name, namespace)) = rule.policy().rsplit_once('.') {
+        denial.policy = Some(ObjectRef::new("FilterPolicy", namespace, name));
+    }
+    if let Chain::Broken(why) = &rule.chain {
+        denial.broken = Some(why.clone());
+        return denial;
+    }
+    let Some(last) = flow.judgements().last() else { return denial };
+    let link = filters(&rule.name, objects).into_iter().nth(last.index);
+    denial.filter = link.map(|l| (l.filter, l.kind));
+    if last.result == JudgementResult::Broken {
+        denial.broken = Some("it cannot be used".to_owned());
+    }
+    denial
 }
 
 fn check_request(request: &Request) -> CheckRequest {
@@ -125,8 +171,16 @@ fn check_request(request: &Request) -> CheckRequest {
     }
 }
 
-/// The filters of the rule `NAME.NAMESPACE[INDEX]`, as in `Filter default/login (JWT)`.
-fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<String> {
+/// A filter as a rule names it.
+struct Link {
+    filter: ObjectRef,
+    /// As in `JWT`.
+    kind: String,
+    words: String,
+}
+
+/// The filters of the rule `NAME.NAMESPACE[INDEX]`.
+fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<Link> {
     for policy in objects.iter().filter(|o| o.reference.kind == "FilterPolicy") {
         let prefix = format!("{}.{}[", policy.reference.name, policy.reference.namespace);
         let index = rule.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(']'));
@@ -139,23 +193,25 @@ fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<String> {
     Vec::new()
 }
 
-fn describe(link: &Value, policy: &ObjectRef, objects: &[Arc<Object>]) -> String {
+fn describe(link: &Value, policy: &ObjectRef, objects: &[Arc<Object>]) -> Link {
     let text = |key: &str| link.get(key).and_then(Value::as_str);
     let namespace = text("namespace").unwrap_or(&policy.namespace);
-    let reference = ObjectRef::new("Filter", namespace, text("name").unwrap_or_default());
+    let filter = ObjectRef::new("Filter", namespace, text("name").unwrap_or_default());
     let kind = objects
         .iter()
-        .find(|o| o.reference == reference)
+        .find(|o| o.reference == filter)
         .and_then(|o| o.json.get("spec")?.as_object())
         .and_then(|spec| spec.keys().find(|key| key.starts_with(char::is_uppercase)))
-        .map_or("there is none", String::as_str);
+        .map_or("there is none", String::as_str)
+        .to_owned();
     let then = format!(
         "denied: {}, allowed: {}",
         text("onDeny").unwrap_or("break"),
         text("onAllow").unwrap_or("continue")
     );
-    match link.get("ifRequestHeader") {
-        Some(condition) => format!("{reference} ({kind}), {then}, only if {condition}"),
-        None => format!("{reference} ({kind}), {then}"),
-    }
+    let words = match link.get("ifRequestHeader") {
+        Some(condition) => format!("{filter} ({kind}), {then}, only if {condition}"),
+        None => format!("{filter} ({kind}), {then}"),
+    };
+    Link { filter, kind, words }
 }

@@ -19,6 +19,8 @@ pub struct Request {
     pub query: Option<String>,
     /// Names in lower case, values.
     pub headers: Vec<(String, String)>,
+    /// Whether the headers are known: a line of a log does not have them.
+    pub has_headers: bool,
 }
 
 impl Request {
@@ -61,6 +63,7 @@ impl Request {
             path: if uri.path().is_empty() { "/".to_owned() } else { uri.path().to_owned() },
             query: uri.query().map(str::to_owned),
             headers,
+            has_headers: true,
         })
     }
 

@@ -1,4 +1,8 @@
-use gateway_core::overview::{ClusterOverview, ServiceOverview, ValueMatch};
+use gateway_core::Overview;
+use gateway_core::overview::{
+    ClusterOverview, HostOverview, ListenerOverview, RouteOverview, ServiceOverview, ValueMatch,
+};
+use service_kit::ObjectRef;
 
 use super::*;
 
@@ -62,6 +66,7 @@ fn overview() -> Overview {
             ..ClusterOverview::default()
         }],
         services: vec![service("AuthService"), service("RateLimitService")],
+        ..Overview::default()
     }
 }
 
@@ -97,10 +102,20 @@ spec:
     Object::from_yaml(text, "x.yaml").unwrap().0.into_iter().map(Arc::new).collect()
 }
 
+fn material() -> Material {
+    Material {
+        overview: overview(),
+        objects: objects(),
+        ambassador_id: "default".to_owned(),
+        ..Material::default()
+    }
+}
+
 fn explain_one(method: &str, url: &str, headers: &[&str]) -> String {
     let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
-    let request = Request::parse(method, url, &headers).unwrap();
-    explain_with(&request, &overview(), &objects(), &[], "default")
+    let asked =
+        Asked { method: method.to_owned(), url: url.to_owned(), headers, ..Asked::default() };
+    explain(&Question::read(&asked).unwrap(), &material(), None).to_text()
 }
 
 #[test]

@@ -7,15 +7,11 @@ use axum::response::Response;
 use gateway_core::ResourceType;
 use gateway_core::overview::ClusterOverview;
 use maud::{Markup, html};
-use prost::Message as _;
-use proto::envoy::config::core::v3::address::Address;
-use proto::envoy::config::core::v3::socket_address::PortSpecifier;
-use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use serde::Serialize;
 
 use super::layout::{object, page, pager, search, table};
 use super::{Form, Page, answer};
+use crate::endpoints::addresses;
 use crate::xds::Snapshot;
 
 /// Endpoints that are written out for a cluster.
@@ -89,22 +85,5 @@ fn clusters(rows: &[Row]) -> Markup {
 /// The endpoints that were given to Envoy, by the name of their resource.
 pub(super) fn endpoints(snapshot: &Snapshot) -> BTreeMap<String, Vec<String>> {
     let of = snapshot.of(ResourceType::Endpoint);
-    let read = |body: &[u8]| ClusterLoadAssignment::decode(body).map(|a| addresses(&a)).ok();
-    of.iter().filter_map(|(name, r)| Some((name.to_string(), read(&r.body)?))).collect()
-}
-
-fn addresses(assignment: &ClusterLoadAssignment) -> Vec<String> {
-    let endpoints = assignment.endpoints.iter().flat_map(|l| &l.lb_endpoints);
-    let address = |id: &HostIdentifier| match id {
-        HostIdentifier::Endpoint(endpoint) => match endpoint.address.as_ref()?.address.as_ref()? {
-            Address::SocketAddress(a) => Some(match a.port_specifier {
-                Some(PortSpecifier::PortValue(port)) => format!("{}:{port}", a.address),
-                _ => a.address.clone(),
-            }),
-            Address::Pipe(pipe) => Some(pipe.path.clone()),
-            _ => None,
-        },
-        HostIdentifier::EndpointName(name) => Some(name.clone()),
-    };
-    endpoints.filter_map(|e| address(e.host_identifier.as_ref()?)).collect()
+    of.iter().filter_map(|(name, r)| Some((name.to_string(), addresses(&r.body)?))).collect()
 }

@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 use service_kit::{Diagnostic, ObjectRef};
 
 /// The pages, in the order of the menu.
-const MENU: [(&str, &str); 7] = [
+const MENU: [(&str, &str); 8] = [
     ("/", "Overview"),
     ("/routes", "Routes"),
     ("/clusters", "Clusters"),
@@ -13,6 +13,7 @@ const MENU: [(&str, &str); 7] = [
     ("/limits", "Limits"),
     ("/authorization", "Authorization"),
     ("/changes", "Changes"),
+    ("/explain", "Explain"),
 ];
 
 /// The style, served apart because the pages allow none inline.

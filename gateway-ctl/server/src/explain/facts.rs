@@ -1,0 +1,286 @@
+//! What is known when a cause is looked for: what is in force, the objects, what is wrong with them,
+//! endpoints, and what an Envoy says of its hosts. No IO.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gateway_core::overview::{ClusterOverview, RouteOverview};
+use gateway_core::{Engine, Overview, ResourceType};
+use serde_json::Value;
+use service_kit::{Diagnostic, Object, ObjectRef, Severity};
+
+use super::way::Way;
+use super::{Request, Symptom};
+use crate::endpoints::addresses;
+
+/// Objects that are named for one cause at most.
+pub(super) const MOST: usize = 5;
+
+/// What an engine knows.
+#[derive(Debug, Default)]
+pub struct Material {
+    /// What is in force.
+    pub overview: Overview,
+    /// The newest version of each object.
+    pub objects: Vec<Arc<Object>>,
+    /// All that is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Endpoints that Envoys are told of, by the name of the resource.
+    pub endpoints: BTreeMap<String, Vec<String>>,
+    /// Which objects are taken.
+    pub ambassador_id: String,
+}
+
+impl Material {
+    /// Asks an engine; `diagnostics` are all that is wrong.
+    pub fn of(engine: &Engine, diagnostics: Vec<Diagnostic>) -> Self {
+        let endpoints = engine.resources().filter(|r| r.resource_type == ResourceType::Endpoint);
+        Self {
+            overview: engine.overview(),
+            objects: engine.latest_objects(),
+            diagnostics,
+            endpoints: endpoints
+                .filter_map(|r| Some((r.name.clone(), addresses(&r.body)?)))
+                .collect(),
+            ambassador_id: engine.settings().ambassador_id.clone(),
+        }
+    }
+
+    /// Objects that have errors.
+    pub(super) fn refused(&self) -> Vec<ObjectRef> {
+        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+        errors.map(|d| d.object.clone()).collect()
+    }
+}
+
+/// The hosts of clusters, as an Envoy sees them: its admin page's `/clusters?format=json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EnvoyHosts(pub BTreeMap<String, Vec<EnvoyHost>>);
+
+/// A host of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EnvoyHost {
+    /// `address:port`.
+    pub address: String,
+    /// Why it is not healthy; empty when it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unhealthy: String,
+}
+
+impl EnvoyHosts {
+    /// Reads what Envoy's admin page says.
+    pub fn read(json: &Value) -> Self {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let clusters = list(&json["cluster_statuses"]);
+        let hosts = clusters.iter().filter_map(|cluster| {
+            let hosts = list(&cluster["host_statuses"]).iter().map(EnvoyHost::read).collect();
+            Some((cluster["name"].as_str()?.to_owned(), hosts))
+        });
+        Self(hosts.collect())
+    }
+
+    /// Only clusters about which there is something to say: without hosts, or with a sick one.
+    #[must_use]
+    pub fn remarkable(mut self, most: usize) -> Self {
+        self.0.retain(|_, hosts| hosts.is_empty() || hosts.iter().any(|h| !h.unhealthy.is_empty()));
+        Self(self.0.into_iter().take(most).collect())
+    }
+}
+
+impl EnvoyHost {
+    fn read(json: &Value) -> Self {
+        let socket = &json["address"]["socket_address"];
+        let address = format!(
+            "{}:{}",
+            socket["address"].as_str().unwrap_or("?"),
+            socket["port_value"].as_u64().unwrap_or_default()
+        );
+        let health = &json["health_status"];
+        let flag = |name: &str| health[name] == true;
+        let unhealthy = [
+            (flag("failed_active_health_check"), "its health check fails"),
+            (flag("failed_outlier_check"), "it is ejected as an outlier"),
+            (flag("failed_active_degraded_check"), "it says that it is degraded"),
+            (health["eds_health_status"] == "UNHEALTHY", "it is told to be unhealthy"),
+        ];
+        let unhealthy = unhealthy.into_iter().find(|(is, _)| *is).map_or("", |(_, words)| words);
+        Self { address, unhealthy: unhealthy.to_owned() }
+    }
+}
+
+/// All that a cause can look at.
+pub(super) struct Facts<'a> {
+    pub(super) material: &'a Material,
+    pub(super) envoy: Option<&'a EnvoyHosts>,
+    pub(super) request: Option<&'a Request>,
+    pub(super) symptom: &'a Symptom,
+    pub(super) way: Option<&'a Way<'a>>,
+}
+
+/// A Kubernetes Service's port that a cluster is made of.
+pub(super) struct ServicePort<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) service: &'a str,
+    pub(super) port: u16,
+}
+
+impl<'a> Facts<'a> {
+    /// What is in force.
+    pub(super) fn overview(&self) -> &'a Overview {
+        &self.material.overview
+    }
+
+    /// The route in question: the one that a log names, else the one that the request meets.
+    pub(super) fn route(&self) -> Option<&'a RouteOverview> {
+        let met = self.way.and_then(|w| w.routes.first().copied());
+        let Some(name) = &self.symptom.route else { return met };
+        let is_it =
+            |r: &RouteOverview| format!("{}/{}", r.mapping.namespace, r.mapping.name) == *name;
+        let all = self.way.into_iter().flat_map(|w| w.routes.iter().copied());
+        all.chain(&self.overview().routes).find(|r| is_it(r))
+    }
+
+    /// The cluster in question.
+    pub(super) fn cluster(&self) -> Option<&'a ClusterOverview> {
+        let clusters = &self.overview().clusters;
+        let routed = || {
+            let name = self.route()?.cluster.as_deref()?;
+            clusters.iter().find(|c| c.name == name)
+        };
+        let Some(name) = &self.symptom.cluster else { return routed() };
+        // Logs in JSON have the name in statistics, which several may share.
+        let is_it = |c: &ClusterOverview| c.name == *name || c.alt_stat_name == *name;
+        let by_name = || clusters.iter().find(|c| c.name == *name);
+        let routed = routed().filter(|c| is_it(c));
+        routed.or_else(by_name).or_else(|| clusters.iter().find(|c| is_it(c)))
+    }
+
+    /// The cluster in question, or all when it is not known which; none when the request comes to
+    /// none.
+    pub(super) fn clusters(&self) -> Vec<&'a ClusterOverview> {
+        match self.cluster() {
+            Some(one) => vec![one],
+            None if self.request.is_some() => Vec::new(),
+            None => {
+                let asked = |c: &&ClusterOverview| {
+                    let is_service = |o: &ObjectRef| o.kind.ends_with("Service");
+                    !c.owners.iter().all(is_service)
+                };
+                self.overview().clusters.iter().filter(asked).collect()
+            }
+        }
+    }
+
+    /// The Mapping in question, or the first that uses the cluster.
+    pub(super) fn owner(&self, cluster: &ClusterOverview) -> Option<ObjectRef> {
+        let route = self.route().filter(|r| r.cluster.as_deref() == Some(cluster.name.as_str()));
+        route.map(|r| r.mapping.clone()).or_else(|| cluster.owners.first().cloned())
+    }
+
+    /// What an Envoy says of the hosts of a cluster.
+    pub(super) fn hosts(&self, cluster: &ClusterOverview) -> Option<&'a [EnvoyHost]> {
+        Some(self.envoy?.0.get(&cluster.name)?.as_slice())
+    }
+
+    /// An object.
+    pub(super) fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<&'a Object> {
+        let is_it = |o: &&Arc<Object>| {
+            let r = &o.reference;
+            r.kind == kind && r.namespace == namespace && r.name == name
+        };
+        self.material.objects.iter().find(is_it).map(|o| &**o)
+    }
+
+    /// The objects of a kind.
+    pub(super) fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = &'a Object> {
+        self.material.objects.iter().filter(move |o| o.reference.kind == kind).map(|o| &**o)
+    }
+
+    /// The errors and warnings of an object.
+    pub(super) fn found(&self, object: &ObjectRef) -> impl Iterator<Item = &'a Diagnostic> {
+        let object = object.clone();
+        let all = self.material.diagnostics.iter().filter(move |d| d.object == object);
+        all.filter(|d| d.severity != Severity::Notice)
+    }
+
+    /// A key of the Module's `config`.
+    pub(super) fn module(&self, key: &str) -> Option<&'a Value> {
+        let module = self.of_kind("Module").find(|o| o.reference.name == "ambassador")?;
+        module.json.get("spec")?.get("config")?.get(key)
+    }
+
+    /// A service that Envoy asks about requests: its object and whether its way is open.
+    pub(super) fn service(
+        &self,
+        kind: &str,
+    ) -> Option<(&'a gateway_core::overview::ServiceOverview, Option<&'a Object>)> {
+        let service = self.overview().services.iter().find(|s| s.service.kind == kind)?;
+        let r = &service.service;
+        Some((service, self.object(kind, &r.namespace, &r.name)))
+    }
+}
+
+/// The Service of a cluster whose hosts are endpoints.
+pub(super) fn service_port(cluster: &ClusterOverview) -> Option<ServicePort<'_>> {
+    let mut parts = cluster.address.strip_prefix("k8s/")?.split('/');
+    let (namespace, service) = (parts.next()?, parts.next()?);
+    Some(ServicePort { namespace, service, port: parts.next()?.parse().ok()? })
+}
+
+/// The name in Consul of a cluster whose hosts are instances.
+pub(super) fn in_consul(cluster: &ClusterOverview) -> Option<&str> {
+    cluster.address.strip_prefix("consul/")
+}
+
+/// The host name of a cluster whose hosts come from DNS; none for an address.
+pub(super) fn dns_name(cluster: &ClusterOverview) -> Option<&str> {
+    if cluster.address.contains('/') {
+        return None;
+    }
+    let (host, _) = cluster.address.rsplit_once(':')?;
+    let is_address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    (!is_address).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_envoy_says_of_hosts() {
+        let host = |port: u16, health: Value| json!({"address": {"socket_address": {"address": "10.0.0.1", "port_value": port}}, "health_status": health});
+        let json = json!({"cluster_statuses": [
+            {"name": "a", "host_statuses": [
+                host(1, json!({"eds_health_status": "HEALTHY"})),
+                host(2, json!({"failed_active_health_check": true})),
+            ]},
+            {"name": "b"},
+            {"name": "c", "host_statuses": [host(3, json!({}))]},
+        ]});
+        let hosts = EnvoyHosts::read(&json);
+        assert_eq!(
+            hosts.0["a"][0],
+            EnvoyHost { address: "10.0.0.1:1".into(), unhealthy: String::new() }
+        );
+        assert_eq!(hosts.0["a"][1].unhealthy, "its health check fails");
+        let names: Vec<_> = hosts.remarkable(9).0.into_keys().collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn addresses_of_clusters_say_where_hosts_come_from() {
+        let of =
+            |address: &str| ClusterOverview { address: address.to_owned(), ..Default::default() };
+        assert_eq!(
+            service_port(&of("k8s/shop/web/80")).map(|s| (s.service, s.port)),
+            Some(("web", 80))
+        );
+        assert_eq!(in_consul(&of("consul/dc1/web")), Some("dc1/web"));
+        assert_eq!(dns_name(&of("web.shop:80")), Some("web.shop"));
+        for address in ["10.0.0.1:80", "[::1]:80", "k8s/a/b/80"] {
+            assert_eq!(dns_name(&of(address)), None, "{address}");
+        }
+    }
+}
