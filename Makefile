@@ -36,6 +36,10 @@ bench-authz: ## Compare the authorization service's speed with an empty one and,
 	@scripts/require.sh cargo python3
 	@scripts/bench-authz.sh
 
+.PHONY: bench-gateway
+bench-gateway: tools ## What many Mappings cost the controller and Envoy, and how soon a change is live.
+	@scripts/bench.sh controller
+
 .PHONY: images
 images: ## Build the container images into target/images, without a registry.
 	@scripts/images.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Speed, as docs/benchmarks.md explains: rate limit services under one load generator as ratios to a
-# ceiling, then the controller with many Mappings. Says nothing about good or bad; fails only when a
+# ceiling, then the gateway with many Mappings. Says nothing about good or bad; fails only when a
 # server errs. Usage: [PROFILE=release|dev] [ROUNDS=3] [SECONDS_EACH=4] scripts/bench.sh [rls|controller]
 # BIN=FOLDER measures programs that are built already.
 set -euo pipefail
@@ -178,12 +178,12 @@ if [ "$part" != controller ]; then
     started=()
 fi
 if [ "$part" != rls ]; then
-    echo
-    # timeout passes a signal on to the controller's Envoy, too.
-    TMPDIR=$work timeout 150 "$bin/controller" &
-    pid=$!
-    started=("$pid")
-    wait "$pid" || { say "error: the controller's benchmark failed"; exit 1; }
-    echo
-    "$bin/endpoints"
+    for program in mappings endpoints controller requests; do
+        echo
+        # timeout passes a signal on to what the program started, too.
+        TMPDIR=$work timeout 300 "$bin/$program" &
+        pid=$!
+        started=("$pid")
+        wait "$pid" || { say "error: the benchmark $program failed"; exit 1; }
+    done
 fi

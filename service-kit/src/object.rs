@@ -56,13 +56,13 @@ pub enum AmbassadorId {
 pub struct Source {
     /// The file's path as people would type it.
     pub file: Arc<str>,
-    node: Arc<yaml::Node>,
+    lines: yaml::Lines,
 }
 
 impl Source {
     /// The line of the field `path`, from 1; of the object itself when `path` is empty.
     pub fn line_of(&self, path: &str) -> Option<usize> {
-        Some(self.node.line_of(path))
+        Some(self.lines.line_of(path))
     }
 }
 
@@ -128,24 +128,22 @@ impl Object {
     ///
     /// # Errors
     /// A finding that says which of `apiVersion`, `kind`, `metadata` is missing or wrong.
-    pub fn from_json(mut json: Value) -> Result<Self, Box<Diagnostic>> {
+    pub fn from_json(json: Value) -> Result<Self, Box<Diagnostic>> {
+        Self::take_json(json).map_err(|no_object| Box::new(no_object.why))
+    }
+
+    fn take_json(mut json: Value) -> Result<Self, Box<NoObject>> {
         let status = json.as_object_mut().and_then(|o| o.remove("status")).unwrap_or_default();
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
-        let refuse = |path: &str, message: String, name: &str| {
-            let object = ObjectRef::new(&kind, "", name);
-            Box::new(Diagnostic::new(Severity::Error, object, path, message))
+        let metadata = match metadata(&json, &api_version, &kind) {
+            Ok(metadata) => metadata,
+            Err((path, message)) => {
+                let object = ObjectRef::new(kind, "", "");
+                let why = Diagnostic::new(Severity::Error, object, path, message);
+                return Err(Box::new(NoObject { json, why }));
+            }
         };
-        if api_version.is_empty() || kind.is_empty() {
-            let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
-            return Err(refuse(missing, format!("a Kubernetes object needs `{missing}`"), ""));
-        }
-        let metadata = json.get("metadata").cloned().unwrap_or_default();
-        let metadata: Metadata = serde_path_to_error::deserialize(metadata)
-            .map_err(|e| refuse(&format!("metadata.{}", e.path()), e.inner().to_string(), ""))?;
-        if metadata.name.is_empty() {
-            return Err(refuse("metadata.name", "an object needs a name".to_owned(), ""));
-        }
         let namespace = metadata.namespace.filter(|n| !n.is_empty());
         Ok(Self {
             reference: ObjectRef {
@@ -206,17 +204,17 @@ impl Object {
                 _ => vec![node],
             };
             for node in items {
-                let source = Source { file: file.clone(), node: Arc::new(node) };
-                let json = source.node.to_json();
+                let source = Source { file: file.clone(), lines: yaml::Lines::of(&node) };
+                let json = node.to_json();
                 if is_kustomization(&json) {
                     continue;
                 }
-                read.push(match Self::from_json(json.clone()) {
+                read.push(match Self::take_json(json) {
                     Ok(object) => Ok(Self { source: Some(source), ..object }),
-                    Err(mut why) => {
-                        why.line = source.line_of(&why.path);
-                        why.file = Some(file.to_string());
-                        Err(NoObject { json, why: *why })
+                    Err(mut no_object) => {
+                        no_object.why.line = source.line_of(&no_object.why.path);
+                        no_object.why.file = Some(file.to_string());
+                        Err(*no_object)
                     }
                 });
             }
@@ -280,6 +278,21 @@ impl Object {
             }
         }
     }
+}
+
+/// The metadata of what has all that an object needs; else the field that is wrong, and why.
+fn metadata(json: &Value, api_version: &str, kind: &str) -> Result<Metadata, (String, String)> {
+    if api_version.is_empty() || kind.is_empty() {
+        let missing = if kind.is_empty() { "kind" } else { "apiVersion" };
+        return Err((missing.to_owned(), format!("a Kubernetes object needs `{missing}`")));
+    }
+    let metadata = json.get("metadata").unwrap_or(&Value::Null);
+    let metadata: Metadata = serde_path_to_error::deserialize(metadata)
+        .map_err(|e| (format!("metadata.{}", e.path()), e.inner().to_string()))?;
+    if metadata.name.is_empty() {
+        return Err(("metadata.name".to_owned(), "an object needs a name".to_owned()));
+    }
+    Ok(metadata)
 }
 
 /// The file that tells Kustomize what is in a folder stands among the objects and is none.

@@ -11,6 +11,7 @@ mod clusters;
 mod dirty;
 mod endpoints;
 mod groups;
+mod host;
 mod listeners;
 mod passed_on;
 mod publish;
@@ -30,6 +31,7 @@ use self::clusters::Clusters;
 use self::dirty::Dirty;
 use self::endpoints::Endpoints;
 use self::groups::Groups;
+use self::host::HostState;
 use self::passed_on::PassedOn;
 use self::publish::Published;
 use self::references::References;
@@ -341,7 +343,7 @@ impl Engine {
             let usable = tls.is_some_and(|tls| matches!(tls.identity, Some(Ok(_))));
             Host::fallback(usable.then_some((secret.namespace, secret.name)))
         });
-        let there = self.groups.hosts.get(&reference).map(|state| &state.host);
+        let there = self.groups.hosts.get(&reference).map(HostState::host);
         let changed = wanted.as_ref() != there;
         if changed {
             self.groups.touch_host(&self.store, &reference, wanted.as_ref());

@@ -513,11 +513,91 @@ fn a_change_costs_what_it_touches() {
         (with("Module", "ambassador", "{config: {server_name: x}}"), 10, listeners.to_owned()),
     ];
     for ((kind, name, spec), most, wanted) in rows {
-        let output = engine.apply(vec![object(&kind, &name, &spec)], vec![]);
-        let mut sent = changed(&output);
-        sent.extend(removed(&output).into_iter().map(|name| format!("- {name}")));
-        let sent = sent.join(", ");
-        assert_eq!(sent, wanted, "{kind} {spec}");
-        assert!(output.lowered <= most, "{kind} {spec}: {} units", output.lowered);
+        assert_costs(&mut engine, object(&kind, &name, &spec), most, &wanted);
     }
+}
+
+/// A change looks at so many units at most, and this is sent for it.
+fn assert_costs(engine: &mut Engine, object: Arc<Object>, most: usize, wanted: &str) {
+    let what = format!("{} {}", object.reference, object.json["spec"]);
+    let output = engine.apply(vec![object], vec![]);
+    let mut sent = changed(&output);
+    sent.extend(removed(&output).into_iter().map(|name| format!("- {name}")));
+    assert_eq!(sent.join(", "), wanted, "{what}");
+    assert!(output.lowered <= most, "{what}: {} units", output.lowered);
+}
+
+/// The same of what is beside Mappings and Hosts: TLSContexts, TCPMappings, Ingresses, resolvers and
+/// what Consul says, among 100 Mappings on 10 Hosts.
+#[test]
+fn a_change_beside_mappings_costs_what_it_touches() {
+    let mut objects = vec![listener("edge", 8080), listener("other", 8081)];
+    for n in 0..10 {
+        objects.push(host(&format!("h{n}"), &format!("h{n}.test")));
+        for m in 0..10 {
+            objects.push(mapping(&format!("m{n}-{m}"), &format!("h{n}.test"), &format!("/{m}/")));
+        }
+    }
+    let mapping = |name: &str, more: &str| {
+        let spec = format!("{{hostname: h3.test, prefix: /{name}/, service: {name}, {more}}}");
+        object("Mapping", name, &spec)
+    };
+    let agent = |address: &str| {
+        object("ConsulResolver", "consul", &format!("{{address: {address}, datacenter: dc1}}"))
+    };
+    let tcp =
+        |more: &str| object("TCPMapping", "tcp", &format!("{{port: 9000, service: db{more}}}"));
+    objects.extend([
+        object("TLSContext", "up", "{hosts: [], min_tls_version: v1.2}"),
+        mapping("secure", "tls: up"),
+        agent("consul:8500"),
+        mapping("known", "resolver: consul"),
+        tcp(":1"),
+        object("KubernetesEndpointResolver", "each", "{}"),
+    ]);
+    let mut engine = engine(objects);
+    let known = engine.consul_services().next().cloned().unwrap();
+    let mut costs = |object: Arc<Object>, most: usize, wanted: &str| {
+        assert_costs(&mut engine, object, most, wanted);
+    };
+    let tables = "Route edge, Route other";
+    // Who names it; a context that nobody names is nothing.
+    let context = |name: &str| object("TLSContext", name, "{hosts: [], min_tls_version: v1.3}");
+    costs(context("up"), 2, "Cluster cluster_secure_otls_up_default");
+    costs(context("unused"), 0, "");
+    // Its Listener, and no other one's bytes.
+    costs(
+        tcp(":2"),
+        5,
+        "Cluster cluster_db_2_default, Listener tcp/0.0.0.0:9000, - Cluster cluster_db_1_default",
+    );
+    costs(tcp(":2, idle_timeout_ms: 5000"), 5, "Listener tcp/0.0.0.0:9000");
+    // The Host and the Mapping that it means.
+    costs(
+        ingress("a", "h4.test", "/in/"),
+        6,
+        &format!("Cluster cluster_web_default_80_default, {tables}"),
+    );
+    costs(ingress("a", "h4.test", "/in2/"), 6, tables);
+    // What Consul says is its endpoints; another agent takes over what the one before said.
+    costs(
+        Arc::new(consul::object(&known, &[("10.0.0.1".to_owned(), 80)].into())),
+        1,
+        "Endpoint consul/dc1/known",
+    );
+    costs(agent("other:8500"), 4, "");
+    costs(object("KubernetesEndpointResolver", "each", "{ambassador_id: [default]}"), 0, "");
+    costs(
+        mapping("known", "resolver: each"),
+        4,
+        "Cluster cluster_known_default_er_round_robin, Endpoint k8s/default/known/80, - Endpoint consul/dc1/known",
+    );
+}
+
+fn ingress(name: &str, host: &str, path: &str) -> Arc<Object> {
+    let yaml = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, annotations: {{kubernetes.io/ingress.class: ambassador}}}}\n\
+         spec: {{rules: [{{host: {host}, http: {{paths: [{{path: {path}, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}}}]}}\n"
+    );
+    objects(&yaml).remove(0)
 }

@@ -349,4 +349,48 @@ proptest! {
         engine.apply(vec![], vec![object.reference.clone()]);
         prop_assert_eq!(result(&engine), without);
     }
+
+    /// Where a virtual host is divided, a change costs a part of it: the whole must come out the same.
+    #[test]
+    fn divided_virtual_hosts_are_the_same_as_from_scratch(
+        events in proptest::collection::vec((0..200_usize, 0..6_u8, proptest::bool::weighted(0.15)), 1..12),
+    ) {
+        let mut all: std::collections::BTreeMap<usize, Arc<Object>> =
+            (0..170).map(|n| (n, numbered(n, 0))).collect();
+        let edge = || [object("Listener", "l", "{port: 8080, protocol: HTTP, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}"), object("Host", "h", "{hostname: '*'}")];
+        let mut engine = support::engine(all.values().cloned().chain(edge()).collect());
+        for (number, version, delete) in events {
+            if delete {
+                all.remove(&number);
+                engine.apply(vec![], vec![ObjectRef::new("Mapping", "default", format!("m{number}"))]);
+            } else {
+                all.insert(number, numbered(number, version));
+                engine.apply(vec![numbered(number, version)], vec![]);
+            }
+            let fresh = support::engine(all.values().cloned().chain(edge()).collect());
+            prop_assert_eq!(result(&engine), result(&fresh));
+        }
+    }
+}
+
+/// A Mapping of many; some match anywhere, some only part of the requests.
+fn numbered(number: usize, version: u8) -> Arc<Object> {
+    let path = match number % 50 {
+        7 => format!("prefix: '/.*/{number}', prefix_regex: true"),
+        8 => format!("prefix: /{}/", number / 50),
+        _ => format!("prefix: /{}/{number}/", number % 3),
+    };
+    let more = [
+        "timeout_ms: 1",
+        "timeout_ms: 2",
+        "weight: 40",
+        "host_redirect: true",
+        "headers: {x: y}",
+        "rewrite: /z/",
+    ][usize::from(version)];
+    object(
+        "Mapping",
+        &format!("m{number}"),
+        &format!("{{hostname: '*', {path}, service: s, {more}}}"),
+    )
 }

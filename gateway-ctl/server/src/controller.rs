@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// All findings, sorted.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Arc<Vec<Diagnostic>>,
     /// Counts changes of the resources.
     pub revision: u64,
     /// When the last change was taken.
@@ -76,7 +76,7 @@ pub struct Controller {
     /// What the source and other parts themselves (not the objects) suffer from.
     found_by: BTreeMap<&'static str, Vec<Diagnostic>>,
     /// All that was wrong when it was looked at last.
-    found: Vec<Diagnostic>,
+    found: Arc<Vec<Diagnostic>>,
     reporter: Reporter,
     metrics: Metrics,
     ready: Readiness,
@@ -96,7 +96,7 @@ impl Controller {
     /// A controller that knows no object. Its first change makes `configuration` of `ready`.
     pub fn new(settings: Settings, metrics: Metrics, ready: Readiness) -> Self {
         let findings =
-            Findings { diagnostics: Vec::new(), revision: 0, changed_at: SystemTime::now() };
+            Findings { diagnostics: Arc::default(), revision: 0, changed_at: SystemTime::now() };
         let mut engine = Engine::new(settings);
         // What is there before any object must not be lost.
         let first = engine.set_time(now());
@@ -107,7 +107,7 @@ impl Controller {
         Self {
             engine,
             found_by: BTreeMap::new(),
-            found: Vec::new(),
+            found: Arc::default(),
             reporter: Reporter::default(),
             metrics,
             ready,
@@ -205,11 +205,13 @@ impl Controller {
         }
         let touched: BTreeSet<ObjectRef> =
             applied.iter().map(|o| o.reference.clone()).chain(deleted.iter().cloned()).collect();
-        let moved = applied.iter().any(|o| o.source.is_some());
+        let in_files = applied.iter().any(|o| o.source.is_some());
+        // The places of findings are those of the newest version.
+        let moved = self.found.iter().any(|d| touched.contains(&d.object));
         let before = Before::of(&self.engine, &touched);
         let output = self.engine.apply(applied, deleted);
         let took = at.elapsed();
-        if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !moved {
+        if output.lowered == 0 && !output.diagnostics_changed && !found_differ && !in_files {
             // Only a status was written.
             let revision = self.snapshots.borrow().revision;
             return self.tell_verdicts(revision, touched);
@@ -289,14 +291,14 @@ impl Controller {
         diagnostics.sort();
         diagnostics.dedup();
         let revision = self.snapshots.borrow().revision;
-        if diagnostics != self.found {
+        if diagnostics != *self.found {
             self.reporter.report(&diagnostics);
             self.metrics.found(&diagnostics);
             touched.extend(differing(&self.found, &diagnostics));
-            self.found.clone_from(&diagnostics);
+            self.found = Arc::new(diagnostics);
         }
         self.tell_verdicts(revision, touched);
-        let changed_at = SystemTime::now();
+        let (diagnostics, changed_at) = (self.found.clone(), SystemTime::now());
         self.findings.send_replace(Arc::new(Findings { diagnostics, revision, changed_at }));
     }
 

@@ -14,10 +14,28 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// # Errors
 /// When something cannot be read; the text names it.
 pub fn read(paths: &[PathBuf]) -> io::Result<BTreeMap<String, String>> {
+    read_with(paths, files::read)
+}
+
+/// As [`read`], without the text of files that are as they were.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_again(
+    path: &Path,
+    known: &mut files::Known,
+) -> io::Result<BTreeMap<String, Option<String>>> {
+    read_with(&[path.to_owned()], |path| known.read(path))
+}
+
+fn read_with<T>(
+    paths: &[PathBuf],
+    mut read: impl FnMut(&Path) -> io::Result<BTreeMap<String, T>>,
+) -> io::Result<BTreeMap<String, T>> {
     let mut all = BTreeMap::new();
     for path in paths {
         let is_folder = path.is_dir();
-        for (name, text) in files::read(path)? {
+        for (name, text) in read(path)? {
             if is_folder {
                 if is_read(&name) {
                     all.insert(path.join(name).display().to_string(), text);
@@ -35,9 +53,8 @@ fn is_read(name: &str) -> bool {
 }
 
 /// The commands that comment lines beginning with `# try: ` suggest, in the order of the files.
-pub fn suggestions(files: &BTreeMap<String, String>) -> Vec<String> {
-    files
-        .values()
+pub fn suggestions<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
+    texts
         .flat_map(|text| text.lines())
         .filter_map(|line| line.trim().strip_prefix("# try:"))
         .map(|command| command.trim().to_owned())
@@ -57,7 +74,7 @@ mod tests {
         std::fs::write(dir.join("README.md"), "not: [yaml").unwrap();
         let files = read(std::slice::from_ref(&dir)).unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), [&dir.join("a.yaml").display().to_string()]);
-        assert_eq!(suggestions(&files), ["curl -i x"]);
+        assert_eq!(suggestions(files.values()), ["curl -i x"]);
         assert_eq!(read(&[dir.join("README.md")]).unwrap().len(), 1);
         std::fs::remove_dir_all(dir).unwrap();
     }

@@ -186,7 +186,7 @@ impl Page {
         json!({
             "revision": findings.revision,
             "changed_at": changed_at.as_secs(),
-            "diagnostics": findings.diagnostics,
+            "diagnostics": *findings.diagnostics,
             "clients": self.clients.list(),
             "in_force": self.counts(),
             "overview": self.overview().await.ok(),

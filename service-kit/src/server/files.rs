@@ -2,11 +2,12 @@
 
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 pub use watch::Watch;
 
@@ -25,7 +26,7 @@ const MAX_DEPTH: usize = 16;
 /// When something cannot be read, or is more than 10,000 files, 16 MiB a file or 16
 /// levels; the text names the path.
 pub fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
-    Reader::default().read(path)
+    Ok(all(Reader::default().read(path)?.files))
 }
 
 /// As [`read`], also names that begin with one dot. Those with two are a ConfigMap's own.
@@ -33,13 +34,57 @@ pub fn read(path: &Path) -> io::Result<BTreeMap<String, String>> {
 /// # Errors
 /// As [`read`].
 pub fn read_dot_files_too(path: &Path) -> io::Result<BTreeMap<String, String>> {
-    Reader { dot_files: true, ..Reader::default() }.read(path)
+    Ok(all(Reader { dot_files: true, ..Reader::default() }.read(path)?.files))
+}
+
+fn all(files: BTreeMap<String, Option<String>>) -> BTreeMap<String, String> {
+    files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
+}
+
+/// Files that were read before.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<PathBuf, Stamp>);
+
+impl Known {
+    /// As [`read`], without the text of files that are as they were when this read them last.
+    ///
+    /// # Errors
+    /// As [`read`]; all files are read anew after that.
+    pub fn read(&mut self, path: &Path) -> io::Result<BTreeMap<String, Option<String>>> {
+        let reader = Reader { known: std::mem::take(&mut self.0), ..Reader::default() };
+        let Reader { files, stamps, .. } = reader.read(path)?;
+        self.0 = stamps;
+        Ok(files)
+    }
+}
+
+/// What tells a version of a file from others: device, number, length and the time of its last
+/// change, which nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp(u64, u64, u64, i64, i64);
+
+/// Changes closer together may have the same time.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Stamp {
+    /// None when the file may change once more without another stamp.
+    fn of(metadata: &Metadata) -> Option<Self> {
+        let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let stamp = Self(metadata.dev(), metadata.ino(), metadata.len(), seconds, nanos);
+        (now.saturating_sub(since) > TICK).then_some(stamp)
+    }
 }
 
 #[derive(Default)]
 struct Reader {
     dot_files: bool,
-    files: BTreeMap<String, String>,
+    /// Files that need not be read when they are as they were.
+    known: HashMap<PathBuf, Stamp>,
+    stamps: HashMap<PathBuf, Stamp>,
+    /// Without a text: it is known.
+    files: BTreeMap<String, Option<String>>,
     /// Folders that were read: device and number.
     seen: HashSet<(u64, u64)>,
     /// Links to folders, which wait until all that is no link is read. In order, so that of two
@@ -56,7 +101,7 @@ struct Folder {
 }
 
 impl Reader {
-    fn read(mut self, path: &Path) -> io::Result<BTreeMap<String, String>> {
+    fn read(mut self, path: &Path) -> io::Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| named(path, &e))?;
         if metadata.is_dir() {
             let top = Folder { path: path.to_owned(), prefix: String::new(), depth: 0 };
@@ -70,9 +115,18 @@ impl Reader {
             }
         } else {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            self.files.insert(name, read_file(path).map_err(|e| named(path, &e))?);
+            let text = self.text(path, &metadata).map_err(|e| named(path, &e))?;
+            self.files.insert(name, text);
         }
-        Ok(self.files)
+        Ok(self)
+    }
+
+    fn text(&mut self, path: &Path, metadata: &Metadata) -> io::Result<Option<String>> {
+        let stamp = Stamp::of(metadata);
+        let is_known = stamp.is_some() && self.known.get(path).copied() == stamp;
+        let text = if is_known { None } else { Some(read_file(path)?) };
+        self.stamps.extend(stamp.map(|stamp| (path.to_owned(), stamp)));
+        Ok(text)
     }
 
     fn folder(&mut self, folder: &Folder, metadata: &Metadata) -> io::Result<()> {
@@ -108,7 +162,7 @@ impl Reader {
                 if self.files.len() >= MAX_FILES {
                     return Err(refuse(folder, "more than 10,000 files"));
                 }
-                match read_file(&path) {
+                match self.text(&path, &metadata) {
                     Ok(text) => self.files.insert(name, text),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                     Err(e) => return Err(named(&path, &e)),

@@ -20,13 +20,27 @@ pub struct Change {
     pub found: Vec<Diagnostic>,
 }
 
-/// The objects of a set of files. Pure.
+/// The objects of a set of files. Pure. A change costs what the files that changed say, not what all
+/// say.
 #[derive(Default)]
 pub struct FileObjects {
-    files: BTreeMap<String, File>,
-    /// What is in force.
-    current: BTreeMap<ObjectRef, Arc<Object>>,
+    files: BTreeMap<Arc<str>, File>,
+    /// Who says an object; the first is in force.
+    claims: BTreeMap<ObjectRef, Vec<Claim>>,
+    /// Of the objects that stand twice.
+    duplicates: BTreeMap<ObjectRef, Vec<Diagnostic>>,
 }
+
+/// An object of a file.
+struct Claim {
+    file: Arc<str>,
+    /// It is no longer said, but kept.
+    kept: bool,
+    object: Arc<Object>,
+}
+
+/// What was in force of the objects that a change touches.
+type Before = BTreeMap<ObjectRef, Option<Arc<Object>>>;
 
 impl FileObjects {
     /// No files yet.
@@ -44,56 +58,115 @@ impl FileObjects {
     /// Of two objects with one kind, namespace and name the first (by file name, then place)
     /// counts; the other is an error.
     pub fn update(&mut self, files: BTreeMap<String, String>) -> Change {
-        let mut previous = std::mem::take(&mut self.files);
-        let mut written_anew = BTreeSet::new();
-        for (name, text) in files {
-            let old = previous.remove(&name).unwrap_or_default();
-            let file = if old.text == text {
-                old
-            } else {
-                let had: BTreeSet<_> = old.all().map(|o| o.reference.clone()).collect();
-                let file = old.replaced(text, &name);
-                let written = file.written.iter().map(|o| &o.reference);
-                written_anew.extend(written.filter(|r| !had.contains(*r)).cloned());
-                file
-            };
-            self.files.insert(name, file);
-        }
-        for file in self.files.values_mut() {
-            file.give_way(&written_anew);
-        }
-        let mut change = Change::default();
-        let next = self.collect(&mut change.found);
-        for (reference, object) in &next {
-            // The same allocation comes of a file that did not change: no need to compare.
-            let known = self.current.get(reference);
-            if known.is_none_or(|old| !Arc::ptr_eq(old, object) && old != object) {
-                change.applied.push(object.clone());
-            }
-        }
-        change.deleted = self.current.keys().filter(|r| !next.contains_key(*r)).cloned().collect();
-        self.current = next;
-        change
+        self.update_known(files.into_iter().map(|(name, text)| (name, Some(text))).collect())
     }
 
-    fn collect(&self, found: &mut Vec<Diagnostic>) -> BTreeMap<ObjectRef, Arc<Object>> {
-        let mut objects: BTreeMap<ObjectRef, Arc<Object>> = BTreeMap::new();
-        for file in self.files.values() {
-            found.extend(file.found.iter().cloned());
-            for object in &file.written {
-                match objects.get(&object.reference) {
-                    None => {
-                        objects.insert(object.reference.clone(), object.clone());
-                    }
-                    Some(first) => found.push(duplicate(object, first)),
-                }
+    /// As [`Self::update`]; a file without a text is as it was.
+    pub fn update_known(&mut self, files: BTreeMap<String, Option<String>>) -> Change {
+        let mut before = Before::new();
+        let gone: Vec<_> =
+            self.files.keys().filter(|name| !files.contains_key(&***name)).cloned().collect();
+        for name in gone {
+            self.withdraw(&name, &mut before);
+            self.files.remove(&name);
+        }
+        let mut written_anew = BTreeSet::new();
+        for (name, text) in files {
+            let Some(text) = text else { continue };
+            if self.files.get(&*name).is_some_and(|file| file.text == text) {
+                continue;
             }
-            for object in file.broken.iter().flat_map(|b| &b.kept) {
-                objects.entry(object.reference.clone()).or_insert_with(|| object.clone());
+            let name: Arc<str> = name.into();
+            self.withdraw(&name, &mut before);
+            let old = self.files.remove(&name).unwrap_or_default();
+            let had: BTreeSet<_> = old.all().map(|o| o.reference.clone()).collect();
+            let file = old.replaced(text, &name);
+            let written = file.written.iter().map(|o| &o.reference);
+            written_anew.extend(written.filter(|r| !had.contains(*r)).cloned());
+            self.files.insert(name.clone(), file);
+            self.claim(&name, &mut before);
+        }
+        self.give_way(&written_anew, &mut before);
+        self.compare(before)
+    }
+
+    /// Takes back what a file says.
+    fn withdraw(&mut self, name: &str, before: &mut Before) {
+        for object in self.files.get(name).iter().flat_map(|file| file.all()) {
+            let Some(claims) = self.claims.get_mut(&object.reference) else { continue };
+            if !before.contains_key(&object.reference) {
+                let in_force = claims.first().map(|c| c.object.clone());
+                before.insert(object.reference.clone(), in_force);
+            }
+            claims.retain(|c| *c.file != *name);
+            if claims.is_empty() {
+                self.claims.remove(&object.reference);
             }
         }
-        objects
     }
+
+    /// Takes what a file says, and after that what it keeps.
+    fn claim(&mut self, name: &Arc<str>, before: &mut Before) {
+        let Some(file) = self.files.get(name) else { return };
+        let written = file.written.len();
+        for (place, object) in file.all().enumerate() {
+            let claims = self.claims.entry(object.reference.clone()).or_default();
+            if !before.contains_key(&object.reference) {
+                let in_force = claims.first().map(|c| c.object.clone());
+                before.insert(object.reference.clone(), in_force);
+            }
+            let at = claims.partition_point(|c| c.file <= *name);
+            let kept = place >= written;
+            claims.insert(at, Claim { file: name.clone(), kept, object: object.clone() });
+        }
+    }
+
+    fn give_way(&mut self, written_anew: &BTreeSet<ObjectRef>, before: &mut Before) {
+        if written_anew.is_empty() {
+            return;
+        }
+        let keeping = self.files.iter().filter(|(_, file)| file.keeps());
+        let keeping: Vec<_> = keeping.map(|(name, _)| name.clone()).collect();
+        for name in keeping {
+            self.withdraw(&name, before);
+            if let Some(file) = self.files.get_mut(&name) {
+                file.give_way(written_anew);
+            }
+            self.claim(&name, before);
+        }
+    }
+
+    fn compare(&mut self, before: Before) -> Change {
+        let mut change = Change::default();
+        for (reference, old) in before {
+            let claims = self.claims.get(&reference).map(Vec::as_slice).unwrap_or_default();
+            let duplicates = duplicates(claims);
+            match (old, claims.first().map(|c| &c.object)) {
+                (old, Some(new)) => {
+                    if old.is_none_or(|old| !Arc::ptr_eq(&old, new) && old != *new) {
+                        change.applied.push(new.clone());
+                    }
+                }
+                (Some(_), None) => change.deleted.push(reference.clone()),
+                (None, None) => {}
+            }
+            if duplicates.is_empty() {
+                self.duplicates.remove(&reference);
+            } else {
+                self.duplicates.insert(reference, duplicates);
+            }
+        }
+        change.found.extend(self.files.values().flat_map(|file| &file.found).cloned());
+        change.found.extend(self.duplicates.values().flatten().cloned());
+        change
+    }
+}
+
+/// What is wrong with those who say an object that another one says.
+fn duplicates(claims: &[Claim]) -> Vec<Diagnostic> {
+    let Some((first, others)) = claims.split_first() else { return Vec::new() };
+    let others = others.iter().filter(|c| !c.kept);
+    others.map(|c| duplicate(&c.object, &first.object)).collect()
 }
 
 fn duplicate(object: &Object, first: &Object) -> Diagnostic {

@@ -1,6 +1,7 @@
 //! Which objects want which clusters, and what the clusters are called.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use service_kit::ObjectRef;
 
@@ -26,7 +27,7 @@ struct Variant {
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
     claims: BTreeMap<ObjectRef, Claim>,
-    bases: BTreeMap<String, BTreeMap<Cluster, Variant>>,
+    bases: BTreeMap<String, BTreeMap<Arc<Cluster>, Variant>>,
     dirty: BTreeSet<String>,
     /// Whether other hosts may be wanted than when that was asked for last.
     hosts_changed: bool,
@@ -50,8 +51,12 @@ impl Clusters {
             }
             self.dirty.insert(old.base);
         }
-        if let Some(new) = claim {
+        if let Some(mut new) = claim {
             let variants = self.bases.entry(new.base.clone()).or_default();
+            // Who wants the same shares it.
+            if let Some((known, _)) = variants.get_key_value(&new.cluster) {
+                new.cluster = known.clone();
+            }
             let variant = variants.entry(new.cluster.clone()).or_default();
             variant.claimants.insert(object.clone());
             self.dirty.insert(new.base.clone());
@@ -131,6 +136,6 @@ impl Clusters {
         self.bases
             .values()
             .flatten()
-            .map(|(cluster, variant)| (variant.name.as_str(), cluster, &variant.claimants))
+            .map(|(cluster, variant)| (variant.name.as_str(), &**cluster, &variant.claimants))
     }
 }

@@ -1,88 +1,30 @@
 //! Groups of Mappings, the Hosts they are on, and the virtual hosts that come of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use super::clusters::Clusters;
-use crate::envoy::{self, table::Part};
+use super::host::{HostState, Slice};
+use crate::envoy::table::Part;
 use crate::index::{Index, Keys};
-use crate::ir::{PathKind, RouteKey};
+use crate::ir::RouteKey;
 use crate::lower::binding::Mode;
-use crate::lower::group::{self, Environment, Group, Member};
-use crate::lower::paths::{self, Reach};
+use crate::lower::group::{self, Environment, Member};
 use crate::resource::{Host, Mapping, Spec};
 use crate::store::Store;
-use crate::syntax::Hostname;
 
-/// A group's routes on one set of Hosts, and their encodings as they were needed.
-#[derive(Debug)]
-pub(super) struct Slice {
-    key: Arc<RouteKey>,
-    group: Group,
-    /// By way of serving; on Hosts that have names which the Mappings have not, and on others.
-    parts: [[OnceLock<Part>; 5]; 2],
-}
-
-impl Slice {
-    /// The key and the routes.
-    pub(super) fn routes(&self) -> (&RouteKey, &Group) {
-        (&self.key, &self.group)
-    }
-
-    /// Whether the Host has names that the Mappings have not.
-    fn is_narrow(&self, host: &Hostname) -> bool {
-        self.key.hostname.as_ref().is_none_or(|hostname| !hostname.covers(host))
-    }
-
-    fn part(&self, host: &Hostname, mode: Mode) -> Option<&Part> {
-        let narrow = self.is_narrow(host);
-        let cell = self.parts.get(usize::from(narrow))?.get(mode as usize)?;
-        Some(cell.get_or_init(|| {
-            let routes = &self.group.routes;
-            envoy::table::routes(&envoy::route::encode(&self.key, routes, mode, narrow))
-        }))
-    }
-
-    /// Which paths its routes can match on a Host.
-    fn reach(&self, host: &Hostname, mode: Mode) -> Reach<'_> {
-        let key = &self.key;
-        let located = key.case_sensitive && key.path_kind != PathKind::Regex;
-        let last = self.group.routes.last();
-        let any_host = matches!(key.hostname, None | Some(Hostname::Any))
-            && key.hostname_regex.is_none()
-            || !self.is_narrow(host);
-        let unconditional = any_host
-            && key.headers.is_empty()
-            && key.query_parameters.is_empty()
-            && last.is_some_and(|r| r.below >= 100);
-        Reach {
-            path: located.then_some(key.path.as_str()),
-            exact: key.path_kind == PathKind::Exact,
-            always: key.path_kind == PathKind::Prefix
-                && unconditional
-                && matches!(mode, Mode::Route | Mode::Redirect | Mode::RouteHttpsElseRedirect),
-        }
-    }
-}
+/// A group's routes on its Hosts. Most groups have one member on one Host, and a tree's first node
+/// has room for eleven: so their references are boxed.
+type Slices = BTreeMap<Box<ObjectRef>, Arc<Slice>>;
 
 /// A group.
 #[derive(Debug, Default)]
 struct GroupState {
-    members: BTreeSet<ObjectRef>,
-    hosts: BTreeMap<ObjectRef, Arc<Slice>>,
+    members: BTreeSet<Box<ObjectRef>>,
+    hosts: Slices,
     found: Vec<Diagnostic>,
-}
-
-/// A Host with its routes, last first.
-#[derive(Debug)]
-pub(super) struct HostState {
-    /// What it says.
-    pub(super) host: Host,
-    /// Its routes; Envoy tries the last first.
-    pub(super) routes: BTreeMap<Arc<RouteKey>, Arc<Slice>>,
-    parts: BTreeMap<Mode, Part>,
 }
 
 /// Groups and Hosts.
@@ -138,14 +80,18 @@ impl Groups {
         }
         if let Some(new) = new {
             self.mapping_index.insert(object, &mapping_keys(new));
-            self.groups.entry(new.key.clone()).or_default().members.insert(object.clone());
+            self.groups
+                .entry(new.key.clone())
+                .or_default()
+                .members
+                .insert(Box::new(object.clone()));
             self.dirty.insert(new.key.clone());
         }
     }
 
     /// Sets a Host; the groups that it took or takes are to be lowered.
     pub(super) fn touch_host(&mut self, store: &Store, object: &ObjectRef, new: Option<&Host>) {
-        let old = self.hosts.get(object).map(|state| state.host.clone());
+        let old = self.hosts.get(object).map(|state| state.host().clone());
         for host in old.iter().chain(new) {
             self.dirty_mappings_of(store, host);
         }
@@ -155,12 +101,10 @@ impl Groups {
         match new {
             Some(new) => {
                 self.host_index.insert(object, &host_keys(new, self.loose));
-                let state = self.hosts.entry(object.clone()).or_insert_with(|| HostState {
-                    host: new.clone(),
-                    routes: BTreeMap::new(),
-                    parts: BTreeMap::new(),
-                });
-                state.host = new.clone();
+                match self.hosts.get_mut(object) {
+                    Some(state) => state.set(new.clone()),
+                    None => drop(self.hosts.insert(object.clone(), HostState::new(new.clone()))),
+                }
             }
             None => {
                 self.hosts.remove(object);
@@ -211,7 +155,7 @@ impl Groups {
             let Some(state) = self.groups.get(&key) else { continue };
             let (hosts, found, count) = self.lower(store, clusters, env, &key, state);
             lowered += count;
-            let mut old = BTreeMap::new();
+            let mut old = Slices::new();
             if let Some(state) = self.groups.get_mut(&key) {
                 self.found_changed |= state.found != found;
                 state.found = found;
@@ -220,38 +164,30 @@ impl Groups {
                     self.groups.remove(&key);
                 }
             }
-            self.assign(&key, old, hosts);
+            self.assign(&key, old, &hosts);
         }
         lowered
     }
 
     /// Tells Hosts which routes of a group they have now.
-    fn assign(
-        &mut self,
-        key: &Arc<RouteKey>,
-        mut old: BTreeMap<ObjectRef, Arc<Slice>>,
-        new: BTreeMap<ObjectRef, Arc<Slice>>,
-    ) {
+    fn assign(&mut self, key: &RouteKey, mut old: Slices, new: &Slices) {
         for (host, slice) in new {
-            let before = old.remove(&host);
-            let Some(state) = self.hosts.get_mut(&host) else { continue };
-            let known = state.routes.get(key).is_some_and(|s| Arc::ptr_eq(s, &slice));
-            if !known || before.is_none() {
-                state.routes.insert(key.clone(), slice);
-                self.dirty_hosts.insert(host);
+            let before = old.remove(host);
+            let Some(state) = self.hosts.get_mut(&**host) else { continue };
+            if state.put(slice) || before.is_none() {
+                self.dirty_hosts.insert(ObjectRef::clone(host));
             }
         }
         for host in old.into_keys() {
-            if let Some(state) = self.hosts.get_mut(&host)
-                && state.routes.remove(key).is_some()
+            if let Some(state) = self.hosts.get_mut(&*host)
+                && state.remove(key)
             {
-                self.dirty_hosts.insert(host);
+                self.dirty_hosts.insert(*host);
             }
         }
     }
 
     /// The Hosts of a group and its routes on each. Hosts that take the same members share them.
-    #[allow(clippy::type_complexity)]
     fn lower(
         &self,
         store: &Store,
@@ -259,7 +195,7 @@ impl Groups {
         env: &Environment,
         key: &Arc<RouteKey>,
         state: &GroupState,
-    ) -> (BTreeMap<ObjectRef, Arc<Slice>>, Vec<Diagnostic>, usize) {
+    ) -> (Slices, Vec<Diagnostic>, usize) {
         let mut found = Vec::new();
         let mut by_host: BTreeMap<&ObjectRef, Vec<&ObjectRef>> = BTreeMap::new();
         for member in &state.members {
@@ -276,7 +212,7 @@ impl Groups {
         for (host, members) in by_host {
             by_members.entry(members).or_default().push(host);
         }
-        let mut result = BTreeMap::new();
+        let mut result = Slices::new();
         let lowered = by_members.len();
         for (members, hosts) in by_members {
             let members = members.into_iter().filter_map(|reference| {
@@ -287,11 +223,10 @@ impl Groups {
             let group = group::lower(members.collect(), env);
             found.extend(group.found.iter().cloned());
             // Equality firewall: routes that are the same stay the same slice.
-            let known = hosts.iter().find_map(|h| state.hosts.get(*h).filter(|s| s.group == group));
-            let slice = known.cloned().unwrap_or_else(|| {
-                Arc::new(Slice { key: key.clone(), group, parts: Default::default() })
-            });
-            result.extend(hosts.into_iter().map(|h| (h.clone(), slice.clone())));
+            let known =
+                hosts.iter().find_map(|h| state.hosts.get(*h).filter(|s| *s.routes().1 == group));
+            let slice = known.cloned().unwrap_or_else(|| Arc::new(Slice::new(key.clone(), group)));
+            result.extend(hosts.into_iter().map(|h| (Box::new(h.clone()), slice.clone())));
         }
         found.sort();
         found.dedup();
@@ -315,7 +250,7 @@ impl Groups {
             .into_iter()
             .filter(|reference| {
                 self.hosts.get(*reference).is_some_and(|state| {
-                    state.host.takes(hostname, any_host, &mapping.object_labels, self.loose)
+                    state.host().takes(hostname, any_host, &mapping.object_labels, self.loose)
                 })
             })
             .collect()
@@ -323,39 +258,8 @@ impl Groups {
 
     /// The virtual host of a Host in one way of serving it.
     pub(super) fn virtual_host(&mut self, host: &ObjectRef, mode: Mode) -> Option<Part> {
-        let state = self.hosts.get_mut(host)?;
-        if let Some(part) = state.parts.get(&mode) {
-            return Some(part.clone());
-        }
         let name = format!("{}/{}", host.namespace, host.name);
-        let domain = state.host.hostname.to_string();
-        let hostname = &state.host.hostname;
-        let (reaches, parts): (Vec<_>, Vec<_>) = state
-            .routes
-            .values()
-            .rev()
-            .filter_map(|s| Some((s.reach(hostname, mode), s.part(hostname, mode)?)))
-            .unzip();
-        let part = match paths::divide(&reaches) {
-            None => envoy::table::virtual_host(&name, &domain, parts.into_iter()),
-            Some(division) => {
-                let list = |places: &[usize]| {
-                    places.iter().filter_map(|at| parts.get(*at).copied()).collect::<Vec<_>>()
-                };
-                let buckets = division.buckets.iter().map(|b| (&*b.prefix, list(&b.routes)));
-                let rest = list(&division.rest);
-                envoy::table::divided_virtual_host(&name, &domain, buckets, &rest)
-            }
-        };
-        state.parts.insert(mode, part.clone());
-        Some(part)
-    }
-
-    /// Forgets the virtual hosts of a Host, so that they are put together anew.
-    pub(super) fn forget_parts(&mut self, host: &ObjectRef) {
-        if let Some(state) = self.hosts.get_mut(host) {
-            state.parts.clear();
-        }
+        Some(self.hosts.get_mut(host)?.virtual_host(&name, mode))
     }
 
     /// What is wrong with groups.

@@ -26,7 +26,7 @@ impl Engine {
             .groups
             .hosts
             .iter()
-            .map(|(r, s)| (r, &s.host, lookup.terminate(r, &s.host, &mut found)))
+            .map(|(r, s)| (r, s.host(), lookup.terminate(r, s.host(), &mut found)))
             .collect();
         let tcp = tcp::lower(&self.store, lookup, &hosts, &self.settings.bind_address, &mut found);
         let listeners =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use service_kit::{Diagnostic, Object};
 
 use super::Engine;
-use super::groups::HostState;
+use super::host::HostState;
 use crate::ir::{self, Action, Auth, PathKind, RateAction, Redirect, RedirectPath, Rewrite};
 use crate::output::Resource;
 use crate::overview::{
@@ -34,9 +34,9 @@ pub(super) fn overview(engine: &Engine) -> Overview {
             .iter()
             .map(|(reference, state)| HostOverview {
                 host: reference.clone(),
-                hostname: state.host.hostname.to_string(),
-                insecure_action: state.host.insecure.as_str().to_owned(),
-                routes: state.routes.values().map(|s| s.routes().1.routes.len()).sum(),
+                hostname: state.host().hostname.to_string(),
+                insecure_action: state.host().insecure.as_str().to_owned(),
+                routes: state.slices().map(|s| s.routes().1.routes.len()).sum(),
             })
             .collect(),
         routes: hosts.iter().flat_map(|(reference, state)| routes(reference, state)).collect(),
@@ -128,7 +128,7 @@ pub(super) fn object<'a>(
 
 fn routes(host: &service_kit::ObjectRef, state: &HostState) -> Vec<RouteOverview> {
     let mut rows = Vec::new();
-    for slice in state.routes.values().rev() {
+    for slice in state.slices() {
         let (key, group) = slice.routes();
         let path_kind = match key.path_kind {
             PathKind::Prefix => "prefix",

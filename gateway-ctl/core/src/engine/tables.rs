@@ -9,9 +9,6 @@ impl Engine {
     /// Puts the route tables together whose Hosts changed.
     pub(super) fn settle_tables(&mut self, dirty: &Dirty) -> usize {
         let dirty_hosts = std::mem::take(&mut self.groups.dirty_hosts);
-        for host in &dirty_hosts {
-            self.groups.forget_parts(host);
-        }
         let causes = dirty.causes_of(&["Mapping", "Host", "Module"]);
         let mut assembled = 0;
         let tables =

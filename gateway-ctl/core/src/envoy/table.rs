@@ -2,11 +2,11 @@
 //! field of a message is the concatenation of its entries, so that a change of one route costs
 //! the copying of the others and not their encoding.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use prost::Message as _;
-use prost::encoding::{WireType, decode_varint, encode_key, encode_varint};
+use prost::encoding::{
+    WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len,
+};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::route::v3 as route;
 use proto::envoy::r#type::matcher::v3::HttpRequestHeaderMatchInput;
@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 const VIRTUAL_HOST_ROUTES: u32 = 3;
 const ROUTE_LIST_ROUTES: u32 = 1;
 const TABLE_VIRTUAL_HOSTS: u32 = 2;
+const VIRTUAL_HOST_MATCHER: u32 = 21;
+const MATCHER_TREE: u32 = 2;
+const TREE_PREFIX_MAP: u32 = 3;
 
 /// Encoded entries of a repeated field, and their hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,35 +52,55 @@ pub fn virtual_host<'a>(name: &str, domain: &str, parts: impl Iterator<Item = &'
     entry_of_table(&body, hash)
 }
 
+/// Routes for paths that begin with `prefix`, as an entry of a map of buckets.
+pub fn bucket(prefix: &str, parts: &[&Part]) -> Part {
+    let map = [(prefix.to_owned(), route_list(parts))].into();
+    list_part(prefix, parts, &matcher::matcher_tree::MatchMap { map })
+}
+
+/// Routes for paths that begin with no bucket's prefix.
+pub fn other_routes(parts: &[&Part]) -> Part {
+    let on_no_match = Some(Box::new(route_list(parts)));
+    list_part("", parts, &Matcher { on_no_match, matcher_type: None })
+}
+
+fn list_part(prefix: &str, parts: &[&Part], message: &impl prost::Message) -> Part {
+    let mut hash = Sha256::new_with_prefix([0]);
+    hash.update(prefix);
+    parts.iter().for_each(|p| hash.update(&p.hashes));
+    Part { bytes: message.encode_to_vec().into(), hashes: hash.finalize().to_vec() }
+}
+
 /// A virtual host whose routes are found by the beginning of the path.
 pub fn divided_virtual_host<'a>(
     name: &str,
     domain: &str,
-    buckets: impl Iterator<Item = (&'a str, Vec<&'a Part>)>,
-    rest: &[&Part],
+    buckets: impl Iterator<Item = &'a Part> + Clone,
+    others: Option<&'a Part>,
 ) -> Part {
-    let mut hash = Sha256::new_with_prefix(head(name, domain).encode_to_vec());
-    let mut list = |prefix: &str, parts: &[&Part]| {
-        hash.update([0]);
-        hash.update(prefix);
-        parts.iter().for_each(|p| hash.update(&p.hashes));
-        route_list(parts)
-    };
-    let map: BTreeMap<_, _> =
-        buckets.map(|(prefix, parts)| (prefix.to_owned(), list(prefix, &parts))).collect();
-    let rest = (!rest.is_empty()).then(|| Box::new(list("", rest)));
     let path = HttpRequestHeaderMatchInput { header_name: ":path".to_owned() };
     let input = extension("path", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", &path);
-    let tree = matcher::MatcherTree {
-        input: Some(input),
-        tree_type: Some(matcher::matcher_tree::TreeType::PrefixMatchMap(
-            matcher::matcher_tree::MatchMap { map },
-        )),
-    };
-    let matcher =
-        Matcher { on_no_match: rest, matcher_type: Some(matcher::MatcherType::MatcherTree(tree)) };
-    let message = route::VirtualHost { matcher: Some(matcher), ..head(name, domain) };
-    entry_of_table(&message.encode_to_vec(), hash)
+    let tree = matcher::MatcherTree { input: Some(input), tree_type: None }.encode_to_vec();
+    let head = head(name, domain).encode_to_vec();
+    let map_bytes = buckets.clone().map(|p| p.bytes.len()).sum();
+    let tree_bytes = tree.len() + entry_length(TREE_PREFIX_MAP, map_bytes);
+    let others_bytes = others.map_or(0, |p| p.bytes.len());
+    let matcher_bytes = entry_length(MATCHER_TREE, tree_bytes) + others_bytes;
+    let host_bytes = head.len() + entry_length(VIRTUAL_HOST_MATCHER, matcher_bytes);
+    // Each message begins with its tag and length, so that all is copied once.
+    let mut bytes = Vec::with_capacity(entry_length(TABLE_VIRTUAL_HOSTS, host_bytes));
+    begin_entry(TABLE_VIRTUAL_HOSTS, host_bytes, &mut bytes);
+    bytes.extend_from_slice(&head);
+    begin_entry(VIRTUAL_HOST_MATCHER, matcher_bytes, &mut bytes);
+    begin_entry(MATCHER_TREE, tree_bytes, &mut bytes);
+    bytes.extend_from_slice(&tree);
+    begin_entry(TREE_PREFIX_MAP, map_bytes, &mut bytes);
+    let mut hash = Sha256::new_with_prefix(&head);
+    for part in buckets.chain(others) {
+        bytes.extend_from_slice(&part.bytes);
+        hash.update(&part.hashes);
+    }
+    Part { bytes: bytes.into(), hashes: hash.finalize().to_vec() }
 }
 
 fn head(name: &str, domain: &str) -> route::VirtualHost {
@@ -181,9 +204,18 @@ fn http3_is_at(port: u16) -> core::HeaderValueOption {
 }
 
 fn put_entry(tag: u32, body: &[u8], to: &mut Vec<u8>) {
-    encode_key(tag, WireType::LengthDelimited, to);
-    encode_varint(body.len() as u64, to);
+    begin_entry(tag, body.len(), to);
     to.extend_from_slice(body);
+}
+
+fn begin_entry(tag: u32, length: usize, to: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, to);
+    encode_varint(length as u64, to);
+}
+
+/// Length of an entry with its tag, for a body of `length` bytes.
+fn entry_length(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64) + length
 }
 
 #[cfg(test)]
@@ -211,8 +243,9 @@ mod tests {
         let two = route::Route { name: "two".repeat(100), ..route::Route::default() };
         let both = routes(&[one.encode_to_vec(), two.encode_to_vec()]);
         let second = routes(&[two.encode_to_vec()]);
-        let buckets = [("/a", vec![&both]), ("/b", vec![&second])];
-        let host = divided_virtual_host("h", "*", buckets.into_iter(), &[&second]);
+        let buckets = [bucket("/a", &[&both]), bucket("/b", &[&second])];
+        let others = other_routes(&[&second]);
+        let host = divided_virtual_host("h", "*", buckets.iter(), Some(&others));
         let head = Head { name: "t", ports_matter: false, http3_port: None };
         let (bytes, _) = table(&head, [&host].into_iter());
         let table = route::RouteConfiguration::decode(bytes).unwrap();

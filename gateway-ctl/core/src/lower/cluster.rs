@@ -1,5 +1,7 @@
 //! The cluster of a Mapping or service, and its name.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::resolver::Resolved;
@@ -23,7 +25,7 @@ pub struct Claim {
     /// The name, unless another object with other settings has it.
     pub base: String,
     /// The settings.
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// What of a request chooses the host.
     pub hash_on: Option<HashOn>,
     /// Whether another cluster with other settings takes the place of this one under another name.
@@ -34,7 +36,7 @@ pub struct Claim {
 impl Claim {
     /// `host:port`, as Linkerd wants to be told where a request goes.
     pub fn destination(&self) -> String {
-        let Cluster { host, port, .. } = &self.cluster;
+        let Cluster { host, port, .. } = &*self.cluster;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
@@ -126,7 +128,7 @@ pub fn of_mapping(
     let stats_name = up.stats_name.clone().or_else(|| defaults.stats_name.clone());
     Some(Claim {
         base: name.render(),
-        cluster: Cluster {
+        cluster: Arc::new(Cluster {
             stats_name: stats_name.unwrap_or_else(|| default_stats_name(&text)),
             port: port(&up.service, tls.as_ref()),
             tls: with_name(tls, host_rewrite, &host),
@@ -146,7 +148,7 @@ pub fn of_mapping(
             thresholds,
             keepalive: up.keepalive.or(defaults.keepalive),
             health_checks,
-        },
+        }),
         hash_on: load_balancer.and_then(|l| l.hash_on.clone()),
         renamed_by_settings: false,
     })
@@ -208,7 +210,7 @@ pub fn of_service(
     Claim {
         base: name.render(),
         renamed_by_settings: !is_usual,
-        cluster: Cluster {
+        cluster: Arc::new(Cluster {
             stats_name: asked.stats_name.cloned().unwrap_or(usual_stats_name),
             port: port(service, tls.as_ref()),
             tls: with_name(tls, None, &host),
@@ -226,7 +228,7 @@ pub fn of_service(
             thresholds,
             keepalive: None,
             health_checks: Vec::new(),
-        },
+        }),
         hash_on: None,
     }
 }
@@ -277,8 +279,9 @@ pub fn of_tcp(
         ipv4: mapping.ipv4.unwrap_or(defaults.ipv4),
         ipv6: mapping.ipv6.unwrap_or(defaults.ipv6),
         keepalive: defaults.keepalive,
-        ..claim.cluster
+        ..Cluster::clone(&claim.cluster)
     };
+    let cluster = Arc::new(cluster);
     Claim { base, cluster, hash_on: None, renamed_by_settings: false }
 }
 

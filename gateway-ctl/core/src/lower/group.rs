@@ -65,7 +65,7 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
         members = std::iter::once(first).chain(agreeing).collect();
     }
     let shadows = take_shadows(&mut members, &mut found);
-    let routes = match members.first().map(|m| &m.mapping.target) {
+    let mut routes = match members.first().map(|m| &m.mapping.target) {
         Some(Target::Redirect(_)) => lower_redirect(&members, &mut found),
         Some(_) => lower_services(&members, shadows, env, &mut found),
         None => {
@@ -79,6 +79,8 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
     for m in &members {
         check_label_domains(*m, env, &mut found);
     }
+    // They are kept, and most groups have one.
+    routes.shrink_to_fit();
     Group { routes, found }
 }
 

@@ -1,11 +1,11 @@
 //! Objects of a folder of files, which is watched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use service_kit::server::files::Watch;
+use service_kit::server::files::{Known, Watch};
 use service_kit::server::objects::{Change, FileObjects};
 use service_kit::server::shutdown::Shutdown;
 use service_kit::{Diagnostic, ObjectRef, Severity};
@@ -20,10 +20,11 @@ const SECOND_LOOK: Duration = Duration::from_millis(150);
 
 /// A folder (or file) of resources.
 pub struct Folder {
-    paths: Vec<PathBuf>,
+    path: PathBuf,
     watch: Watch,
+    known: Known,
     objects: FileObjects,
-    empty_files: Vec<String>,
+    empty_files: BTreeSet<String>,
     /// What the files suffered from when they could be read last.
     found: Vec<Diagnostic>,
 }
@@ -34,16 +35,17 @@ impl Folder {
     /// # Errors
     /// When it cannot be read.
     pub fn open(path: &Path) -> io::Result<(Self, Noticed, Vec<String>)> {
-        let paths = vec![path.to_owned()];
         // Watched before it is read, so that no change falls between.
         let watch = Watch::new(path)?;
-        let files = folder::read(&paths)?;
-        let suggestions = folder::suggestions(&files);
+        let mut known = Known::default();
+        let files = folder::read_again(path, &mut known)?;
+        let suggestions = folder::suggestions(files.values().flatten());
         let mut folder = Self {
-            paths,
+            path: path.to_owned(),
             watch,
+            known,
             objects: FileObjects::new(),
-            empty_files: Vec::new(),
+            empty_files: BTreeSet::new(),
             found: Vec::new(),
         };
         let first = folder.take(files, Instant::now());
@@ -65,16 +67,19 @@ impl Folder {
     }
 
     async fn reload(&mut self, at: Instant) -> Noticed {
-        let mut files = read(&self.paths).await;
-        if let Ok(now) = &files
-            && empty(now).iter().any(|name| !self.empty_files.contains(name))
+        let mut files = self.read().await;
+        if let Ok(first) = &mut files
+            && empty(first).any(|name| !self.empty_files.contains(name))
         {
             tokio::time::sleep(SECOND_LOOK).await;
-            files = read(&self.paths).await;
+            let first = std::mem::take(first);
+            files = self.read().await.map(|second| newest(first, second));
         }
         match files {
             Ok(files) => self.take(files, at),
             Err(e) => {
+                // What a first look read may be lost.
+                self.known = Known::default();
                 let text = format!("cannot be read: {e}");
                 let mut why = Diagnostic::new(Severity::Error, ObjectRef::default(), "", text);
                 why.hint("what was read before stays in force");
@@ -84,19 +89,41 @@ impl Folder {
         }
     }
 
-    fn take(&mut self, files: BTreeMap<String, String>, at: Instant) -> Noticed {
-        self.empty_files = empty(&files);
-        let change = self.objects.update(files);
+    async fn read(&mut self) -> io::Result<Files> {
+        let (path, mut known) = (self.path.clone(), std::mem::take(&mut self.known));
+        let reading = tokio::task::spawn_blocking(move || {
+            let files = folder::read_again(&path, &mut known);
+            (files, known)
+        });
+        let (files, known) = reading.await.map_err(io::Error::other)?;
+        self.known = known;
+        files
+    }
+
+    fn take(&mut self, files: Files, at: Instant) -> Noticed {
+        self.empty_files.retain(|name| files.get(name).is_some_and(Option::is_none));
+        self.empty_files.extend(empty(&files).cloned());
+        let change = self.objects.update_known(files);
         self.found.clone_from(&change.found);
         Noticed { change, at }
     }
 }
 
-async fn read(paths: &[PathBuf]) -> io::Result<BTreeMap<String, String>> {
-    let paths = paths.to_vec();
-    tokio::task::spawn_blocking(move || folder::read(&paths)).await.map_err(io::Error::other)?
+/// Texts by the names of files; none of a file that is as it was.
+type Files = BTreeMap<String, Option<String>>;
+
+/// What was read first, as far as it is not another one by now.
+fn newest(mut first: Files, second: Files) -> Files {
+    let mut files = second;
+    for (name, text) in &mut files {
+        if text.is_none() {
+            *text = first.remove(name).flatten();
+        }
+    }
+    files
 }
 
-fn empty(files: &BTreeMap<String, String>) -> Vec<String> {
-    files.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| name.clone()).collect()
+fn empty(files: &Files) -> impl Iterator<Item = &String> {
+    let is_empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
+    files.iter().filter(move |(_, text)| is_empty(text)).map(|(name, _)| name)
 }

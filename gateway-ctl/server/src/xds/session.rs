@@ -333,8 +333,8 @@ impl Session {
         }
         let part = subscription.next_part(&resources);
         let diff = subscription.diff(&resources);
-        let updates = part.unwrap_or_else(|| within(&diff.updates, limit));
-        let mut removals = diff.absent.clone();
+        let updates = part.unwrap_or_else(|| within(diff.updates.values(), limit));
+        let mut removals: Vec<_> = diff.absent.iter().cloned().collect();
         if with_removals {
             removals.extend(diff.removals.iter().cloned());
         }
@@ -470,9 +470,12 @@ impl Session {
 }
 
 /// As many of `updates` as fit into a response, but at least one.
-fn within(updates: &[Arc<Resource>], limit: usize) -> Vec<Arc<Resource>> {
+fn within<'a>(
+    updates: impl Iterator<Item = &'a Arc<Resource>>,
+    limit: usize,
+) -> Vec<Arc<Resource>> {
     let mut bytes = 0_usize;
-    let mut fit = Vec::with_capacity(updates.len());
+    let mut fit = Vec::new();
     for resource in updates {
         bytes = bytes.saturating_add(resource.body.len() + resource.name.len());
         if bytes > limit && !fit.is_empty() {

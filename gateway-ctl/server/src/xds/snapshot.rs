@@ -1,8 +1,8 @@
 //! Everything in force at one moment, immutable and shared by all streams.
 //!
-//! A change copies only the maps of the types that it touches. This module knows no client.
+//! A change copies only the parts of the types that it touches. This module knows no client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,32 +39,45 @@ pub const fn word(resource_type: ResourceType) -> &'static str {
     }
 }
 
-/// All resources of one type.
-#[derive(Clone, Debug, Default)]
+/// Parts that the resources of a type are divided into.
+const PARTS: usize = 256;
+
+type Part = BTreeMap<Arc<str>, Arc<Resource>>;
+
+/// All resources of one type, divided by their names, so that a change copies one part and
+/// comparing with what was before skips the others.
+#[derive(Clone, Debug)]
 pub struct Resources {
-    by_name: BTreeMap<Arc<str>, Arc<Resource>>,
+    parts: Vec<Arc<Part>>,
+    count: usize,
     digest: u64,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { parts: vec![Arc::default(); PARTS], count: 0, digest: 0 }
+    }
 }
 
 impl Resources {
     /// The resource of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(name)
+        self.parts.get(part_of(name))?.get(name)
     }
 
-    /// All of them, by name.
+    /// All of them, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Resource>)> {
-        self.by_name.iter()
+        self.parts.iter().flat_map(|part| part.iter())
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_name.len()
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Equal for equal sets of names and versions, whichever controller made them. For people:
@@ -73,19 +86,46 @@ impl Resources {
         format!("{:016x}", self.digest)
     }
 
+    /// The names of what is not the same in both.
+    pub(super) fn differing(&self, other: &Self) -> BTreeSet<Arc<str>> {
+        let mut names = BTreeSet::new();
+        let parts = self.parts.iter().zip(&other.parts);
+        for (one, two) in parts.filter(|(one, two)| !Arc::ptr_eq(one, two)) {
+            let mut note = |of: &Part, than: &Part| {
+                let differs = |name: &str, resource| {
+                    than.get(name).is_none_or(|other| !Arc::ptr_eq(other, resource))
+                };
+                names.extend(of.iter().filter(|(n, r)| differs(n, r)).map(|(n, _)| n.clone()));
+            };
+            note(one, two);
+            note(two, one);
+        }
+        names
+    }
+
     fn insert(&mut self, resource: Resource) {
+        let Some(part) = self.parts.get_mut(part_of(&resource.name)) else { return };
         self.digest ^= digest(&resource);
         let resource = Arc::new(resource);
-        if let Some(old) = self.by_name.insert(resource.name.as_str().into(), resource) {
-            self.digest ^= digest(&old);
+        match Arc::make_mut(part).insert(resource.name.as_str().into(), resource) {
+            Some(old) => self.digest ^= digest(&old),
+            None => self.count += 1,
         }
     }
 
     fn remove(&mut self, name: &str) {
-        if let Some(old) = self.by_name.remove(name) {
+        let Some(part) = self.parts.get_mut(part_of(name)) else { return };
+        if let Some(old) = Arc::make_mut(part).remove(name) {
             self.digest ^= digest(&old);
+            self.count -= 1;
         }
     }
+}
+
+fn part_of(name: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish() as usize % PARTS
 }
 
 /// Only ever compared by eye, so the standard library's fixed-key hasher will do.

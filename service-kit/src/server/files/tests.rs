@@ -222,3 +222,31 @@ async fn a_replacement_is_told_and_an_edit_is_not() {
     std::fs::rename(dir.at("r3"), dir.at("current")).unwrap();
     changed(&mut watch).await;
 }
+
+#[test]
+fn a_file_that_is_as_it_was_is_not_read_again() {
+    let folder = Folder::new("known");
+    folder.write("a", "1");
+    folder.write("sub/b", "1");
+    let mut known = Known::default();
+    let text = |known: &mut Known| known.read(&folder.0).unwrap();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        text(&mut known),
+        [("a".to_owned(), some("1")), ("sub/b".to_owned(), some("1"))].into()
+    );
+    // Too young to be told from another change: read once more.
+    std::thread::sleep(2 * TICK);
+    assert_eq!(text(&mut known)["a"], some("1"));
+    assert_eq!(text(&mut known), [("a".to_owned(), None), ("sub/b".to_owned(), None)].into());
+    // As long as before, in the same moment as others.
+    for version in ["2", "3", "4"] {
+        folder.write("a", version);
+        assert_eq!(
+            text(&mut known),
+            [("a".to_owned(), some(version)), ("sub/b".to_owned(), None)].into()
+        );
+    }
+    std::fs::remove_file(folder.at("a")).unwrap();
+    assert_eq!(text(&mut known), [("sub/b".to_owned(), None)].into());
+}

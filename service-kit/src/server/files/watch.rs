@@ -17,7 +17,7 @@ use super::named;
 
 /// A change is told after this long without another one, if the last one left whole files: a
 /// rename, a removal, the end of writing …
-const QUIET: Duration = Duration::from_millis(5);
+const QUIET: Duration = Duration::from_millis(2);
 /// … and after this long while something may still be written …
 const QUIET_WRITER: Duration = Duration::from_millis(20);
 /// … but at the latest this long after the first.
@@ -251,7 +251,7 @@ mod tests {
         }
         whole.store(true, Ordering::Release);
         changes.untold = Some((start, start + after(100)));
-        assert_eq!(changes.due() - start, after(105));
+        assert_eq!(changes.due() - start, after(102));
     }
 
     #[tokio::test]

@@ -50,6 +50,11 @@ impl File {
         }
     }
 
+    /// Whether it may have objects that it no longer says.
+    pub(super) const fn keeps(&self) -> bool {
+        self.is_unreadable || !self.broken.is_empty()
+    }
+
     /// Forgets kept objects that are written anew.
     pub(super) fn give_way(&mut self, written_anew: &BTreeSet<ObjectRef>) {
         let stays = |o: &Arc<Object>| !written_anew.contains(&o.reference);
