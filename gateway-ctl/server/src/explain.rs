@@ -199,7 +199,7 @@ pub fn explain_files(
     engine.apply(objects, change.deleted);
     let mut diagnostics = engine.diagnostics();
     diagnostics.extend(change.found);
-    Ok(explain(question, &Material::of(&engine, diagnostics), live))
+    Ok(explain(question, &Material::of(&engine, Arc::new(diagnostics)), live))
 }
 
 impl Explanation {

@@ -24,7 +24,7 @@ pub struct Material {
     /// The newest version of each object.
     pub objects: Vec<Arc<Object>>,
     /// All that is wrong.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Arc<Vec<Diagnostic>>,
     /// Endpoints that Envoys are told of, by the name of the resource.
     pub endpoints: BTreeMap<String, Vec<String>>,
     /// Which objects are taken.
@@ -33,7 +33,7 @@ pub struct Material {
 
 impl Material {
     /// Asks an engine; `diagnostics` are all that is wrong.
-    pub fn of(engine: &Engine, diagnostics: Vec<Diagnostic>) -> Self {
+    pub fn of(engine: &Engine, diagnostics: Arc<Vec<Diagnostic>>) -> Self {
         let endpoints = engine.resources().filter(|r| r.resource_type == ResourceType::Endpoint);
         Self {
             overview: engine.overview(),
