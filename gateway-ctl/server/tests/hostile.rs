@@ -313,6 +313,8 @@ fn validate(envoy: &Path, folder: &Path, parts: &[(Part, String)]) -> Result<(),
     let file = folder.join("bootstrap.pb");
     std::fs::write(&file, Bootstrap { static_resources: Some(all) }.encode_to_vec()).unwrap();
     let output = Command::new(envoy)
+        // It makes the files that it is told to log to.
+        .current_dir(folder)
         .args(["--mode", "validate", "--log-level", "critical", "-c", file.to_str().unwrap()])
         .output()
         .unwrap();
