@@ -30,12 +30,14 @@ pub(super) fn read(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<AccessLog> 
     let target = match raw.envoy_log_path.as_deref() {
         None | Some("" | "/dev/fd/1" | "/dev/stdout") => LogTarget::Stdout,
         Some("/dev/fd/2" | "/dev/stderr") => LogTarget::Stderr,
-        Some(path) if is_file(path) => LogTarget::File(path.to_owned()),
-        Some(path) => {
-            let text = format!("`{}` is no path of a file", path.escape_debug());
-            found.error("spec.config.envoy_log_path", text).hint("as in /dev/fd/1");
+        // Envoy refuses Listeners whose log it cannot open.
+        Some(path) if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') => {
+            let text = format!("`{}` is not the path of a file", path.escape_debug());
+            let hint = "an absolute path that Envoy can write to, or /dev/stdout";
+            found.error("spec.config.envoy_log_path", text).hint(hint);
             return None;
         }
+        Some(path) => LogTarget::File(path.to_owned()),
     };
     let format = match raw.envoy_log_type.as_deref() {
         None | Some("" | "text") => read_text(raw, found)?,
@@ -48,16 +50,6 @@ pub(super) fn read(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<AccessLog> 
         }
     };
     Some(AccessLog { target, format })
-}
-
-/// Whether Envoy may be able to open it; a file that it cannot open costs whole Listeners.
-fn is_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    path.starts_with('/')
-        && !["", ".", ".."].contains(&name)
-        && name.len() < 256
-        && path.len() < 4096
-        && !path.contains('\0')
 }
 
 fn read_text(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<LogFormat> {
