@@ -350,7 +350,12 @@ impl Session {
         }
         let part = subscription.next_part(&resources);
         let diff = subscription.diff(&resources);
-        let updates = part.unwrap_or_else(|| within(diff.updates.values(), limit));
+        let mut updates = part.unwrap_or_else(|| within(diff.updates.values(), limit));
+        if resource_type == ResourceType::Extension {
+            // A filter's configuration that Envoy refused once it takes, without using it, when it
+            // comes again: the culprit must be known at once.
+            updates.truncate(1);
+        }
         let mut removals: Vec<_> = diff.absent.iter().cloned().collect();
         if with_removals {
             removals.extend(diff.removals.iter().cloned());

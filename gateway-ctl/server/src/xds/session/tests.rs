@@ -384,6 +384,11 @@ fn what_a_filter_had_before_is_sent_again_before_a_listener_meets_what_was_refus
     f.change(&[(T::Extension, "x", "1"), (T::Listener, "l", "2")], &[]);
     assert_eq!(f.settle(), ["extension +x@1", "listener +l@2"]);
 
+    // Never two in one response, as the second time Envoy takes what it refused.
+    f.change(&[(T::Extension, "x", "3"), (T::Extension, "y", "1")], &[]);
+    f.ask(T::Extension, &["y"], &[]);
+    assert_eq!(f.settle(), ["extension +x@3", "extension +y@1"]);
+
     // One that was never taken is taken back.
     let mut f = Fixture::new(&[(T::Extension, "x", "2"), (T::Listener, "l", "1")]);
     f.refused = vec!["x@2"];
