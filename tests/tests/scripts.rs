@@ -42,6 +42,11 @@ fn a_script_that_envoy_refuses_costs_nothing_else() {
         gateway.eventually("told", |g| g.finds("Envoy refused") && g.finds("Module"));
         assert_eq!(header(&gateway, "x-script"), None);
 
+        // What else changes in the meantime does.
+        gateway.write(&resources(broken, "between", &backend));
+        gateway.eventually("changed", |g| header(g, "server").as_deref() == Some("between"));
+        assert_eq!(header(&gateway, "x-script"), None);
+
         gateway.write(&resources(&GOOD.replace("VERSION", "1"), "second", &backend));
         gateway.eventually("mended", |g| header(g, "x-script").as_deref() == Some("1"));
         gateway.eventually("cured", |g| !g.finds("Envoy refused"));

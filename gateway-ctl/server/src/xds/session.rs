@@ -6,7 +6,7 @@
 //! and it is made from the newest snapshot when it is sent: a slow client costs no memory and
 //! skips what it was too slow for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,6 +107,8 @@ pub struct Session {
     nonce: u64,
     settle_until: Option<Instant>,
     revert_until: Option<Instant>,
+    /// Endpoints of clusters that were sent before the client asked for any.
+    awaited_endpoints: BTreeSet<String>,
     behind_since: Option<Instant>,
     wake: Option<Instant>,
     reports: Vec<Report>,
@@ -122,6 +124,7 @@ impl Session {
             nonce: 0,
             settle_until: None,
             revert_until: None,
+            awaited_endpoints: BTreeSet::new(),
             behind_since: None,
             wake: None,
             reports: Vec::new(),
@@ -131,7 +134,6 @@ impl Session {
     /// Takes a newer snapshot.
     pub fn set_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let changed_at = snapshot.changed_at;
-        self.revert_until = None;
         self.snapshot = snapshot;
         let snapshot = &self.snapshot;
         let behind = self.subscriptions.values_mut().any(|s| {
@@ -167,6 +169,11 @@ impl Session {
         }
         if first {
             subscription.open(request.initial_resource_versions, request.resource_names_subscribe);
+            if resource_type == ResourceType::Endpoint {
+                // A client that comes back has them, but not for the clusters that it makes anew.
+                let awaited = std::mem::take(&mut self.awaited_endpoints);
+                awaited.iter().for_each(|name| subscription.resend(name));
+            }
         } else {
             subscription.subscribe(request.resource_names_subscribe);
         }
@@ -272,8 +279,10 @@ impl Session {
                 }
                 self.settle_until = None;
             }
-            let may_revert = resource_type != ResourceType::Extension;
-            if let Some(until) = self.revert_until.filter(|until| may_revert && now < *until) {
+            if resource_type != ResourceType::Extension
+                && let Some(until) = self.revert_until.filter(|until| now < *until)
+                && self.has_refused_filter()
+            {
                 self.wake_at(until);
                 return false;
             }
@@ -294,6 +303,14 @@ impl Session {
             out.extend(self.send_doomed(resource_type, now));
         }
         true
+    }
+
+    /// Whether what is in force of a filter's configuration is what the client refused: the controller
+    /// has not taken it back yet.
+    fn has_refused_filter(&self) -> bool {
+        let in_force = self.snapshot.of(ResourceType::Extension);
+        let subscription = self.subscriptions.get(&ResourceType::Extension);
+        subscription.is_some_and(|s| s.is_disputed(&in_force))
     }
 
     /// Whether an answer of this type is waited for.
@@ -334,8 +351,12 @@ impl Session {
         let part = subscription.next_part(&resources);
         let diff = subscription.diff(&resources);
         let mut updates = part.unwrap_or_else(|| within(diff.updates.values(), limit));
-        if resource_type == ResourceType::Secret {
-            part_files(&mut updates);
+        match resource_type {
+            ResourceType::Secret => part_files(&mut updates),
+            // A filter's configuration that Envoy refused once it takes, without using it, when it
+            // comes again: the culprit must be known at once.
+            ResourceType::Extension => updates.truncate(1),
+            _ => {}
         }
         let mut removals: Vec<_> = diff.absent.iter().cloned().collect();
         if with_removals {
@@ -418,12 +439,14 @@ impl Session {
             nonce,
             "push"
         );
-        if resource_type == ResourceType::Cluster
-            && let Some(endpoints) = self.subscriptions.get_mut(&ResourceType::Endpoint)
-        {
+        if resource_type == ResourceType::Cluster {
             // An Envoy that replaces a cluster waits for its endpoints without asking again
             // (envoy#33607).
-            updates.iter().for_each(|cluster| endpoints.resend(&endpoints_of(cluster)));
+            let names = updates.iter().map(|cluster| endpoints_of(cluster));
+            match self.subscriptions.get_mut(&ResourceType::Endpoint) {
+                Some(endpoints) => names.for_each(|name| endpoints.resend(&name)),
+                None => self.awaited_endpoints.extend(names),
+            }
         }
         if let Some(subscription) = self.subscriptions.get_mut(&resource_type) {
             let adds = updates.iter().any(|r| !subscription.held.contains_key(r.name.as_str()));

@@ -15,8 +15,6 @@ use e2e::churn::changes::CHANGES;
 const AT_ONCE: u64 = 4;
 /// Longest pause between two rounds of changes, in milliseconds.
 const PAUSE_MS: u64 = 150;
-/// One round in so many begins with a crash of the controller.
-const CRASH_EACH: u64 = 400;
 /// What of the time goes by before memory is looked at first: caches fill.
 const WARM_UP: f64 = 0.1;
 
@@ -32,6 +30,9 @@ struct Args {
     /// Milliseconds between two requests of each of the kinds of requests.
     #[arg(long, default_value_t = 5)]
     pause: u64,
+    /// One round in so many begins with a crash of the controller.
+    #[arg(long, default_value_t = 400)]
+    crash_each: u64,
     /// Makes the same choices again.
     #[arg(long)]
     seed: Option<u64>,
@@ -75,8 +76,9 @@ fn main() {
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
     let mut most = Duration::ZERO;
     while start.elapsed() < length {
-        if chance.next(CRASH_EACH) == 0 {
+        if chance.next(args.crash_each) == 0 {
             crashes += 1;
+            println!("- the controller is killed at {:.1} s", start.elapsed().as_secs_f64());
             churn.scene.restart_controller();
         }
         let mut places: Vec<usize> = (0..CHANGES.len()).collect();
@@ -125,5 +127,5 @@ fn main() {
         let logged = scene.logged(failure.number).unwrap_or_default();
         println!("{failure:?} {logged}");
     }
-    assert_eq!(outcome.failed, 0, "requests failed");
+    assert_eq!(outcome.failed, 0, "requests failed; {}", scene.log());
 }

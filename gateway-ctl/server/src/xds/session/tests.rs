@@ -345,6 +345,17 @@ fn endpoints_go_with_a_cluster_which_is_acknowledged_only_when_it_has_them() {
 }
 
 #[test]
+fn a_client_that_comes_back_gets_the_endpoints_of_clusters_that_it_makes_anew() {
+    let mut f = Fixture::new(&[(T::Endpoint, "e", "1"), (T::Endpoint, "other", "1")]);
+    f.change_to(cluster_of("e", "2"));
+    // It asks for clusters first, and is answered before it says which endpoints it has.
+    f.ask(T::Cluster, &[], &[("c", "1")]);
+    assert_eq!(f.push().0, ["cluster +c@2"]);
+    f.ask(T::Endpoint, &["e", "other"], &[("e", "1"), ("other", "1")]);
+    assert_eq!(f.push().0, ["endpoint +e@1"]);
+}
+
+#[test]
 fn endpoints_that_were_on_their_way_to_the_old_cluster_go_to_the_new_one_too() {
     let mut f = Fixture::new(&[(T::Endpoint, "e", "1")]);
     f.change_to(cluster_of("e", "1"));
@@ -367,8 +378,16 @@ fn what_a_filter_had_before_is_sent_again_before_a_listener_meets_what_was_refus
     f.refused = vec!["x@2"];
     f.change(&[(T::Extension, "x", "2"), (T::Listener, "l", "2")], &[]);
     assert_eq!(f.settle(), ["extension +x@2"]);
-    f.change(&[(T::Extension, "x", "1")], &[]);
+    // Another change comes before the controller has heard of it.
+    f.change(&[(T::Listener, "l", "3")], &[]);
+    assert!(f.settle().is_empty());
+    f.change(&[(T::Extension, "x", "1"), (T::Listener, "l", "2")], &[]);
     assert_eq!(f.settle(), ["extension +x@1", "listener +l@2"]);
+
+    // Never two in one response, as the second time Envoy takes what it refused.
+    f.change(&[(T::Extension, "x", "3"), (T::Extension, "y", "1")], &[]);
+    f.ask(T::Extension, &["y"], &[]);
+    assert_eq!(f.settle(), ["extension +x@3", "extension +y@1"]);
 
     // One that was never taken is taken back.
     let mut f = Fixture::new(&[(T::Extension, "x", "2"), (T::Listener, "l", "1")]);
