@@ -75,10 +75,9 @@ impl Churn {
     pub fn finish(&self, made: &Made) {
         self.scene.wait("taken", |scene| scene.applied() > made.applied);
         self.scene.wait("in sync", Scene::is_in_sync);
-        for plan in &made.plans {
-            self.wait_answers("a change", plan);
-            self.load.finish(&plan.answers);
-        }
+        // Several may touch one kind of request.
+        made.plans.iter().for_each(|plan| self.wait_answers("a change", plan));
+        made.plans.iter().for_each(|plan| self.load.finish(&plan.answers));
     }
 
     /// Until each kind of request that is touched was answered in the new way a few times.

@@ -530,7 +530,15 @@ fn second_phase() -> Vec<Case> {
             &["Filter default/login (JWT) of rule policy.default[1] answers 401"],
         )
         .path("/private/x")
-        .asked_whole(),
+        .told("401 UAEX"),
+        // From the line alone: authz-svc knows the request by its id.
+        case(
+            "token-refused",
+            401,
+            "UAEX",
+            &["of rule policy.default[1] answered 401: a bearer token is missing"],
+        )
+        .path("/private/y"),
         case("filter-denies", 401, "UAEX", &["Filter default/partner-key (APIKey)"])
             .path("/partner/x")
             .asked_whole(),

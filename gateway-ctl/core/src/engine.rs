@@ -6,6 +6,7 @@
 //! Listeners, objects that are passed on. At each step what came out the same stops the change.
 
 mod authorization;
+mod bound;
 mod claims;
 mod clusters;
 mod dirty;

@@ -86,6 +86,19 @@ impl Index {
             .chain(&self.any_host)
     }
 
+    /// How many objects may fit these keys, of which some may be counted twice.
+    pub fn count(&self, keys: &Keys<'_>) -> usize {
+        let by_hostname = keys.hostname.map_or(0, |hostname| match hostname {
+            Hostname::Any => self.all_hosts().count(),
+            _ => self.by_hostname(hostname).count(),
+        });
+        let by_label = keys.labels.iter().map(|(key, value)| {
+            let label = ((*key).clone(), (*value).clone());
+            self.labels.get(&label).map_or(0, BTreeSet::len)
+        });
+        by_hostname + by_label.sum::<usize>()
+    }
+
     /// Every object with a hostname.
     pub fn all_hosts(&self) -> impl Iterator<Item = &ObjectRef> {
         self.names.values().chain(self.globs.values()).flatten().chain(&self.any_host)

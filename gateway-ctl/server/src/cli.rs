@@ -476,6 +476,7 @@ fn run_options(args: RunArgs) -> run::Options {
     plane.services = services::Addresses {
         ratelimit: Some(args.ratelimit_admin_addr.to_string()),
         authz: Some(args.authz_admin_addr.to_string()),
+        envoy: Some(args.envoy_admin_addr),
     };
     run::Options {
         plane,
@@ -500,8 +501,11 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let mut options = args.plane.options(source);
     options.webhook_addr = args.webhook_addr;
-    options.services =
-        services::Addresses { ratelimit: args.ratelimit_admin, authz: args.authz_admin };
+    options.services = services::Addresses {
+        ratelimit: args.ratelimit_admin,
+        authz: args.authz_admin,
+        envoy: None,
+    };
     let plane = Plane::start(&options, &[], shutdown.clone()).await?;
     shutdown.wait().await;
     plane.join().await;

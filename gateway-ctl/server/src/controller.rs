@@ -240,7 +240,7 @@ impl Controller {
             Question::Overview(answer) => drop(answer.send(self.engine.overview())),
             Question::Objects(answer) => drop(answer.send(self.engine.objects())),
             Question::Material(answer) => {
-                let material = Material::of(&self.engine, self.found.to_vec());
+                let material = Material::of(&self.engine, self.found.clone());
                 drop(answer.send(Box::new(material)));
             }
             Question::Object(reference, answer) => {

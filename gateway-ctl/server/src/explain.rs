@@ -26,7 +26,7 @@ use service_kit::server::objects::FileObjects;
 
 use crate::folder;
 pub use causes::{Cause, Found, all as all_causes, markdown};
-pub use facts::{EnvoyHost, EnvoyHosts, Material};
+pub use facts::{Decision, EnvoyHost, EnvoyHosts, Judged, Live, Material};
 pub use request::Request;
 pub use symptom::Symptom;
 pub use way::Line;
@@ -112,12 +112,8 @@ pub struct Answer {
     pub found: Vec<Found>,
 }
 
-/// Explains by what is in `material`, and by what an Envoy says of its hosts.
-pub fn explain(
-    question: &Question,
-    material: &Material,
-    envoy: Option<&EnvoyHosts>,
-) -> Explanation {
+/// Explains by what is in `material`, and by what others say.
+pub fn explain(question: &Question, material: &Material, live: &Live) -> Explanation {
     let Question { request, symptom } = question;
     let refused = material.refused();
     let way = request.as_ref().map(|request| {
@@ -125,9 +121,13 @@ pub fn explain(
         way::follow(request, overview, objects, &refused, ambassador_id)
     });
     let facts =
-        facts::Facts { material, envoy, request: request.as_ref(), symptom, way: way.as_ref() };
-    let (sure, maybe): (Vec<_>, Vec<_>) =
-        causes::find(&facts).into_iter().partition(|f| f.is_certain);
+        facts::Facts { material, live, request: request.as_ref(), symptom, way: way.as_ref() };
+    let mut found = causes::find(&facts);
+    let nothing_here = found.is_empty() && !symptom.is_empty();
+    if nothing_here {
+        found = causes::usual(symptom);
+    }
+    let (sure, maybe): (Vec<_>, Vec<_>) = found.into_iter().partition(|f| f.is_certain);
     let maybe = maybe.into_iter().take(MOST_POSSIBLE);
     let causes = sure.into_iter().take(MOST_CERTAIN).chain(maybe).map(|f| Answer {
         id: f.cause.id.to_owned(),
@@ -148,11 +148,14 @@ pub fn explain(
                 .to_owned(),
         );
     }
-    if !symptom.is_empty() && explanation.causes.is_empty() {
-        explanation.notes.push(
-            "No cause is known that goes with this. Give a whole line of the access log, or method and URL."
-                .to_owned(),
-        );
+    if nothing_here {
+        let words = match explanation.causes.is_empty() {
+            true => {
+                "No cause is known that goes with this. Give a whole line of the access log, or method and URL."
+            }
+            false => "Nothing that is known here is like that; these are the usual causes.",
+        };
+        explanation.notes.push(words.to_owned());
     }
     if !refused.is_empty() {
         explanation.notes.push(
@@ -160,7 +163,24 @@ pub fn explain(
         );
     }
     explanation.way = way.map(|w| w.lines.0).unwrap_or_default();
+    explanation.way.extend(live.decision.as_ref().map(said));
     explanation
+}
+
+/// What authz-svc said.
+fn said(decision: &Decision) -> Line {
+    let mut text = decision.result.clone();
+    if let Some(status) = decision.status {
+        let _ = write!(text, ", {status}");
+    }
+    if let Some(rule) = &decision.rule {
+        let _ = write!(text, ", by rule {rule}");
+    }
+    if let Some(last) = decision.last() {
+        let _ = write!(text, ", {} ({})", last.object(), last.kind);
+        let _ = write!(text, ": {}", last.reason.as_deref().unwrap_or(&last.result));
+    }
+    Line { part: "authz-svc".to_owned(), text }
 }
 
 /// Explains by the resources in `paths`.
@@ -171,7 +191,7 @@ pub fn explain_files(
     question: &Question,
     paths: &[PathBuf],
     settings: Settings,
-    envoy: Option<&EnvoyHosts>,
+    live: &Live,
 ) -> io::Result<Explanation> {
     let change = FileObjects::new().update(folder::read(paths)?);
     let objects: Vec<Arc<Object>> = change.applied;
@@ -179,7 +199,7 @@ pub fn explain_files(
     engine.apply(objects, change.deleted);
     let mut diagnostics = engine.diagnostics();
     diagnostics.extend(change.found);
-    Ok(explain(question, &Material::of(&engine, diagnostics), envoy))
+    Ok(explain(question, &Material::of(&engine, Arc::new(diagnostics)), live))
 }
 
 impl Explanation {

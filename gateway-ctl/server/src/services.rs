@@ -12,6 +12,7 @@ use serde_json::Value;
 use service_kit::Secret;
 
 pub use self::exposition::Sample;
+use crate::explain::EnvoyHosts;
 
 /// A replica that does not answer within this time is told as such.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub struct Addresses {
     pub ratelimit: Option<String>,
     /// authz-svc's.
     pub authz: Option<String>,
+    /// That of an Envoy on this machine.
+    pub envoy: Option<SocketAddr>,
 }
 
 /// Asks the services.
@@ -112,6 +115,12 @@ impl Services {
     /// Asks every replica of authz-svc, and `more`, as `/decisions`, too.
     pub async fn authz(&self, more: &str) -> Answer {
         Some(self.ask(self.addresses.authz.as_deref()?, more).await)
+    }
+
+    /// What the Envoy on this machine says of its hosts.
+    pub async fn envoy_hosts(&self) -> Option<EnvoyHosts> {
+        let text = self.get(self.addresses.envoy?, "/clusters?format=json", false).await.ok()?;
+        Some(EnvoyHosts::read(&serde_json::from_str(&text).ok()?))
     }
 
     async fn ask(&self, address: &str, more: &str) -> Result<Vec<Replica>, String> {

@@ -27,6 +27,7 @@ pub(crate) struct Edge {
     pub(crate) admin: SocketAddr,
     pub(crate) envoy_admin: SocketAddr,
     pub(crate) xds: SocketAddr,
+    pub(crate) authz_admin: SocketAddr,
     pub(crate) envoy: Process,
     controller: Process,
     _names: NameServer,
@@ -36,15 +37,17 @@ impl Edge {
     /// Starts the controller, with the resources of a folder or as it is told, and an Envoy.
     pub(crate) fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
         let folder = TempDir::new("explain");
-        let [plain, secure, admin, envoy_admin, xds] = std::array::from_fn(|_| free_addr());
+        let [plain, secure, admin, envoy_admin, xds, authz_admin] =
+            std::array::from_fn(|_| free_addr());
         let names = NameServer::start_all(Default::default());
         let replaced = resources
             .replace("PLAIN", &plain.port().to_string())
             .replace("SECURE_PORT", &secure.port().to_string());
         folder.write("base.yaml", &replaced);
         let path = folder.path().display().to_string();
-        let [xds_text, admin_text] = [xds, admin].map(|a| a.to_string());
+        let [xds_text, admin_text, authz_text] = [xds, admin, authz_admin].map(|a| a.to_string());
         let mut arguments = vec!["serve", "--xds-addr", &xds_text, "--admin-addr", &admin_text];
+        arguments.extend(["--authz-admin", &authz_text]);
         if config.is_none() {
             arguments.extend(["--config", &path]);
         }
@@ -60,12 +63,23 @@ impl Edge {
         // The log is written at once.
         let mut envoy = start_envoy(&file, &["--file-flush-interval-msec", "10"]);
         envoy.wait_ready_envoy(envoy_admin);
-        Self { folder, plain, secure, admin, envoy_admin, xds, envoy, controller, _names: names }
+        Self {
+            folder,
+            plain,
+            secure,
+            admin,
+            envoy_admin,
+            xds,
+            authz_admin,
+            envoy,
+            controller,
+            _names: names,
+        }
     }
 
     /// One of the services, configured by the controller.
     pub(crate) fn service(&self, name: &str, grpc: SocketAddr, more: &[&str]) -> Process {
-        let admin = free_addr();
+        let admin = if name == "authz-svc" { self.authz_admin } else { free_addr() };
         let [xds, grpc, admin_text] = [self.xds, grpc, admin].map(|a| a.to_string());
         let arguments = ["--xds", &xds, "--grpc-addr", &grpc, "--admin-addr", &admin_text];
         let mut service = Process::start(&program(name), &[&arguments, more].concat(), &[]);

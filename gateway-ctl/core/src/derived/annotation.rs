@@ -1,6 +1,7 @@
 //! `getambassador.io/config`: objects in the annotation of a Service or an Ingress, as YAML
 //! documents without `metadata` and `spec`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -11,6 +12,8 @@ use crate::kinds::{GROUP, KINDS, Reading};
 
 /// The annotation.
 const NAME: &str = "getambassador.io/config";
+/// Longest annotation that is read, in bytes. An API server takes 256 KiB.
+const MOST: usize = 1 << 20;
 /// Where it is, as the path of a diagnostic.
 const PATH: &str = "metadata.annotations[getambassador.io/config]";
 
@@ -26,6 +29,16 @@ pub(super) fn read(object: &Object) -> Made {
         return made;
     }
     let Some(text) = object.annotations.get(NAME) else { return made };
+    if text.len() > MOST {
+        let text = format!("{} bytes are more than {MOST}, the most that is read", text.len());
+        let mut d = Diagnostic::new(Severity::Error, object.reference.clone(), PATH, text);
+        d.hint("make its documents objects of their own");
+        d.locate(object);
+        made.found.push(d);
+        made.unreadable = true;
+        return made;
+    }
+    let mut references = BTreeSet::new();
     let documents = match yaml::parse(text) {
         Ok(documents) => documents,
         Err(e) => {
@@ -43,8 +56,7 @@ pub(super) fn read(object: &Object) -> Made {
         let number = i + 1;
         match read_document(object, json) {
             Ok(inner) => {
-                let twice = |i: &Inner| i.object.reference == inner.reference;
-                if made.inner.iter().any(twice) {
+                if !references.insert(inner.reference.clone()) {
                     let text = format!("document {number}: {} is here twice", inner.reference);
                     made.found.push(error(object, text));
                     continue;

@@ -35,8 +35,13 @@ pub(super) struct Groups {
     pub(super) hosts: BTreeMap<ObjectRef, HostState>,
     /// Whether a Host takes what fits its hostname or its selector, not only what fits both.
     pub(super) loose: bool,
-    host_index: Index,
-    mapping_index: Index,
+    pub(super) host_index: Index,
+    pub(super) mapping_index: Index,
+    /// Hosts for whose routes there is no room.
+    pub(super) crowded_out: BTreeMap<ObjectRef, Diagnostic>,
+    mapping_count: usize,
+    /// Whether there may be another number of routes than when they were counted last.
+    recount: bool,
     dirty: BTreeSet<Arc<RouteKey>>,
     /// Hosts whose virtual hosts changed since the tables were put together.
     pub(super) dirty_hosts: BTreeSet<ObjectRef>,
@@ -54,7 +59,7 @@ fn mapping_keys(mapping: &Mapping) -> Keys<'_> {
 
 /// A Host with a selector is found by one of its labels, others (and all, where that is enough) by
 /// their hostname.
-fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
+pub(super) fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
     let selector = host.selector.as_ref();
     Keys {
         labels: selector.into_iter().flatten().take(1).collect(),
@@ -71,6 +76,10 @@ impl Groups {
         old: Option<&Mapping>,
         new: Option<&Mapping>,
     ) {
+        let hostname = |mapping: Option<&Mapping>| mapping.map(|m| m.key.hostname.clone());
+        self.recount |= hostname(old) != hostname(new);
+        self.mapping_count += usize::from(new.is_some());
+        self.mapping_count -= usize::from(old.is_some());
         if let Some(old) = old {
             self.mapping_index.remove(object, &mapping_keys(old));
             if let Some(state) = self.groups.get_mut(&old.key) {
@@ -91,6 +100,7 @@ impl Groups {
 
     /// Sets a Host; the groups that it took or takes are to be lowered.
     pub(super) fn touch_host(&mut self, store: &Store, object: &ObjectRef, new: Option<&Host>) {
+        self.recount = true;
         let old = self.hosts.get(object).map(|state| state.host().clone());
         for host in old.iter().chain(new) {
             self.dirty_mappings_of(store, host);
@@ -117,7 +127,10 @@ impl Groups {
         self.dirty_hosts.insert(object.clone());
     }
 
-    fn dirty_mappings_of(&mut self, store: &Store, host: &Host) {
+    pub(super) fn dirty_mappings_of(&mut self, store: &Store, host: &Host) {
+        if self.dirty.len() == self.groups.len() {
+            return;
+        }
         let label = host.selector.as_ref().and_then(|s| s.iter().next());
         let mut mappings: Vec<&ObjectRef> = Vec::new();
         if let Some((key, value)) = label {
@@ -150,6 +163,9 @@ impl Groups {
         clusters: &Clusters,
         env: &Environment,
     ) -> usize {
+        if std::mem::take(&mut self.recount) {
+            self.keep_bound(store, super::bound::MOST_ROUTES);
+        }
         let mut lowered = 0;
         for key in std::mem::take(&mut self.dirty) {
             let Some(state) = self.groups.get(&key) else { continue };
@@ -262,9 +278,14 @@ impl Groups {
         Some(self.hosts.get_mut(host)?.virtual_host(&name, mode))
     }
 
-    /// What is wrong with groups.
+    /// How many Mappings there are.
+    pub(super) const fn mapping_count(&self) -> usize {
+        self.mapping_count
+    }
+
+    /// What is wrong with groups, and with Hosts that have no room.
     pub(super) fn found(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.groups.values().flat_map(|state| &state.found)
+        self.groups.values().flat_map(|state| &state.found).chain(self.crowded_out.values())
     }
 }
 

@@ -32,6 +32,7 @@ use crate::ir::health::HealthCheck;
 use crate::ir::{
     Cors, Dns, HeaderEdit, HostRewrite, Keepalive, Redirect, Retry, Rewrite, RouteKey, Threshold,
 };
+use crate::syntax::header;
 
 /// Routes requests to a service.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -331,8 +332,9 @@ impl Mapping {
         let host_rewrite = read_host_rewrite(&raw, found);
         let error_pages = read_error_pages(&raw, found);
         let labels = raw.labels.as_ref().map(|l| label::read_labels(l, "spec.labels", found));
-        let (Some(edits), Some(high_priority), Some(host_rewrite), true) =
-            (edits, high_priority, host_rewrite, good)
+        let upgrades = read_upgrades(&raw, found);
+        let (Some(edits), Some(high_priority), Some(host_rewrite), Some(upgrades), true) =
+            (edits, high_priority, host_rewrite, upgrades, good)
         else {
             return None;
         };
@@ -348,7 +350,7 @@ impl Mapping {
             timeout_ms,
             idle_timeout_ms,
             retry: retry.flatten(),
-            upgrades: read_upgrades(&raw),
+            upgrades,
             high_priority,
             edits,
             add_linkerd_headers: raw.add_linkerd_headers,
@@ -409,9 +411,15 @@ fn read_error_pages(raw: &Raw, found: &mut Diagnostics<'_>) -> ErrorPages {
     }
 }
 
-fn read_upgrades(raw: &Raw) -> Vec<String> {
+fn read_upgrades(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Vec<String>> {
     let mut upgrades = raw.allow_upgrade.clone().unwrap_or_default().0;
     upgrades.retain(|u| !u.is_empty());
+    for upgrade in &upgrades {
+        if let Err(why) = header::check_upgrade(upgrade) {
+            found.error("spec.allow_upgrade", why).hint("a protocol, as in `websocket`");
+            return None;
+        }
+    }
     if raw.use_websocket.unwrap_or(false) {
         upgrades.push("websocket".to_owned());
     }
@@ -423,7 +431,7 @@ fn read_upgrades(raw: &Raw) -> Vec<String> {
         seen.push(lower);
         new
     });
-    upgrades
+    Some(upgrades)
 }
 
 fn read_upstream(raw: &Raw, service: Service, found: &mut Diagnostics<'_>) -> Option<Upstream> {

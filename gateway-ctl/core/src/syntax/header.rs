@@ -46,6 +46,15 @@ pub fn check_value(value: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks a protocol that a connection may change to, as in `websocket`.
+///
+/// # Errors
+/// The text for the user.
+pub fn check_upgrade(protocol: &str) -> Result<(), String> {
+    let wrong = |_| format!("`{}` is not the name of a protocol", protocol.escape_debug());
+    protocol.split('/').try_for_each(check_name).map_err(wrong)
+}
+
 /// Checks a request method.
 ///
 /// # Errors

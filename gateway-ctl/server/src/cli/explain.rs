@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{EngineArgs, Failure, failed};
-use crate::explain::{self, Asked, EnvoyHosts, Explanation, Question};
+use crate::explain::{self, Asked, EnvoyHosts, Explanation, Live, Question};
 use crate::output;
 
 /// Longest answer of a controller or an Envoy.
@@ -89,8 +89,8 @@ pub(super) async fn run(args: ExplainArgs) -> Result<(), Failure> {
         (Some(admin), _) => ask(admin, &asked, hosts, args.admin_token.as_deref()).await?,
         (None, Some(config)) => {
             let settings = args.engine.settings();
-            explain::explain_files(&question, &[config], settings, hosts.as_ref())
-                .map_err(failed)?
+            let live = Live { hosts, decision: None };
+            explain::explain_files(&question, &[config], settings, &live).map_err(failed)?
         }
         (None, None) => return Err(failed("--config or --admin is missing")),
     };

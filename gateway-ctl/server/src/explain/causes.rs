@@ -121,6 +121,15 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Fitting> {
     fitting.into_iter().map(|(_, f)| f).collect()
 }
 
+/// The causes that go with a symptom, whatever is known.
+pub(super) fn usual(symptom: &Symptom) -> Vec<Fitting> {
+    let fitting = all().filter_map(|cause| Some((cause.fit(symptom)?.0, cause)));
+    let mut fitting: Vec<_> = fitting.collect();
+    fitting.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    let one = |(_, cause)| Fitting { cause, is_certain: false, found: Vec::new() };
+    fitting.into_iter().map(one).collect()
+}
+
 impl Cause {
     /// How much of a symptom goes with it, and whether that alone proves it; none when it
     /// contradicts.

@@ -24,7 +24,7 @@ pub struct Material {
     /// The newest version of each object.
     pub objects: Vec<Arc<Object>>,
     /// All that is wrong.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Arc<Vec<Diagnostic>>,
     /// Endpoints that Envoys are told of, by the name of the resource.
     pub endpoints: BTreeMap<String, Vec<String>>,
     /// Which objects are taken.
@@ -33,7 +33,7 @@ pub struct Material {
 
 impl Material {
     /// Asks an engine; `diagnostics` are all that is wrong.
-    pub fn of(engine: &Engine, diagnostics: Vec<Diagnostic>) -> Self {
+    pub fn of(engine: &Engine, diagnostics: Arc<Vec<Diagnostic>>) -> Self {
         let endpoints = engine.resources().filter(|r| r.resource_type == ResourceType::Endpoint);
         Self {
             overview: engine.overview(),
@@ -108,10 +108,65 @@ impl EnvoyHost {
     }
 }
 
+/// What others than the controller say.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// An Envoy, of its hosts.
+    pub hosts: Option<EnvoyHosts>,
+    /// authz-svc, of the request that a log names.
+    pub decision: Option<Decision>,
+}
+
+/// What authz-svc made of a request, as its page of decisions says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Decision {
+    /// As in `denied`.
+    pub result: String,
+    /// The status of a refusal.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// The rule, as in `login.default[0]`; none: no rule fits.
+    pub rule: Option<String>,
+    /// Why the rule cannot be used.
+    #[serde(default)]
+    pub broken: Option<String>,
+    /// The filters that were asked.
+    pub filters: Vec<Judged>,
+}
+
+/// A filter, and what it said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Judged {
+    /// `NAME.NAMESPACE`.
+    pub filter: String,
+    /// As in `JWT`.
+    pub kind: String,
+    /// As in `denied`.
+    pub result: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl Decision {
+    /// The filter that ended it.
+    pub(super) fn last(&self) -> Option<&Judged> {
+        self.filters.last().filter(|f| f.result != "allowed" && f.result != "skipped")
+    }
+}
+
+impl Judged {
+    /// The object.
+    pub(super) fn object(&self) -> ObjectRef {
+        let (name, namespace) = self.filter.rsplit_once('.').unwrap_or((&self.filter, ""));
+        ObjectRef::new("Filter", namespace, name)
+    }
+}
+
 /// All that a cause can look at.
 pub(super) struct Facts<'a> {
     pub(super) material: &'a Material,
-    pub(super) envoy: Option<&'a EnvoyHosts>,
+    pub(super) live: &'a Live,
     pub(super) request: Option<&'a Request>,
     pub(super) symptom: &'a Symptom,
     pub(super) way: Option<&'a Way<'a>>,
@@ -179,7 +234,7 @@ impl<'a> Facts<'a> {
 
     /// What an Envoy says of the hosts of a cluster.
     pub(super) fn hosts(&self, cluster: &ClusterOverview) -> Option<&'a [EnvoyHost]> {
-        Some(self.envoy?.0.get(&cluster.name)?.as_slice())
+        Some(self.live.hosts.as_ref()?.0.get(&cluster.name)?.as_slice())
     }
 
     /// An object.

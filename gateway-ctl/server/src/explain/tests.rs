@@ -115,7 +115,7 @@ fn explain_one(method: &str, url: &str, headers: &[&str]) -> String {
     let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
     let asked =
         Asked { method: method.to_owned(), url: url.to_owned(), headers, ..Asked::default() };
-    explain(&Question::read(&asked).unwrap(), &material(), None).to_text()
+    explain(&Question::read(&asked).unwrap(), &material(), &Live::default()).to_text()
 }
 
 #[test]
@@ -151,4 +151,33 @@ fn wrong_arguments_are_named() {
     assert!(Request::parse("GET", "/api", &[]).unwrap_err().contains("/api"));
     let error = Request::parse("GET", "http://a/", &["nonsense".to_owned()]).unwrap_err();
     assert!(error.contains("nonsense"));
+}
+
+#[test]
+fn what_authz_svc_decided_goes_before_what_it_would_decide() {
+    let line = "ACCESS [x] \"GET /api/x HTTP/1.1\" 401 UAEX 0 9 1 - \"-\" \"-\" \"1-2\" \"shop.example\" \"-\" ext_authz_denied \"cluster_a\" \"default/all\" \"-\" 8080 http";
+    let asked = Asked { text: line.to_owned(), ..Asked::default() };
+    let question = Question::read(&asked).unwrap();
+    assert_eq!(question.symptom.request_id.as_deref(), Some("1-2"));
+    let decision = serde_json::from_str(
+        r#"{"result":"denied","status":401,"rule":"p.default[1]","filters":[{"filter":"keys.default","kind":"APIKey","result":"denied","status":401,"reason":"the key is unknown"}]}"#,
+    );
+    let live = Live { decision: Some(decision.unwrap()), ..Live::default() };
+    let explanation = explain(&question, &material(), &live);
+    let first = &explanation.causes[0];
+    assert_eq!((first.id.as_str(), first.is_certain), ("filter-denies", true));
+    assert!(first.found[0].words.ends_with("answered 401: the key is unknown"), "{first:?}");
+    assert!(explanation.to_text().contains("authz-svc      denied, 401, by rule p.default[1]"));
+}
+
+#[test]
+fn where_nothing_is_like_that_the_usual_causes_are_told() {
+    let asked = Asked { text: "503 UO".to_owned(), ..Asked::default() };
+    let material = Material::default();
+    let explanation = explain(&Question::read(&asked).unwrap(), &material, &Live::default());
+    assert_eq!(explanation.causes[0].id, "circuit-breaker");
+    let asked = Asked { flags: vec!["UH".to_owned()], ..Asked::default() };
+    let explanation = explain(&Question::read(&asked).unwrap(), &material, &Live::default());
+    assert!(explanation.causes.iter().all(|c| !c.is_certain) && !explanation.causes.is_empty());
+    assert!(explanation.notes[0].contains("the usual causes"), "{explanation:?}");
 }

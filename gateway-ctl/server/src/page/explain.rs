@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::layout::{object, page, table};
 use super::{Form, Page, answer};
 use crate::controller::Question as ToController;
-use crate::explain::{self, Answer, Asked, EnvoyHosts, Explanation, Question};
+use crate::explain::{self, Answer, Asked, Decision, Explanation, Live, Question};
 
 /// What is asked of the page.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -72,17 +72,31 @@ pub(super) async fn show(State(page): State<Page>, Query(query): Query<Asking>) 
         }
         Err(words) => return answer(&form, &(), || whole(&query, Some(Err(&words)))),
     };
-    let hosts: Option<EnvoyHosts> = serde_json::from_str(&query.hosts).ok();
+    let hosts = match serde_json::from_str(&query.hosts) {
+        Ok(hosts) => Some(hosts),
+        Err(_) => page.services.envoy_hosts().await,
+    };
+    let live = Live { hosts, decision: decision(&page, &question).await };
     let material = match page.ask(ToController::Material).await {
         Ok(material) => material,
         Err(gone) => return gone,
     };
     // Much is compared when there are many Mappings.
-    let work = move || explain::explain(&question, &material, hosts.as_ref());
+    let work = move || explain::explain(&question, &material, &live);
     match tokio::task::spawn_blocking(work).await {
         Ok(explanation) => answer(&form, &explanation, || whole(&query, Some(Ok(&explanation)))),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// What authz-svc said of the request that the log names, if it refused it.
+async fn decision(page: &Page, question: &Question) -> Option<Decision> {
+    let symptom = &question.symptom;
+    let refused = symptom.flags.iter().flatten().any(|f| f == "UAEX");
+    let is_plain = |id: &&String| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let id = symptom.request_id.as_ref().filter(|_| refused).filter(is_plain)?;
+    let replicas = page.services.authz(&format!("/decisions/{id}")).await?.ok()?;
+    replicas.into_iter().find_map(|r| serde_json::from_value(r.more.ok()?).ok())
 }
 
 fn whole(query: &Asking, result: Option<Result<&Explanation, &str>>) -> Markup {

@@ -30,6 +30,13 @@ pub(super) fn read(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<AccessLog> 
     let target = match raw.envoy_log_path.as_deref() {
         None | Some("" | "/dev/fd/1" | "/dev/stdout") => LogTarget::Stdout,
         Some("/dev/fd/2" | "/dev/stderr") => LogTarget::Stderr,
+        // Envoy refuses Listeners whose log it cannot open.
+        Some(path) if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') => {
+            let text = format!("`{}` is not the path of a file", path.escape_debug());
+            let hint = "an absolute path that Envoy can write to, or /dev/stdout";
+            found.error("spec.config.envoy_log_path", text).hint(hint);
+            return None;
+        }
         Some(path) => LogTarget::File(path.to_owned()),
     };
     let format = match raw.envoy_log_type.as_deref() {

@@ -190,7 +190,19 @@ pub(super) const CAUSES: &[Cause] = &[
 
 /// A denial that the filters themselves say, of these kinds.
 fn denied_by(facts: &Facts<'_>, kind: impl Fn(&str) -> bool) -> Option<Look> {
-    let (_, _) = facts.service("AuthService")?;
+    facts.service("AuthService")?;
+    if let Some(decision) = &facts.live.decision {
+        let last = decision.last().filter(|last| kind(&last.kind))?;
+        let words = format!(
+            "{} ({}) of rule {} answered {}: {}",
+            last.object(),
+            last.kind,
+            decision.rule.as_deref().unwrap_or_default(),
+            decision.status.unwrap_or_default(),
+            last.reason.as_deref().unwrap_or("misconfigured"),
+        );
+        return certain(vec![Found::new(words, "", Some(&last.object()))]);
+    }
     let Some(way) = facts.way else {
         let kinds = |o: &&service_kit::Object| {
             let spec = o.json.get("spec").and_then(serde_json::Value::as_object);
