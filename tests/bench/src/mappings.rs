@@ -9,8 +9,8 @@ use clap::ValueEnum;
 const PER_FILE: usize = 500;
 /// Hosts of [`Shape::ManyHosts`].
 const HOSTS: usize = 100;
-/// Services that the Mappings share: a cluster each.
-const SERVICES: usize = 1000;
+/// Services that many Mappings share, where nothing else is wanted.
+pub const SERVICES: usize = 1000;
 
 /// How Mappings are spread over Hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +38,8 @@ pub struct Configuration {
     pub shape: Shape,
     /// How many there are.
     pub mappings: usize,
+    /// How many services they share: a cluster each.
+    pub services: usize,
     /// Where Envoy listens.
     pub listener: SocketAddr,
     /// The port of the backends, each at an address of its own of 127.0.0.0/8.
@@ -60,7 +62,7 @@ impl Configuration {
 
     /// A version of a Mapping: it says `/vVERSION/` to the backend.
     pub fn mapping(&self, number: usize, version: usize) -> String {
-        let service = number % SERVICES;
+        let service = number % self.services;
         let address = format!("127.1.{}.{}", service / 250, 1 + service % 250);
         format!(
             "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {{name: other-{number}}}\n\

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use bench::gateway::{self, Gateway};
-use bench::mappings::{Configuration, Shape, percentile};
+use bench::mappings::{Configuration, SERVICES, Shape, percentile};
 use bench::process::{cpu_micros, resident_kib};
 use clap::Parser;
 use e2e::http;
@@ -53,7 +53,8 @@ fn row(shape: Shape, mappings: usize, args: &Args) {
     let port = e2e::free_addr().port();
     let _backend = gateway::backend(port);
     let listener = e2e::free_addr();
-    let configuration = Configuration { shape, mappings, listener, backend: port };
+    let configuration =
+        Configuration { shape, mappings, services: SERVICES, listener, backend: port };
     let gateway = Gateway::start(configuration, args.workers);
     std::thread::sleep(10 * REST);
     change(&gateway, 1);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bench::mappings::{Configuration, Shape, percentile};
+use bench::mappings::{Configuration, SERVICES, Shape, percentile};
 use bench::process::cpu_micros;
 use clap::Parser;
 use gateway_core::{Engine, Output, ResourceType, Settings};
@@ -78,7 +78,7 @@ fn main() {
 
 fn configuration(shape: Shape, mappings: usize) -> Configuration {
     let listener = "127.0.0.1:8080".parse().unwrap();
-    Configuration { shape, mappings, listener, backend: 8081 }
+    Configuration { shape, mappings, services: SERVICES, listener, backend: 8081 }
 }
 
 fn build(configuration: Configuration) {

@@ -21,8 +21,12 @@ const CONNECTIONS: usize = 4;
 #[derive(Parser)]
 struct Args {
     /// How many Mappings, for each two rows.
-    #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
     mappings: Vec<usize>,
+    /// How many services the Mappings share, for each row. The ten go to ten: a request to one of
+    /// many clusters costs more than one to a few, whatever the routes are.
+    #[arg(long, value_delimiter = ',', default_value = "10,1000")]
+    services: Vec<usize>,
     /// Rounds; in each both gateways are asked.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -37,21 +41,26 @@ fn main() {
         "Envoy's CPU for a request to any of N Mappings, and to any of {FEW}, in turn; medians of {} rounds\n",
         args.rounds
     );
-    println!("| Hosts × Mappings | µs | µs among {FEW} | ratio | lowest and highest ratio |");
-    println!("|---|--:|--:|--:|--:|");
+    println!(
+        "| Hosts × Mappings | services | µs | µs among {FEW} | ratio | lowest and highest ratio |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|");
     for mappings in &args.mappings {
-        for shape in [Shape::ManyHosts, Shape::OneHost] {
-            row(shape, *mappings, &args);
+        for services in &args.services {
+            for shape in [Shape::ManyHosts, Shape::OneHost] {
+                row(shape, *mappings, *services, &args);
+            }
         }
     }
 }
 
-fn row(shape: Shape, mappings: usize, args: &Args) {
+fn row(shape: Shape, mappings: usize, services: usize, args: &Args) {
     let port = e2e::free_addr().port();
     let _backend = gateway::backend(port);
-    let [many, few] = [mappings, FEW].map(|mappings| {
+    let [many, few] = [(mappings, services), (FEW, FEW)].map(|(mappings, services)| {
         let listener = e2e::free_addr();
-        Gateway::start(Configuration { shape, mappings, listener, backend: port }, 1)
+        let configuration = Configuration { shape, mappings, services, listener, backend: port };
+        Gateway::start(configuration, 1)
     });
     let mut rounds: Vec<(f64, f64)> =
         (0..=args.rounds).map(|_| (cost(&many, args.seconds), cost(&few, args.seconds))).collect();
@@ -64,7 +73,7 @@ fn row(shape: Shape, mappings: usize, args: &Args) {
     };
     let (many, few, ratios) = (sorted(|r| r.0), sorted(|r| r.1), sorted(|r| r.0 / r.1));
     println!(
-        "| {} | {:.1} | {:.1} | {:.2} | {:.2} to {:.2} |",
+        "| {} | {services} | {:.1} | {:.1} | {:.2} | {:.2} to {:.2} |",
         shape.text(mappings),
         percentile(&many, 50),
         percentile(&few, 50),
