@@ -129,7 +129,14 @@ impl Scene {
         authz.wait_ready(own.parse().unwrap());
         let file = folder.path().join(".bootstrap.json");
         std::fs::write(&file, envoy::bootstrap(xds, envoy_admin, names.addr)).unwrap();
-        let more = ["--file-flush-interval-msec", "200", "--ignore-unknown-dynamic-fields"];
+        // What is replaced is kept for as long as it drains, ten minutes unless told.
+        let more = [
+            "--file-flush-interval-msec",
+            "200",
+            "--ignore-unknown-dynamic-fields",
+            "--drain-time-s",
+            "20",
+        ];
         let mut envoy = start_envoy(&file, &more);
         controller.wait_ready(admin);
         envoy.wait_ready_envoy(envoy_admin);
