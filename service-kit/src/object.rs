@@ -35,9 +35,20 @@ impl ObjectRef {
 }
 
 /// `Kind namespace/name`.
+/// `Kind namespace/name`. Characters that control a terminal are written as escapes: a file may say
+/// anything.
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        use fmt::Write as _;
+        for text in [self.kind.as_str(), " ", &self.namespace, "/", &self.name] {
+            for c in text.chars() {
+                match c.is_control() {
+                    true => write!(f, "{}", c.escape_default())?,
+                    false => f.write_char(c)?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -336,6 +347,12 @@ mod tests {
     struct Limit {
         #[serde(default)]
         rate: Option<u32>,
+    }
+
+    #[test]
+    fn a_name_controls_no_terminal() {
+        let reference = ObjectRef::new("A\u{0}B", "n\n", "ü");
+        assert_eq!(reference.to_string(), "A\\u{0}B n\\n/ü");
     }
 
     const TEXT: &str = "apiVersion: v1\nkind: RateLimit\nmetadata: {name: a}\nspec:\n  limits:\n  - rate: 1\n    color: red\n  - rate: many\n";
