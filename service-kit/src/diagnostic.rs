@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::{Object, ObjectRef};
+use crate::object::{Object, ObjectRef, write_plain};
 
 /// How much a [`Diagnostic`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,7 +162,8 @@ impl fmt::Display for Diagnostic {
         if self.object != ObjectRef::default() {
             write!(f, "{}: ", self.object)?;
         }
-        f.write_str(&self.words())
+        // Some words of others, as of a compiler, have lines.
+        write_plain(f, &self.words(), |c| c == '\n')
     }
 }
 

@@ -35,21 +35,32 @@ impl ObjectRef {
 }
 
 /// `Kind namespace/name`.
-/// `Kind namespace/name`. Characters that control a terminal are written as escapes: a file may say
-/// anything.
+/// `Kind namespace/name`.
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
         for text in [self.kind.as_str(), " ", &self.namespace, "/", &self.name] {
-            for c in text.chars() {
-                match c.is_control() {
-                    true => write!(f, "{}", c.escape_default())?,
-                    false => f.write_char(c)?,
-                }
-            }
+            write_plain(f, text, |_| false)?;
         }
         Ok(())
     }
+}
+
+/// Writes a text that a file may have made up: characters that control a terminal become escapes, but
+/// for those that are `kept`.
+pub(crate) fn write_plain(
+    f: &mut fmt::Formatter<'_>,
+    text: &str,
+    kept: impl Fn(char) -> bool,
+) -> fmt::Result {
+    use fmt::Write as _;
+    for c in text.chars() {
+        if c.is_control() && !kept(c) {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            f.write_char(c)?;
+        }
+    }
+    Ok(())
 }
 
 /// `spec.ambassador_id` of a resource: the installations that read it.
