@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::process::program;
 
-/// The bootstrap that gateway-ctl prints, with the test's own name server.
+/// The bootstrap that gateway-ctl prints.
 ///
 /// # Panics
 /// When it prints none.
-pub fn bootstrap(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
+pub fn printed(xds: SocketAddr, admin: SocketAddr) -> Value {
     let run = Command::new(program("gateway-ctl"))
         .args([
             "envoy-bootstrap",
@@ -24,8 +24,16 @@ pub fn bootstrap(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> Strin
         ])
         .output()
         .unwrap();
-    let mut bootstrap: Value = serde_json::from_slice(&run.stdout)
-        .unwrap_or_else(|e| panic!("no bootstrap: {e}\n{}", String::from_utf8_lossy(&run.stderr)));
+    serde_json::from_slice(&run.stdout)
+        .unwrap_or_else(|e| panic!("no bootstrap: {e}\n{}", String::from_utf8_lossy(&run.stderr)))
+}
+
+/// As [`printed`], with the test's own name server.
+///
+/// # Panics
+/// As [`printed`].
+pub fn bootstrap(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
+    let mut bootstrap = printed(xds, admin);
     bootstrap["typed_dns_resolver_config"] = json!({
         "name": "envoy.network.dns_resolver.cares",
         "typed_config": {

@@ -107,8 +107,7 @@ impl Gateway {
 
     /// What is wrong, as the diagnostics page says it.
     pub fn found(&self) -> Value {
-        let page = http::get(self.admin, "/diagnostics").map(|r| r.json()).unwrap_or_default();
-        page["diagnostics"].clone()
+        found(self.admin)
     }
 
     /// Whether a finding has these words.
@@ -118,17 +117,33 @@ impl Gateway {
 
     /// Whether an Envoy is connected and has everything.
     pub fn is_in_sync(&self) -> bool {
-        let clients = http::get(self.admin, "/clients").map(|r| r.json()).unwrap_or_default();
-        let clients = clients["clients"].as_array().cloned().unwrap_or_default();
-        !clients.is_empty() && clients.iter().all(|c| c["in_sync"] == true)
+        is_in_sync(self.admin, 1)
     }
 
     /// The number of a metric of the controller.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        let text = http::get(self.admin, "/metrics").ok()?.body;
-        let line = text.lines().find(|l| l.split(' ').next() == Some(name))?;
-        line.split(' ').nth(1)?.parse().ok()
+        metric(self.admin, name)
     }
+}
+
+/// What is wrong, as the page of a controller says it.
+pub fn found(admin: SocketAddr) -> Value {
+    let page = http::get(admin, "/diagnostics").map(|r| r.json()).unwrap_or_default();
+    page["diagnostics"].clone()
+}
+
+/// Whether so many clients are connected to a controller at least, and all have everything.
+pub fn is_in_sync(admin: SocketAddr, least: usize) -> bool {
+    let clients = http::get(admin, "/clients").map(|r| r.json()).unwrap_or_default();
+    let clients = clients["clients"].as_array().cloned().unwrap_or_default();
+    clients.len() >= least && clients.iter().all(|c| c["in_sync"] == true)
+}
+
+/// The number of a metric of a controller.
+pub fn metric(admin: SocketAddr, name: &str) -> Option<f64> {
+    let text = http::get(admin, "/metrics").ok()?.body;
+    let line = text.lines().find(|l| l.split(' ').next() == Some(name))?;
+    line.split(' ').nth(1)?.parse().ok()
 }
 
 fn start_controller(

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::http::{self, Request, Response};
-use crate::process::{Process, program};
+use crate::process::{Process, envoy, program};
 use crate::{TempDir, free_addr};
 
 /// A whole gateway on this machine; ends when dropped.
@@ -15,7 +15,10 @@ pub struct Run {
     pub listener: SocketAddr,
     /// The diagnostics pages.
     pub admin: SocketAddr,
-    process: Process,
+    /// Envoy's own page.
+    pub envoy_admin: SocketAddr,
+    /// gateway-ctl.
+    pub process: Process,
 }
 
 impl Run {
@@ -25,36 +28,54 @@ impl Run {
     /// When it does not get ready.
     pub fn start(example: &str, more: &str, environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new("run");
+        folder.write("more.yaml", more);
+        Self::start_in(folder, example, &[], environment, |text| text)
+    }
+
+    /// Starts `docs/examples/EXAMPLE` beside what is in `folder`, with further flags, each file as
+    /// `edit` makes it.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start_in(
+        folder: TempDir,
+        example: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+        edit: impl Fn(String) -> String,
+    ) -> Self {
         let [listener, echo, authz, limits] = std::array::from_fn(|_| free_addr());
-        let ports = [("8080", listener), ("9080", echo), ("9001", authz), ("8081", limits)];
         let files = crate::root().join("../docs/examples").join(example);
         for file in std::fs::read_dir(files).unwrap().flatten() {
-            let mut text = std::fs::read_to_string(file.path()).unwrap();
-            for (port, addr) in ports {
-                text = text.replace(port, &addr.port().to_string());
-            }
-            folder.write(&file.file_name().to_string_lossy(), &text);
+            let text = std::fs::read_to_string(file.path())
+                .unwrap()
+                .replace("port: 8080", &format!("port: {}", listener.port()))
+                .replace("127.0.0.1:9080", &echo.to_string())
+                .replace("127.0.0.1:8081", &limits.to_string())
+                .replace("127.0.0.1:9001", &authz.to_string());
+            folder.write(&file.file_name().to_string_lossy(), &edit(text));
         }
-        folder.write("more.yaml", more);
-        let [xds, admin, envoy, authz_admin, limits_admin] = std::array::from_fn(|_| free_addr());
-        let config = folder.path().display().to_string();
-        let mut arguments = vec!["run".to_owned(), "--config".to_owned(), config];
-        for (flag, addr) in [
-            ("--xds-addr", xds),
-            ("--admin-addr", admin),
-            ("--envoy-admin-addr", envoy),
-            ("--authz-addr", authz),
-            ("--authz-admin-addr", authz_admin),
-            ("--ratelimit-addr", limits),
-            ("--ratelimit-admin-addr", limits_admin),
-            ("--echo", echo),
-        ] {
-            arguments.extend([flag.to_owned(), addr.to_string()]);
-        }
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let [xds, admin, envoy_admin, authz_admin, limits_admin] =
+            std::array::from_fn(|_| free_addr());
+        let own = [
+            ("--config", folder.path().display().to_string()),
+            ("--envoy", envoy().display().to_string()),
+            ("--envoy-concurrency", "1".to_owned()),
+            ("--xds-addr", xds.to_string()),
+            ("--admin-addr", admin.to_string()),
+            ("--envoy-admin-addr", envoy_admin.to_string()),
+            ("--authz-addr", authz.to_string()),
+            ("--authz-admin-addr", authz_admin.to_string()),
+            ("--ratelimit-addr", limits.to_string()),
+            ("--ratelimit-admin-addr", limits_admin.to_string()),
+            ("--echo", echo.to_string()),
+        ];
+        let own = own.iter().flat_map(|(flag, value)| [*flag, value.as_str()]);
+        let arguments: Vec<_> =
+            std::iter::once("run").chain(own).chain(flags.iter().copied()).collect();
         let mut process = Process::start(&program("gateway-ctl"), &arguments, environment);
         process.wait_log("Ready.");
-        Self { folder, listener, admin, process }
+        Self { folder, listener, admin, envoy_admin, process }
     }
 
     /// A GET with headers.

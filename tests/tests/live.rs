@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::http::{self, Request};
-use e2e::process::{PATIENCE, Process, envoy, program, signal};
+use e2e::process::{PATIENCE, Process, program, signal};
+use e2e::run::Run;
 use e2e::{TempDir, free_addr};
 
 /// The quick start on ports of its own.
@@ -28,56 +29,13 @@ impl Gateway {
 
     /// An installation whose objects all carry its `ambassador_id`.
     fn start_as(id: &str) -> Self {
-        let (listener, echo, ratelimit, authz) =
-            (free_addr(), free_addr(), free_addr(), free_addr());
-        let folder = TempDir::new("live");
-        let source = e2e::root().join("../docs/examples/quickstart");
-        for file in std::fs::read_dir(source).unwrap().flatten() {
-            let text = std::fs::read_to_string(file.path()).unwrap();
-            let text = text
-                .replace("port: 8080", &format!("port: {}", listener.port()))
-                .replace("127.0.0.1:9080", &echo.to_string())
-                .replace("127.0.0.1:8081", &ratelimit.to_string())
-                .replace("127.0.0.1:9001", &authz.to_string());
-            let text = text.replace("\nspec:\n", &format!("\nspec:\n  ambassador_id: [{id}]\n"));
-            folder.write(&file.file_name().into_string().unwrap(), &text);
-        }
-        let (xds, admin, envoy_admin) = (free_addr(), free_addr(), free_addr());
-        let (ratelimit_admin, authz_admin) = (free_addr(), free_addr());
-        let process = Process::start(
-            &program("gateway-ctl"),
-            &[
-                "run",
-                "--ambassador-id",
-                id,
-                "--config",
-                folder.path().to_str().unwrap(),
-                "--envoy",
-                envoy().to_str().unwrap(),
-                "--xds-addr",
-                &xds.to_string(),
-                "--admin-addr",
-                &admin.to_string(),
-                "--envoy-admin-addr",
-                &envoy_admin.to_string(),
-                "--ratelimit-addr",
-                &ratelimit.to_string(),
-                "--authz-addr",
-                &authz.to_string(),
-                "--echo",
-                &echo.to_string(),
-                "--envoy-concurrency",
-                "1",
-                "--ratelimit-admin-addr",
-                &ratelimit_admin.to_string(),
-                "--authz-admin-addr",
-                &authz_admin.to_string(),
-            ],
-            &[],
-        );
-        let mut gateway = Self { folder, process, listener, envoy_admin, admin };
-        gateway.process.wait_log("Ready.");
-        gateway
+        let with_id = |text: String| {
+            text.replace("\nspec:\n", &format!("\nspec:\n  ambassador_id: [{id}]\n"))
+        };
+        let flags = ["--ambassador-id", id];
+        let run = Run::start_in(TempDir::new("live"), "quickstart", &flags, &[], with_id);
+        let Run { folder, process, listener, envoy_admin, admin } = run;
+        Self { folder, process, listener, envoy_admin, admin }
     }
 
     fn get(&self, path: &str) -> http::Response {

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/files.rs"]
+mod files;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use proto::reflect;
 use serde_json::{Value, json};
 use service_kit::{Object, ObjectRef};
 
+use files::yaml_files;
+
 /// How long new inputs are tried.
 fn time() -> Duration {
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok());
@@ -24,11 +28,8 @@ fn time() -> Duration {
 
 /// Objects that are right, one of each shape, to be changed.
 static OBJECTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
-    for folder in ["gateway-ctl/core/tests/golden", "tests/cases/gateway", "docs/examples"] {
-        yaml_files(&root.join(folder), &mut files);
-    }
+    let files =
+        yaml_files(&["gateway-ctl/core/tests/golden", "tests/cases/gateway", "docs/examples"]);
     let mut seen = BTreeSet::new();
     let mut objects = Vec::new();
     for file in files {
@@ -48,18 +49,6 @@ static OBJECTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     assert!(objects.len() > 100, "{}", objects.len());
     objects
 });
-
-fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "yaml") {
-            found.push(path);
-        }
-    }
-    found.sort();
-}
 
 /// Every place in a value.
 fn places(value: &Value, at: &mut Vec<String>, found: &mut Vec<Vec<String>>) {

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../core/tests/support/files.rs"]
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use proto::envoy::config::route::v3::RouteConfiguration;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use serde_json::{Value, json};
 use service_kit::Object;
+
+use files::yaml_files;
 
 /// One in so many variants is tried, unless `HOSTILE_EACH` says otherwise.
 const EACH: usize = 11;
@@ -112,18 +116,6 @@ fn objects_of(path: &Path) -> Vec<Value> {
     };
     Object::from_yaml(&text, "case")
         .map_or_else(|_| Vec::new(), |(objects, _)| objects.into_iter().map(|o| o.json).collect())
-}
-
-fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "yaml") {
-            found.push(path);
-        }
-    }
-    found.sort();
 }
 
 /// Places below `spec`, with numbers of lists as 0.
@@ -395,11 +387,7 @@ fn variants(base: &[Value]) -> Vec<(Value, String)> {
 
 #[test]
 fn any_value_in_any_field_is_said_or_taken_and_envoy_agrees() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
-    for folder in ["tests/cases/gateway", "docs/examples"] {
-        yaml_files(&root.join(folder), &mut files);
-    }
+    let files = yaml_files(&["tests/cases/gateway", "docs/examples"]);
     let edge = json!([
         {"apiVersion": "getambassador.io/v3alpha1", "kind": "Listener", "metadata": {"name": "edge"},
             "spec": {"port": 8080, "protocol": "HTTP", "securityModel": "XFP", "hostBinding": {"namespace": {"from": "ALL"}}}},

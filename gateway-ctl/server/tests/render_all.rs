@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../core/tests/support/files.rs"]
+mod files;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,17 +15,7 @@ use gateway_ctl::render;
 use serde_json::Value;
 use service_kit::Object;
 
-fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            yaml_files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "yaml") {
-            found.push(path);
-        }
-    }
-    found.sort();
-}
+use files::yaml_files;
 
 /// The objects of a case or a file of resources; a case's usual Listener and Host are put first.
 fn objects(path: &Path) -> Vec<Arc<Object>> {
@@ -44,11 +36,8 @@ fn objects(path: &Path) -> Vec<Arc<Object>> {
 
 #[test]
 fn what_is_rendered_is_what_envoy_takes() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
-    for folder in ["tests/cases/gateway", "docs/examples", "gateway-ctl/core/tests/golden"] {
-        yaml_files(&root.join(folder), &mut files);
-    }
+    let files =
+        yaml_files(&["tests/cases/gateway", "docs/examples", "gateway-ctl/core/tests/golden"]);
     assert!(files.len() > 30, "{files:?}");
     let folder = common::folder("render-all");
     let admin = common::free_port();

@@ -2,10 +2,10 @@
 //! services.
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use e2e::backend::Backend;
+use e2e::envoy::printed;
 use e2e::http::{self, Request};
 use e2e::process::{Process, envoy, program};
 use e2e::{TempDir, free_addr};
@@ -40,21 +40,17 @@ impl Gateway {
             folder.write(&name, &text);
         }
         let path = folder.path().display().to_string();
-        let (xds, ctl_admin, envoy_text) =
-            (xds.to_string(), admin.to_string(), envoy_admin.to_string());
-        let serve = ["serve", "--config", &path, "--xds-addr", &xds, "--admin-addr", &ctl_admin];
+        let [xds_text, admin_text] = [xds, admin].map(|a| a.to_string());
+        let serve =
+            ["serve", "--config", &path, "--xds-addr", &xds_text, "--admin-addr", &admin_text];
         let quiet = ["--log-level", "error"];
         let mut controller =
             Process::start(&program("gateway-ctl"), &[&serve[..], &quiet].concat(), &[]);
         controller.wait("listening", |_| http::get(admin, "/healthz").is_ok());
 
         let bootstrap = TempDir::new("bench-envoy");
+        bootstrap.write("envoy.json", &printed(xds, envoy_admin).to_string());
         let file = bootstrap.path().join("envoy.json").display().to_string();
-        let written = Command::new(program("gateway-ctl"))
-            .args(["envoy-bootstrap", "--xds", &xds, "--format", "json"])
-            .args(["--output", &file, "--envoy-admin-addr", &envoy_text])
-            .status();
-        assert!(written.is_ok_and(|status| status.success()), "no bootstrap");
         // As the chart starts it; a base id of its own for other Envoys' sake.
         let own = ["--ignore-unknown-dynamic-fields", "--use-dynamic-base-id", "-l", "error"];
         let workers = workers.to_string();

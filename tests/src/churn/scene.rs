@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::certificates::Certificates;
 use crate::dns::NameServer;
 use crate::process::{PATIENCE, Process, program, start_envoy};
-use crate::{TempDir, envoy, free_addr, http};
+use crate::{TempDir, envoy, free_addr, gateway, http};
 
 /// Backends: name, kind, port.
 const BACKENDS: &[(&str, &str, u16)] = &[
@@ -164,22 +164,17 @@ impl Scene {
 
     /// How many changes the controller took since its start.
     pub fn applied(&self) -> f64 {
-        let text = http::get(self.admin, "/metrics").map(|r| r.body).unwrap_or_default();
-        let line = text.lines().find_map(|l| l.strip_prefix("tollgate_config_changes_total "));
-        line.and_then(|number| number.parse().ok()).unwrap_or(0.0)
+        gateway::metric(self.admin, "tollgate_config_changes_total").unwrap_or(0.0)
     }
 
     /// Whether Envoy and authz-svc are connected and have everything.
     pub fn is_in_sync(&self) -> bool {
-        let clients = http::get(self.admin, "/clients").map(|r| r.json()).unwrap_or_default();
-        let clients = clients["clients"].as_array().cloned().unwrap_or_default();
-        clients.len() > 1 && clients.iter().all(|c| c["in_sync"] == true)
+        gateway::is_in_sync(self.admin, 2)
     }
 
     /// Errors that are told of objects.
     pub fn errors(&self) -> Vec<String> {
-        let page = http::get(self.admin, "/diagnostics").map(|r| r.json()).unwrap_or_default();
-        let found = page["diagnostics"].as_array().cloned().unwrap_or_default();
+        let found = gateway::found(self.admin).as_array().cloned().unwrap_or_default();
         found.iter().filter(|d| d["severity"] == "error").map(ToString::to_string).collect()
     }
 
