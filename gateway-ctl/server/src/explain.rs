@@ -19,12 +19,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gateway_core::{Engine, Settings};
+use gateway_core::Settings;
 use serde::{Deserialize, Serialize};
-use service_kit::Object;
-use service_kit::server::objects::FileObjects;
 
-use crate::folder;
+use crate::check;
 pub use causes::{Cause, Found, all as all_causes, markdown};
 pub use facts::{Decision, EnvoyHost, EnvoyHosts, Judged, Live, Material};
 pub use request::Request;
@@ -193,12 +191,7 @@ pub fn explain_files(
     settings: Settings,
     live: &Live,
 ) -> io::Result<Explanation> {
-    let change = FileObjects::new().update(folder::read(paths)?);
-    let objects: Vec<Arc<Object>> = change.applied;
-    let mut engine = Engine::new(settings);
-    engine.apply(objects, change.deleted);
-    let mut diagnostics = engine.diagnostics();
-    diagnostics.extend(change.found);
+    let (engine, diagnostics) = check::load(paths, settings)?;
     Ok(explain(question, &Material::of(&engine, Arc::new(diagnostics)), live))
 }
 

@@ -9,14 +9,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gateway_core::Settings;
 use gateway_core::migration::{self, Addresses, LimitsFile, Report, limits};
-use gateway_core::{Engine, Settings};
 use serde_json::Value;
 use service_kit::Object;
-use service_kit::server::objects::FileObjects;
 
 use crate::output::{self, Format};
-use crate::{controller, folder};
+use crate::{check, folder};
 
 pub use self::text::write as as_text;
 
@@ -37,17 +36,10 @@ pub fn assess(paths: &[PathBuf], settings: Settings, addresses: &Addresses) -> i
             }
         }
     }
-    let change = FileObjects::new().update(files);
-    limits.extend(change.applied.iter().flat_map(in_config_map));
     let ambassador_id = settings.ambassador_id.clone();
-    let mut engine = Engine::new(settings);
-    engine.set_time(controller::now());
-    engine.apply(change.applied.clone(), change.deleted);
-    let mut found = engine.diagnostics();
-    found.extend(change.found);
-    found.sort();
-    found.dedup();
-    Ok(migration::assess(&change.applied, found, limits, &ambassador_id, addresses))
+    let (_, objects, found) = check::load_texts(files, settings);
+    limits.extend(objects.iter().flat_map(in_config_map));
+    Ok(migration::assess(&objects, found, limits, &ambassador_id, addresses))
 }
 
 fn read(paths: &[PathBuf]) -> io::Result<BTreeMap<String, String>> {

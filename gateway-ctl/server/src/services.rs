@@ -32,6 +32,15 @@ pub struct Addresses {
     pub envoy: Option<SocketAddr>,
 }
 
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// ratelimit-svc
+    RateLimit,
+    /// authz-svc
+    Authz,
+}
+
 /// Asks the services.
 #[derive(Clone)]
 pub struct Services {
@@ -76,6 +85,9 @@ impl Replica {
 /// it is.
 pub type Answer = Option<Result<Vec<Replica>, String>>;
 
+/// What each replica shows of a page, as [`Answer`].
+pub type Pages = Option<Result<Vec<Result<Value, String>>, String>>;
+
 /// Writes an answer, or `{"error": WHY}`.
 ///
 /// # Errors
@@ -107,49 +119,69 @@ impl Services {
         Self { addresses, token, http: reqwest::Client::new() }
     }
 
-    /// Asks every replica of ratelimit-svc, and `more`, as `/counters?domain=shop`, too.
-    pub async fn ratelimit(&self, more: &str) -> Answer {
-        Some(self.ask(self.addresses.ratelimit.as_deref()?, more).await)
+    /// Whether the replicas of a service are well.
+    pub async fn health(&self, of: Service) -> Answer {
+        let ask = |address| async move {
+            let ready = self.ready(address).await;
+            Replica { address, ready, samples: Vec::new(), more: Ok(Value::Null) }
+        };
+        self.ask(of, ask).await
     }
 
-    /// Asks every replica of authz-svc, and `more`, as `/decisions`, too.
-    pub async fn authz(&self, more: &str) -> Answer {
-        Some(self.ask(self.addresses.authz.as_deref()?, more).await)
+    /// Whether the replicas of a service are well, with their numbers and, unless it is empty, `page`,
+    /// as `/decisions`.
+    pub async fn report(&self, of: Service, page: &str) -> Answer {
+        let ask = |address| async move {
+            let (ready, metrics, more) =
+                tokio::join!(self.ready(address), self.get(address, "/metrics", false), async {
+                    match page {
+                        "" => Ok(Value::Null),
+                        page => self.page(address, page).await,
+                    }
+                },);
+            let samples = metrics.map(|text| exposition::read(&text)).unwrap_or_default();
+            Replica { address, ready, samples, more }
+        };
+        self.ask(of, ask).await
+    }
+
+    /// What each replica of a service shows of a page, as `/counters?domain=shop`.
+    pub async fn pages(&self, of: Service, page: &str) -> Pages {
+        self.ask(of, |address| self.page(address, page)).await
     }
 
     /// What the Envoy on this machine says of its hosts.
     pub async fn envoy_hosts(&self) -> Option<EnvoyHosts> {
-        let text = self.get(self.addresses.envoy?, "/clusters?format=json", false).await.ok()?;
-        Some(EnvoyHosts::read(&serde_json::from_str(&text).ok()?))
+        let clusters = self.page(self.addresses.envoy?, "/clusters?format=json").await.ok()?;
+        Some(EnvoyHosts::read(&clusters))
     }
 
-    async fn ask(&self, address: &str, more: &str) -> Result<Vec<Replica>, String> {
-        let found = tokio::net::lookup_host(address).await;
-        let mut found: Vec<_> = found.map_err(|e| format!("{address}: {e}"))?.collect();
+    /// Asks every replica of a service; none when nobody said where it is.
+    async fn ask<T, F: Future<Output = T>>(
+        &self,
+        of: Service,
+        ask: impl Fn(SocketAddr) -> F,
+    ) -> Option<Result<Vec<T>, String>> {
+        let address = match of {
+            Service::RateLimit => self.addresses.ratelimit.as_deref()?,
+            Service::Authz => self.addresses.authz.as_deref()?,
+        };
+        let mut found: Vec<_> = match tokio::net::lookup_host(address).await {
+            Ok(found) => found.collect(),
+            Err(e) => return Some(Err(format!("{address}: {e}"))),
+        };
         found.sort();
         found.dedup();
         found.truncate(REPLICAS);
-        Ok(join_all(found.into_iter().map(|address| self.ask_one(address, more))).await)
+        Some(Ok(join_all(found.into_iter().map(ask)).await))
     }
 
-    async fn ask_one(&self, address: SocketAddr, more: &str) -> Replica {
-        let (ready, metrics, more) = tokio::join!(
-            self.get(address, "/readyz", true),
-            self.get(address, "/metrics", false),
-            async {
-                match more {
-                    "" => Ok(String::from("null")),
-                    more => self.get(address, more, false).await,
-                }
-            },
-        );
-        let json = |text: String| serde_json::from_str(&text).map_err(|e| e.to_string());
-        Replica {
-            address,
-            ready: ready.and_then(json),
-            samples: metrics.map(|text| exposition::read(&text)).unwrap_or_default(),
-            more: more.and_then(json),
-        }
+    async fn ready(&self, address: SocketAddr) -> Result<Value, String> {
+        read(&self.get(address, "/readyz", true).await?)
+    }
+
+    async fn page(&self, address: SocketAddr, page: &str) -> Result<Value, String> {
+        read(&self.get(address, page, false).await?)
     }
 
     /// The body of an answer; `any_status`: of one that says it is not well, too.
@@ -178,6 +210,10 @@ impl Services {
         }
         Err(format!("{}: {}", status.as_u16(), text.trim()))
     }
+}
+
+fn read(json: &str) -> Result<Value, String> {
+    serde_json::from_str(json).map_err(|e| e.to_string())
 }
 
 /// An error without the URL, of which the page says enough.

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_core::resource::tls_file::{self, FileUse, Usable};
 use service_kit::ObjectRef;
+use service_kit::server::files::Stamp;
 use service_kit::server::objects::Change;
 use service_kit::server::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
@@ -27,9 +27,6 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// The files that are wanted.
 pub type Wanted = Arc<BTreeSet<FileUse>>;
-
-/// What tells a file from what it was: device, number, length, and when it was written.
-type Stamp = (u64, u64, u64, i64, i64);
 
 /// Follows files.
 #[derive(Debug)]
@@ -98,8 +95,7 @@ impl Follower {
 }
 
 fn stamp(path: &str) -> Option<Stamp> {
-    let m = std::fs::metadata(path).ok()?;
-    Some((m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+    Stamp::of(&std::fs::metadata(path).ok()?)
 }
 
 fn usable(of: &FileUse) -> Usable {

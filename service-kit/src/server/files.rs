@@ -61,14 +61,14 @@ impl Known {
 /// What tells a version of a file from others: device, number, length and the time of its last
 /// change, which nobody can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(u64, u64, u64, i64, i64);
+pub struct Stamp(u64, u64, u64, i64, i64);
 
 /// Changes closer together may have the same time.
 const TICK: Duration = Duration::from_millis(100);
 
 impl Stamp {
     /// None when the file may change once more without another stamp.
-    fn of(metadata: &Metadata) -> Option<Self> {
+    pub fn of(metadata: &Metadata) -> Option<Self> {
         let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());
         let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;

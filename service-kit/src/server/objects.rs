@@ -94,10 +94,7 @@ impl FileObjects {
     fn withdraw(&mut self, name: &str, before: &mut Before) {
         for object in self.files.get(name).iter().flat_map(|file| file.all()) {
             let Some(claims) = self.claims.get_mut(&object.reference) else { continue };
-            if !before.contains_key(&object.reference) {
-                let in_force = claims.first().map(|c| c.object.clone());
-                before.insert(object.reference.clone(), in_force);
-            }
+            remember(before, object, claims);
             claims.retain(|c| *c.file != *name);
             if claims.is_empty() {
                 self.claims.remove(&object.reference);
@@ -111,10 +108,7 @@ impl FileObjects {
         let written = file.written.len();
         for (place, object) in file.all().enumerate() {
             let claims = self.claims.entry(object.reference.clone()).or_default();
-            if !before.contains_key(&object.reference) {
-                let in_force = claims.first().map(|c| c.object.clone());
-                before.insert(object.reference.clone(), in_force);
-            }
+            remember(before, object, claims);
             let at = claims.partition_point(|c| c.file <= *name);
             let kept = place >= written;
             claims.insert(at, Claim { file: name.clone(), kept, object: object.clone() });
@@ -159,6 +153,14 @@ impl FileObjects {
         change.found.extend(self.files.values().flat_map(|file| &file.found).cloned());
         change.found.extend(self.duplicates.values().flatten().cloned());
         change
+    }
+}
+
+/// Keeps what was in force of an object, unless that is kept already.
+fn remember(before: &mut Before, object: &Object, claims: &[Claim]) {
+    if !before.contains_key(&object.reference) {
+        let in_force = claims.first().map(|c| c.object.clone());
+        before.insert(object.reference.clone(), in_force);
     }
 }
 

@@ -31,9 +31,8 @@ pub(super) fn read(object: &Object) -> Made {
     let Some(text) = object.annotations.get(NAME) else { return made };
     if text.len() > MOST {
         let text = format!("{} bytes are more than {MOST}, the most that is read", text.len());
-        let mut d = Diagnostic::new(Severity::Error, object.reference.clone(), PATH, text);
+        let mut d = error(object, text);
         d.hint("make its documents objects of their own");
-        d.locate(object);
         made.found.push(d);
         made.unreadable = true;
         return made;

@@ -1,5 +1,7 @@
 //! Which cluster each Mapping and TCPMapping wants.
 
+use std::collections::BTreeMap;
+
 use service_kit::{Diagnostic, ObjectRef, Reason, Severity};
 
 use super::dirty::Dirty;
@@ -59,12 +61,7 @@ impl Engine {
                     defaults,
                 )
             });
-            let before = if found.is_empty() {
-                self.unresolved.remove(reference)
-            } else {
-                self.unresolved.insert(reference.clone(), found)
-            };
-            found_changed |= before.as_ref() != self.unresolved.get(reference);
+            found_changed |= note(&mut self.unresolved, reference, found);
             if self.clusters.claim(reference, claim)
                 && let Some(mapping) = mapping
             {
@@ -88,16 +85,24 @@ impl Engine {
                 None => (None, Vec::new()),
                 Some(mapping) => tcp::claim(&reference, mapping, &resolvers, &lookup, defaults),
             };
-            let before = if found.is_empty() {
-                self.unresolved.remove(&reference)
-            } else {
-                self.unresolved.insert(reference.clone(), found)
-            };
-            found_changed |= before.as_ref() != self.unresolved.get(&reference);
+            found_changed |= note(&mut self.unresolved, &reference, found);
             dirty.listeners |= self.clusters.claim(&reference, claim);
         }
         found_changed
     }
+}
+
+/// Notes what of an object cannot be resolved; gives whether that is something else than before.
+fn note(
+    unresolved: &mut BTreeMap<ObjectRef, Vec<Diagnostic>>,
+    reference: &ObjectRef,
+    found: Vec<Diagnostic>,
+) -> bool {
+    let before = match found.is_empty() {
+        true => unresolved.remove(reference),
+        false => unresolved.insert(reference.clone(), found),
+    };
+    before.as_ref() != unresolved.get(reference)
 }
 
 /// That the TLSContext of an object cannot be used.

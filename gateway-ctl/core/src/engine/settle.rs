@@ -1,5 +1,7 @@
 //! One pass over what is dirty, in the order in which it depends on each other.
 
+use service_kit::ObjectRef;
+
 use super::dirty::Dirty;
 use super::groups::mapping_of;
 use super::{Engine, secrets};
@@ -15,17 +17,11 @@ impl Engine {
         }
         if dirty.resolvers {
             let by_default = self.services.env.defaults.resolver.is_some();
-            let named = |m: &Mapping| by_default || m.upstream.resolver.is_some();
-            let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
-            let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
-            dirty.mappings.extend(mappings.cloned());
+            dirty.mappings.extend(self.mappings(|m| by_default || m.upstream.resolver.is_some()));
         }
         if dirty.tls {
             dirty.bindings = true;
-            let named = |m: &Mapping| m.upstream.tls.is_some();
-            let mappings = self.store.of_kind("Mapping").map(|(reference, _)| reference);
-            let mappings = mappings.filter(|r| mapping_of(&self.store, r).is_some_and(named));
-            dirty.mappings.extend(mappings.cloned());
+            dirty.mappings.extend(self.mappings(|m| m.upstream.tls.is_some()));
         }
         if dirty.tls || dirty.resolvers {
             let all = self.store.of_kind("TCPMapping").map(|(reference, _)| reference.clone());
@@ -73,6 +69,12 @@ impl Engine {
             && (any("Mapping") || any("Listener"));
         found_changed |= std::mem::replace(&mut self.fallback_notice, notice) != notice;
         (lowered, found_changed)
+    }
+
+    /// The Mappings in force that are like this.
+    fn mappings(&self, are: impl Fn(&Mapping) -> bool) -> impl Iterator<Item = ObjectRef> {
+        let all = self.store.of_kind("Mapping").map(|(reference, _)| reference);
+        all.filter(move |r| mapping_of(&self.store, r).is_some_and(&are)).cloned()
     }
 
     fn settle_services(&mut self, dirty: &mut Dirty) -> bool {

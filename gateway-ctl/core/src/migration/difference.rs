@@ -56,6 +56,11 @@ impl Case<'_> {
         self.spec.pointer(&format!("/{}", field.replace('.', "/"))).is_some_and(|v| !v.is_null())
     }
 
+    /// The first of these fields of `spec` that is given.
+    fn first(&self, paths: &[&'static str]) -> Option<&'static str> {
+        paths.iter().copied().find(|p| p.strip_prefix("spec.").is_some_and(|field| self.has(field)))
+    }
+
     fn text(&self, field: &str) -> &str {
         self.spec[field].as_str().unwrap_or_default()
     }
@@ -102,7 +107,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Ingress", "the status of one", Meets::Nobody),
-    ("Ingress", "Hosts of `tls`", Meets::Field(&["Ingress"], |c| when(c.has("tls"), "spec.tls"))),
+    ("Ingress", "Hosts of `tls`", Meets::Field(&["Ingress"], |c| c.first(&["spec.tls"]))),
     (
         "Ingress",
         "one host in several",
@@ -125,12 +130,8 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "Mappings",
         "`error_response_overrides`",
-        Meets::Field(&["Mapping", "Module"], |c| match c.has("error_response_overrides") {
-            true => Some("spec.error_response_overrides"),
-            false => when(
-                c.has("config.error_response_overrides"),
-                "spec.config.error_response_overrides",
-            ),
+        Meets::Field(&["Mapping", "Module"], |c| {
+            c.first(&["spec.error_response_overrides", "spec.config.error_response_overrides"])
         }),
     ),
     (
@@ -145,7 +146,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "Mappings",
         "`outlier_detection`",
-        Meets::Field(&["Mapping"], |c| when(c.has("outlier_detection"), "spec.outlier_detection")),
+        Meets::Field(&["Mapping"], |c| c.first(&["spec.outlier_detection"])),
     ),
     (
         "Mappings",
@@ -239,21 +240,20 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "Upstreams",
         "`keepalive.idle_time`",
-        Meets::Field(&["Mapping", "Module"], |c| match c.has("keepalive.idle_time") {
-            true => Some("spec.keepalive.idle_time"),
-            false => when(c.has("config.keepalive.idle_time"), "spec.config.keepalive.idle_time"),
+        Meets::Field(&["Mapping", "Module"], |c| {
+            c.first(&["spec.keepalive.idle_time", "spec.config.keepalive.idle_time"])
         }),
     ),
     ("Upstreams", "`health_checks` without", Meets::Told),
     (
         "Upstreams",
         "health checks without traffic",
-        Meets::Field(&["Mapping"], |c| when(c.has("health_checks"), "spec.health_checks")),
+        Meets::Field(&["Mapping"], |c| c.first(&["spec.health_checks"])),
     ),
     (
         "Upstreams",
         "a checked host",
-        Meets::Field(&["Mapping"], |c| when(c.has("health_checks"), "spec.health_checks")),
+        Meets::Field(&["Mapping"], |c| c.first(&["spec.health_checks"])),
     ),
     ("Upstreams", "unknown `dns_type`", Meets::Told),
     (
@@ -318,10 +318,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "TLS and TCP",
         "`TCPMapping.idle_timeout_ms`",
-        Meets::Field(&["TCPMapping"], |c| match c.has("idle_timeout_ms") {
-            true => Some("spec.idle_timeout_ms"),
-            false => when(c.has("stats_name"), "spec.stats_name"),
-        }),
+        Meets::Field(&["TCPMapping"], |c| c.first(&["spec.idle_timeout_ms", "spec.stats_name"])),
     ),
     (
         "TLS and TCP",

@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -174,8 +173,7 @@ async fn get(
         .map_err(|e| wrong(&e))?;
     let mut request = client.get(url).timeout(ANSWER);
     if let Some(token) = token.filter(|t| !t.is_empty()) {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("admin:{token}"));
-        request = request.header("authorization", format!("Basic {encoded}"));
+        request = request.basic_auth("admin", Some(token));
     }
     let answer = request.send().await.map_err(|e| wrong(&e.without_url()))?;
     let status = answer.status();

@@ -2,7 +2,7 @@ use gateway_core::Overview;
 use gateway_core::overview::{
     ClusterOverview, HostOverview, ListenerOverview, RouteOverview, ServiceOverview, ValueMatch,
 };
-use service_kit::ObjectRef;
+use service_kit::{Object, ObjectRef};
 
 use super::*;
 

@@ -1,10 +1,9 @@
 //! The report of `migrate` for people: what needs work first, alike things once.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
-use gateway_core::migration::{Difference, Entry, LimitsFile, Outcome, Report, Rewrite, is_fault};
-use service_kit::ObjectRef;
+use gateway_core::migration::{Difference, LimitsFile, Outcome, Report, is_fault};
 
 /// How many objects of a difference are named when not all are asked for.
 const NAMED: usize = 3;
@@ -58,34 +57,26 @@ fn summary(report: &Report) -> String {
     out
 }
 
-/// `KIND NAMESPACE/NAME`.
-fn name(object: &ObjectRef) -> String {
-    object.to_string()
-}
-
 fn not_taken(report: &Report) -> String {
     let entries = report.objects.iter().filter(|e| e.outcome == Outcome::NotTaken);
     let found = entries.flat_map(|e| &e.found).filter(|d| is_fault(d));
-    let found: Vec<_> = found.chain(&report.unread).collect();
-    if found.is_empty() {
-        return String::new();
-    }
-    let mut out = format!("NOT TAKEN ({})\n", found.len());
-    for d in found {
-        let _ = writeln!(out, "  {d}");
-    }
-    out
+    lines("NOT TAKEN", found.chain(&report.unread))
 }
 
 fn told(report: &Report) -> String {
     let found = report.objects.iter().flat_map(|e| &e.found);
-    let found: Vec<_> = found.filter(|d| !is_fault(d)).collect();
-    if found.is_empty() {
+    lines("WORTH A LOOK", found.filter(|d| !is_fault(d)))
+}
+
+/// A section of a line each; empty without lines.
+fn lines<T: Display>(title: &str, all: impl Iterator<Item = T>) -> String {
+    let all: Vec<T> = all.collect();
+    if all.is_empty() {
         return String::new();
     }
-    let mut out = format!("WORTH A LOOK ({})\n", found.len());
-    for d in found {
-        let _ = writeln!(out, "  {d}");
+    let mut out = format!("{title} ({})\n", all.len());
+    for line in all {
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
@@ -95,7 +86,7 @@ fn differences(report: &Report, all: bool) -> String {
     for entry in &report.objects {
         for m in &entry.differences {
             let key = (m.difference.section.as_str(), m.difference.what.as_str());
-            let place = format!("{} {}", name(&entry.object), m.path);
+            let place = format!("{} {}", entry.object, m.path);
             met.entry(key).or_insert((m.difference, Vec::new())).1.push(place);
         }
     }
@@ -132,12 +123,9 @@ fn list(out: &mut String, places: &[String], all: bool) {
 
 fn rewrites(report: &Report, all: bool) -> String {
     let mut by_change: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let of_entry = |e: &Entry, r: &Rewrite| (name(&e.object), r.changes.clone());
-    let entries = report.objects.iter().filter_map(|e| Some(of_entry(e, e.rewrite.as_ref()?)));
-    let entries: Vec<_> = entries.collect();
-    for (object, changes) in &entries {
-        for change in changes {
-            by_change.entry(change).or_default().push(object.clone());
+    for entry in &report.objects {
+        for change in entry.rewrite.iter().flat_map(|r| &r.changes) {
+            by_change.entry(change).or_default().push(entry.object.to_string());
         }
     }
     for added in &report.added {
@@ -187,16 +175,8 @@ fn limits(report: &Report) -> String {
 }
 
 fn unchanged(report: &Report, all: bool) -> String {
-    let entries = report.objects.iter().filter(|e| e.outcome == Outcome::Unchanged);
-    let names: Vec<_> = entries.map(|e| name(&e.object)).collect();
-    if names.is_empty() || !all {
-        return String::new();
-    }
-    let mut out = format!("UNCHANGED ({})\n", names.len());
-    for name in names {
-        let _ = writeln!(out, "  {name}");
-    }
-    out
+    let entries = report.objects.iter().filter(|e| all && e.outcome == Outcome::Unchanged);
+    lines("UNCHANGED", entries.map(|e| &e.object))
 }
 
 fn of_the_gateway(report: &Report) -> String {

@@ -14,7 +14,7 @@ use service_kit::ObjectRef;
 use super::layout::{object, page, search, table, utc};
 use super::services::{health, unknown};
 use super::{Form, Page, answer};
-use crate::services::{Answer, Replica, if_known};
+use crate::services::{Answer, Replica, Service, if_known};
 
 /// Decisions that are shown.
 const SHOWN: usize = 50;
@@ -36,7 +36,7 @@ pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> 
         Ok(overview) => overview,
         Err(gone) => return gone,
     };
-    let replicas = page.services.authz("/decisions").await;
+    let replicas = page.services.report(Service::Authz, "/decisions").await;
     let shown = gather(replicas, &form);
     answer(&form, &shown, || {
         let content = html! {

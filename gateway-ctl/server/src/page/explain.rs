@@ -9,6 +9,7 @@ use super::layout::{object, page, table};
 use super::{Form, Page, answer};
 use crate::controller::Question as ToController;
 use crate::explain::{self, Answer, Asked, Decision, Explanation, Live, Question};
+use crate::services::Service;
 
 /// What is asked of the page.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -95,8 +96,8 @@ async fn decision(page: &Page, question: &Question) -> Option<Decision> {
     let refused = symptom.flags.iter().flatten().any(|f| f == "UAEX");
     let is_plain = |id: &&String| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let id = symptom.request_id.as_ref().filter(|_| refused).filter(is_plain)?;
-    let replicas = page.services.authz(&format!("/decisions/{id}")).await?.ok()?;
-    replicas.into_iter().find_map(|r| serde_json::from_value(r.more.ok()?).ok())
+    let replicas = page.services.pages(Service::Authz, &format!("/decisions/{id}")).await?.ok()?;
+    replicas.into_iter().find_map(|shown| serde_json::from_value(shown.ok()?).ok())
 }
 
 fn whole(query: &Asking, result: Option<Result<&Explanation, &str>>) -> Markup {

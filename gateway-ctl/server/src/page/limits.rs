@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::layout::{encoded, page, pager, search, table};
 use super::services::{health, unknown};
 use super::{Form, Page, answer};
-use crate::services::{Answer, Replica, if_known, or_error};
+use crate::services::{Answer, Pages, Replica, Service, if_known, or_error};
 
 /// Domains whose counters are listed at most.
 const DOMAINS: usize = 5;
@@ -55,13 +55,13 @@ struct Shown {
 }
 
 pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> Response {
-    let replicas = page.services.ratelimit("").await;
+    let replicas = page.services.report(Service::RateLimit, "").await;
     let all = usage(replicas.iter().flatten().flatten());
     let mut counters = BTreeMap::new();
     let domains: BTreeSet<_> = all.iter().map(|u| u.domain.clone()).collect();
     for domain in domains.into_iter().filter(|d| !d.is_empty()).take(DOMAINS) {
         let path = format!("/counters?domain={}&limit={LOOKED_AT}", encoded(&domain));
-        let asked = page.services.ratelimit(&path).await;
+        let asked = page.services.pages(Service::RateLimit, &path).await;
         counters.insert(domain, Seen(fullest(&asked)));
     }
     let count = all.len();
@@ -113,15 +113,15 @@ fn usage<'a>(replicas: impl Iterator<Item = &'a Replica>) -> Vec<Usage> {
 }
 
 /// The fullest counters of the first replica that shows them: with Redis all show the same.
-fn fullest(asked: &Answer) -> Result<Vec<Counter>, String> {
+fn fullest(asked: &Pages) -> Result<Vec<Counter>, String> {
     let replicas = match asked {
         Some(Ok(replicas)) => replicas,
         Some(Err(why)) => return Err(why.clone()),
         None => return Ok(Vec::new()),
     };
     let mut why = "no replica".to_owned();
-    for replica in replicas {
-        match &replica.more {
+    for shown in replicas {
+        match shown {
             Ok(found) => return Ok(sorted(found)),
             Err(e) => why.clone_from(e),
         }

@@ -12,7 +12,7 @@ use super::services::health;
 use super::{Form, Page, ROWS, answer};
 use crate::controller::Findings;
 use crate::history::Entry;
-use crate::services::Answer;
+use crate::services::{Answer, Service};
 use crate::xds::ClientStatus;
 
 pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> Response {
@@ -26,7 +26,10 @@ pub(super) async fn show(State(page): State<Page>, Query(form): Query<Form>) -> 
     let findings = page.findings.borrow().clone();
     let (clients, ready) = (page.clients.list(), page.ready.report());
     let last = page.history.last();
-    let (ratelimit, authz) = tokio::join!(page.services.ratelimit(""), page.services.authz(""));
+    let (ratelimit, authz) = tokio::join!(
+        page.services.health(Service::RateLimit),
+        page.services.health(Service::Authz)
+    );
     let asked = [("ratelimit-svc", ratelimit), ("authz-svc", authz)];
     answer(&form, &(), || whole(&findings, &clients, &overview, &ready, &asked, last.as_ref()))
 }

@@ -335,16 +335,7 @@ pub(super) const CAUSES: &[Cause] = &[
         sees: "over http only",
         why: "`requestPolicy.insecure.action` of the Host is Reject, and the request came without TLS. Behind a balancer that ends TLS, `x-forwarded-proto` counts only with `l7Depth` of the Listener.",
         next: "ask over https, or set the action to Redirect or Route; behind a balancer set `l7Depth: 1`",
-        look: |facts| {
-            let way = facts.way?;
-            let host = way.host?;
-            (way.refused? == "Reject").then_some(())?;
-            certain(vec![Found::new(
-                format!("{} has insecure.action Reject", named(host)),
-                "",
-                Some(&host.host),
-            )])
-        },
+        look: |facts| insecure(facts, "Reject"),
     },
     Cause {
         id: "insecure-redirect",
@@ -356,16 +347,7 @@ pub(super) const CAUSES: &[Cause] = &[
         sees: "`location: https://…`",
         why: "`requestPolicy.insecure.action` is Redirect unless told otherwise, and the request came without TLS. When it goes round in circles, something in front ends TLS and the gateway does not know.",
         next: "ask over https; behind a balancer that ends TLS set `l7Depth: 1` of the Listener, else `requestPolicy.insecure.action: Route`",
-        look: |facts| {
-            let way = facts.way?;
-            let host = way.host?;
-            (way.refused? == "Redirect").then_some(())?;
-            certain(vec![Found::new(
-                format!("{} has insecure.action Redirect", named(host)),
-                "",
-                Some(&host.host),
-            )])
-        },
+        look: |facts| insecure(facts, "Redirect"),
     },
     Cause {
         id: "mapping-redirects",
@@ -513,6 +495,15 @@ fn broken(facts: &Facts<'_>) -> Option<Look> {
         }
     }
     certain(found)
+}
+
+/// That the Host does this with requests in the clear.
+fn insecure(facts: &Facts<'_>, action: &str) -> Option<Look> {
+    let way = facts.way?;
+    let host = way.host?;
+    (way.refused? == action).then_some(())?;
+    let words = format!("{} has insecure.action {action}", named(host));
+    certain(vec![Found::new(words, "", Some(&host.host))])
 }
 
 fn named(host: &gateway_core::overview::HostOverview) -> String {

@@ -11,6 +11,9 @@ const NO_HOSTS: &[&str] = &["no healthy upstream", "no_healthy_upstream"];
 /// What bodies and details of all failures of connections begin with.
 const RESET: &str = "upstream connect error or disconnect/reset before headers";
 const RESET_DETAILS: &str = "upstream_reset_before_response_started";
+const RESETS: &[&str] = &[RESET, RESET_DETAILS];
+const PROTOCOL_ERROR: &[&str] =
+    &[RESET, RESET_DETAILS, "protocol error", "protocol_error", "connection termination"];
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
@@ -114,7 +117,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The host refuses connections",
         statuses: &[503],
         flags: &["UF", "URX"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["connection refused"],
         sees: "`Connection refused`",
         why: "Nothing listens on that port of the host: the process is down, listens on 127.0.0.1 of its pod only, or on another port.",
@@ -126,7 +129,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The host does not answer connections",
         statuses: &[503, 504],
         flags: &["UF", "URX"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["connection timeout", "connection_timeout"],
         sees: "`connection timeout`",
         why: "The connection was not made within `connect_timeout_ms`: a NetworkPolicy or firewall drops packets, the address is stale, or the host is overloaded.",
@@ -142,7 +145,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "TLS is spoken to a service that does not",
         statuses: &[503],
         flags: &["UF", "URX"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["wrong version number"],
         sees: "`WRONG_VERSION_NUMBER`",
         why: "The Mapping says `https://` or names a TLSContext, and the port of the service speaks plain HTTP.",
@@ -154,13 +157,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "Plain HTTP is spoken to a service that wants TLS",
         statuses: &[502, 503],
         flags: &["UPE", "UC"],
-        words: &[
-            RESET,
-            RESET_DETAILS,
-            "protocol error",
-            "protocol_error",
-            "connection termination",
-        ],
+        words: PROTOCOL_ERROR,
         proof: &[],
         sees: "`protocol error` or `connection termination`",
         why: "The Mapping does not say `https://`, and the port of the service speaks TLS: it answers with an alert, or closes.",
@@ -175,7 +172,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The certificate of the service is not trusted",
         statuses: &[503],
         flags: &["UF", "URX"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["certificate verify failed"],
         sees: "`CERTIFICATE_VERIFY_FAILED`",
         why: "The TLSContext of the Mapping names an authority (`ca_secret`), and the certificate of the service is not of it, has expired, or is for other names.",
@@ -187,7 +184,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The service has no certificate for the name that is asked for",
         statuses: &[503],
         flags: &["UF", "URX"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["unrecognized name", "handshake failure", "alert access denied"],
         sees: "`UNRECOGNIZED_NAME`, `HANDSHAKE_FAILURE` or `ACCESS_DENIED`",
         why: "TLS asks for the host's name (SNI), and the service serves other names, or none of the ciphers and versions that both know.",
@@ -229,7 +226,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The service closes the connection",
         statuses: &[503],
         flags: &["UC"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["connection termination", "connection_termination"],
         sees: "`connection termination`",
         why: "The connection ended before an answer: the process crashed or was killed, or it closed an idle connection at the moment when a request went out on it.",
@@ -241,13 +238,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The service does not speak the protocol of the Mapping",
         statuses: &[502, 503],
         flags: &["UPE", "UC"],
-        words: &[
-            RESET,
-            RESET_DETAILS,
-            "protocol error",
-            "protocol_error",
-            "connection termination",
-        ],
+        words: PROTOCOL_ERROR,
         proof: &[],
         sees: "`protocol error`",
         why: "`grpc: true` makes Envoy speak HTTP/2 to the service, which speaks HTTP/1.1 only.",
@@ -280,7 +271,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "A circuit breaker is open",
         statuses: &[503],
         flags: &["UO"],
-        words: &[RESET, RESET_DETAILS],
+        words: RESETS,
         proof: &["overflow"],
         sees: "`overflow`, with the header `x-envoy-overloaded`",
         why: "More connections, waiting requests or requests at once than `circuit_breakers` allow (by default 1024 of each). This is not a rate limit: it answers 503, not 429.",
