@@ -5,12 +5,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::http;
 
 /// Longest wait for a program to start, stop or say something.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest wait for what a program wrote before its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The version that `scripts/install-envoy.sh` gets.
 const ENVOY: &str = "1.40.0";
@@ -63,6 +67,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Process {
@@ -77,10 +82,9 @@ impl Process {
             .spawn()
             .unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
         let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take(), &log);
-        collect(child.stderr.take(), &log);
+        let readers = [collect(child.stdout.take(), &log), collect(child.stderr.take(), &log)];
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, child, log }
+        Self { name, child, log, readers }
     }
 
     /// Everything it wrote so far.
@@ -130,7 +134,8 @@ impl Process {
         signal("TERM", self.id());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for its last words: but for a moment only, as a child of its own may
+    /// still hold its output.
     ///
     /// # Panics
     /// When it does not end.
@@ -138,6 +143,10 @@ impl Process {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                let end = Instant::now() + LAST_WORDS;
+                while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 return status;
             }
             assert!(Instant::now() < end, "{} does not end:\n{}", self.name, self.log());
@@ -159,7 +168,7 @@ pub fn signal(name: &str, process: u32) {
     assert!(status.unwrap().success(), "kill -{name} {process}");
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Mutex<String>>) {
+fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let (stream, log) = (stream.unwrap(), log.clone());
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -167,7 +176,7 @@ fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Mutex<String>>)
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }
 
 /// Starts Envoy with the bootstrap `file`, on one thread.
