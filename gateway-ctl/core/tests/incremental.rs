@@ -318,7 +318,7 @@ fn what_consul_says_becomes_endpoints_and_until_then_nothing_is_said() {
     let mut engine = engine(edge());
     let spec = "{hostname: '*', prefix: /w/, service: web, resolver: consul}";
     let output = engine.apply(vec![object("Mapping", "w", spec)], vec![]);
-    assert_eq!(changed(&output), ["Cluster cluster_web_default_er_round_robin", "Route edge"]);
+    assert_eq!(changed(&output), ["Cluster cluster_web_default", "Route edge"]);
     assert_eq!(engine.consul_services().cloned().collect::<Vec<_>>(), [in_consul("web")]);
     let say =
         |host: &str| Arc::new(consul::object(&in_consul("web"), &[(host.to_owned(), 81)].into()));
@@ -590,7 +590,7 @@ fn a_change_beside_mappings_costs_what_it_touches() {
     costs(
         mapping("known", "resolver: each"),
         4,
-        "Cluster cluster_known_default_er_round_robin, Endpoint k8s/default/known/80, - Endpoint consul/dc1/known",
+        "Cluster cluster_known_default, Endpoint k8s/default/known/80, - Endpoint consul/dc1/known",
     );
 }
 

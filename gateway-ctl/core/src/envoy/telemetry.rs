@@ -21,6 +21,8 @@ pub(super) fn tracing(ir: &Telemetry) -> Option<Message> {
         overall_sampling: percent(ir.sampling.overall),
         custom_tags: ir.tags.iter().map(custom_tag).collect(),
         provider: Some(provider(ir)),
+        // A gateway is a hop of its own: the call to the service has its own span.
+        spawn_upstream_span: Some(true),
         ..Message::default()
     })
 }

@@ -42,6 +42,7 @@ impl Claim {
 }
 
 /// What a name is made of.
+#[derive(Clone, Copy)]
 struct Name<'a> {
     marker: Option<&'a str>,
     service: &'a str,
@@ -49,9 +50,9 @@ struct Name<'a> {
     tls: Option<&'a str>,
     host_rewrite: Option<&'a str>,
     namespace: &'a str,
-    /// How endpoints are chosen, where they are hosts.
-    endpoints: Option<&'a str>,
     breakers: &'a [Threshold],
+    /// How hosts are chosen, where that is written.
+    balance: Option<&'a LoadBalancer>,
 }
 
 /// How a service is connected to where its object names a TLSContext, or https; none: in the clear.
@@ -112,18 +113,16 @@ pub fn of_mapping(
     let thresholds = up.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
     let marker = if shadow { Some("shadow") } else { up.tag.as_deref() };
     let endpoints = resolved.hosts;
-    let by_module = defaults.load_balancer.as_ref().filter(|_| endpoints.is_some());
-    let load_balancer = up.load_balancer.as_ref().or(by_module);
-    let balance = endpoints.is_some().then(|| balance_name(load_balancer));
+    let load_balancer = up.load_balancer.as_ref().or(defaults.load_balancer.as_ref());
     let health_checks = if endpoints.is_some() { up.health_checks.clone() } else { Vec::new() };
     let name = Name {
         marker,
         service: &text,
-        tls: tls.is_some().then(|| up.tls.as_deref().unwrap_or_default()),
+        tls: tls.is_some().then(|| named(up.tls.as_deref(), &up.service)),
         host_rewrite,
         namespace,
-        endpoints: balance.as_deref(),
         breakers: &thresholds,
+        balance: load_balancer,
     };
     let stats_name = up.stats_name.clone().or_else(|| defaults.stats_name.clone());
     Some(Claim {
@@ -189,15 +188,15 @@ pub fn of_service(
         (None, true) => tls.map(|tls| ClientTls { own: true, ..tls }),
         _ => tls,
     };
-    let balance = resolved.hosts.is_some().then(|| balance_name(None));
+    let load_balancer = defaults.load_balancer.as_ref();
     let name = Name {
         marker: asked.marker,
         service: &service.text,
-        tls: tls.is_some().then(|| asked.tls.unwrap_or_default()),
+        tls: tls.is_some().then(|| named(asked.tls, service)),
         host_rewrite: None,
         namespace,
-        endpoints: balance.as_deref(),
         breakers: &thresholds,
+        balance: load_balancer,
     };
     let qualifies =
         resolved.in_kubernetes && namespace != own_namespace && !defaults.unqualified_services;
@@ -219,7 +218,7 @@ pub fn of_service(
             http2: asked.grpc,
             dns: crate::ir::Dns::Strict,
             endpoints: resolved.hosts,
-            policy: Policy::default(),
+            policy: load_balancer.map_or(Policy::default(), |l| l.policy),
             respect_dns_ttl: false,
             ipv4: defaults.ipv4,
             ipv6: defaults.ipv6,
@@ -253,15 +252,14 @@ pub fn of_tcp(
         (service.host.clone(), service.text.clone())
     };
     let thresholds = mapping.breakers.as_ref().unwrap_or(&defaults.breakers).clone();
-    let balance = resolved.hosts.is_some().then(|| balance_name(None));
     let name = Name {
         marker: mapping.tag.as_deref(),
         service: &text,
-        tls: tls.is_some().then(|| mapping.tls.as_deref().unwrap_or_default()),
+        tls: tls.is_some().then(|| named(mapping.tls.as_deref(), service)),
         host_rewrite: None,
         namespace,
-        endpoints: balance.as_deref(),
         breakers: &thresholds,
+        balance: defaults.load_balancer.as_ref(),
     };
     let asked = Asked {
         marker: None,
@@ -315,14 +313,18 @@ impl Name<'_> {
         }
         parts.extend(self.host_rewrite.map(|h| format!("hr-{h}")));
         parts.push(self.namespace.to_owned());
-        parts.extend(self.endpoints.map(|e| format!("er_{e}")));
         parts.extend(self.breakers.iter().map(breaker_name));
+        parts.extend(self.balance.map(|lb| format!("er_{}", balance_name(lb))));
         shorten(word(&parts.join("_")))
     }
 }
 
-fn balance_name(load_balancer: Option<&LoadBalancer>) -> String {
-    let Some(lb) = load_balancer else { return Policy::default().as_str().to_owned() };
+/// The TLSContext as a name has it: only where the service is written without a scheme.
+fn named<'a>(context: Option<&'a str>, service: &Service) -> &'a str {
+    context.filter(|_| service.scheme.is_none()).unwrap_or_default()
+}
+
+fn balance_name(lb: &LoadBalancer) -> String {
     let policy = lb.policy.as_str();
     match &lb.hash_on {
         None => policy.to_owned(),
@@ -381,8 +383,8 @@ mod tests {
             tls: None,
             host_rewrite: None,
             namespace,
-            endpoints: None,
             breakers: &[],
+            balance: None,
         }
         .render()
     }
@@ -409,10 +411,18 @@ mod tests {
             tls: None,
             host_rewrite: None,
             namespace: "default",
-            endpoints: None,
             breakers: &breakers,
+            balance: None,
         };
         assert_eq!(with_breakers.render(), "cluster_one_8000_default_cbnc5p6_cbhr7t8");
+        let by_header = LoadBalancer {
+            policy: Policy::Maglev,
+            hash_on: Some(HashOn::Header("x-id".to_owned())),
+        };
+        assert_eq!(
+            Name { balance: Some(&by_header), ..with_breakers }.render(),
+            "cluster_one_8000_default_cbnc5p6_cbhr7t8_er_maglev_hdr_x_id"
+        );
         let tagged = Name {
             marker: Some("blue"),
             service: "two.other:8000",

@@ -5,7 +5,10 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 use super::cluster::Claim;
 use super::weight;
 use crate::ir::error_page::ErrorPages;
-use crate::ir::{Action, Auth, HeaderEdit, HeaderEdits, RateAction, Route, Shadow};
+use crate::ir::{
+    Action, Auth, Cors, HeaderEdit, HeaderEdits, RateAction, Retry, Rewrite, Route, Shadow,
+};
+use crate::resource::label::Labels;
 use crate::resource::mapping::{Mapping, Target};
 use crate::resource::module::{LabelDefaults, MappingDefaults};
 
@@ -87,22 +90,26 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
     Group { routes, found }
 }
 
-/// Whether a member has what all members of a group must have in common.
+/// Whether a member agrees with the first one in what all members of a group have in common. What
+/// it leaves out is no disagreement.
 fn agrees(first: Member<'_>, other: Member<'_>, found: &mut Vec<Diagnostic>) -> bool {
+    fn same<T: PartialEq>(first: &Option<T>, other: &Option<T>) -> bool {
+        other.is_none() || first == other
+    }
     let (a, b) = (first.mapping, other.mapping);
     let (ua, ub) = (&a.upstream, &b.upstream);
     let differs: Vec<&str> = [
-        ("bypass_auth", a.bypass_auth == b.bypass_auth),
-        ("circuit_breakers", ua.breakers == ub.breakers),
-        ("connect_timeout_ms", ua.connect_timeout_ms == ub.connect_timeout_ms),
-        ("cluster_idle_timeout_ms", ua.idle_timeout_ms == ub.idle_timeout_ms),
+        ("bypass_auth", a.bypass_auth || !b.bypass_auth),
+        ("circuit_breakers", same(&ua.breakers, &ub.breakers)),
+        ("connect_timeout_ms", same(&ua.connect_timeout_ms, &ub.connect_timeout_ms)),
+        ("cluster_idle_timeout_ms", same(&ua.idle_timeout_ms, &ub.idle_timeout_ms)),
         (
             "cluster_max_connection_lifetime_ms",
-            ua.max_connection_lifetime_ms == ub.max_connection_lifetime_ms,
+            same(&ua.max_connection_lifetime_ms, &ub.max_connection_lifetime_ms),
         ),
-        ("keepalive", ua.keepalive == ub.keepalive),
-        ("load_balancer", ua.load_balancer == ub.load_balancer),
-        ("labels", a.labels == b.labels),
+        ("keepalive", same(&ua.keepalive, &ub.keepalive)),
+        ("load_balancer", same(&ua.load_balancer, &ub.load_balancer)),
+        ("labels", same(&a.labels, &b.labels)),
     ]
     .into_iter()
     .filter(|(_, same)| !same)
@@ -213,8 +220,7 @@ fn lower_services(
         let d = notice(first.reference, "spec.weight", text);
         found.push(with_hint(d, "leave one weight out to have it take the rest"));
     }
-    let common = common_edits(&members, env);
-    let cors = members.iter().rev().find_map(|m| m.mapping.cors.clone());
+    let common = Common::of(&members, env);
     let mut routes = Vec::new();
     for (index, (below, share)) in order.into_iter().zip(shares.members) {
         let Some(member) = members.get(index) else { continue };
@@ -224,24 +230,58 @@ fn lower_services(
         let Some(mut route) = lower_member(*member, &common, &shadows, env) else { continue };
         route.below = below;
         route.share = share;
-        route.cors = cors.clone().or_else(|| env.defaults.cors.clone());
+        route.cors.clone_from(&common.cors);
         routes.push(route);
     }
     routes
 }
 
+/// What all members of a group have, whichever of them says it: of several the last one that does.
+struct Common<'a> {
+    edits: HeaderEdits,
+    cors: Option<Cors>,
+    retry: Option<Retry>,
+    upgrades: &'a [String],
+    high_priority: bool,
+    /// For members that rewrite as they would without a word.
+    regex_rewrite: Option<&'a Rewrite>,
+    /// The first one's: others have the same, or none.
+    labels: Option<&'a Labels>,
+}
+
+impl<'a> Common<'a> {
+    fn of(members: &[Member<'a>], env: &Environment) -> Self {
+        let last = || members.iter().rev().map(|m| m.mapping);
+        let upgrades = last().map(|m| m.upgrades.as_slice()).find(|u| !u.is_empty());
+        Self {
+            edits: common_edits(members, env),
+            cors: last().find_map(|m| m.cors.clone()).or_else(|| env.defaults.cors.clone()),
+            retry: last().find_map(|m| m.retry.clone()).or_else(|| env.defaults.retry.clone()),
+            upgrades: upgrades.unwrap_or_default(),
+            high_priority: last().any(|m| m.high_priority),
+            regex_rewrite: last().map(|m| &m.rewrite).find(|r| matches!(r, Rewrite::Regex { .. })),
+            labels: members.first().and_then(|m| m.mapping.labels.as_ref()),
+        }
+    }
+
+    fn rewrite(&self, own: &Rewrite) -> Rewrite {
+        match (own, self.regex_rewrite) {
+            (Rewrite::Prefix(usual), Some(regex)) if usual == "/" => regex.clone(),
+            _ => own.clone(),
+        }
+    }
+}
+
 /// Header edits of a group: those that are set of all members, those that are removed of the last
-/// member that says so; the Module's where no member says anything.
+/// member; the Module's are those of a member that says nothing.
 fn common_edits(members: &[Member<'_>], env: &Environment) -> HeaderEdits {
     let merge = |get: fn(&Mapping) -> &Option<Vec<HeaderEdit>>, default: &Vec<HeaderEdit>| {
-        let mut said = false;
         let mut edits: Vec<HeaderEdit> = Vec::new();
-        for own in members.iter().filter_map(|m| get(m.mapping).as_ref()) {
-            said = true;
+        for own in members.iter().map(|m| get(m.mapping).as_ref().unwrap_or(default)) {
             edits.retain(|e| !own.iter().any(|o| o.name.eq_ignore_ascii_case(&e.name)));
             edits.extend(own.iter().cloned());
         }
-        if said { edits } else { default.clone() }
+        edits
     };
     let last = |get: fn(&Mapping) -> &Option<Vec<String>>, default: &Vec<String>| {
         members.iter().rev().find_map(|m| get(m.mapping).clone()).unwrap_or_else(|| default.clone())
@@ -257,7 +297,7 @@ fn common_edits(members: &[Member<'_>], env: &Environment) -> HeaderEdits {
 
 fn lower_member(
     member: Member<'_>,
-    common: &HeaderEdits,
+    common: &Common<'_>,
     shadows: &[Shadow],
     env: &Environment,
 ) -> Option<Route> {
@@ -277,7 +317,7 @@ fn lower_member(
             cors: None,
         });
     };
-    let mut edits = common.clone();
+    let mut edits = common.edits.clone();
     if m.add_linkerd_headers.unwrap_or(env.defaults.add_linkerd_headers) {
         edits.add_request.push(HeaderEdit {
             name: "l5d-dst-override".to_owned(),
@@ -292,16 +332,16 @@ fn lower_member(
         share: 100,
         action: Action::Forward {
             cluster: cluster.to_owned(),
-            rewrite: m.rewrite.clone(),
+            rewrite: common.rewrite(&m.rewrite),
             host_rewrite: m.host_rewrite.clone(),
             timeout_ms: m.timeout_ms.unwrap_or(env.defaults.timeout_ms),
             idle_timeout_ms: m.idle_timeout_ms,
-            retry: m.retry.clone().or_else(|| env.defaults.retry.clone()),
-            upgrades: m.upgrades.clone(),
-            high_priority: m.high_priority,
+            retry: common.retry.clone(),
+            upgrades: common.upgrades.to_vec(),
+            high_priority: common.high_priority,
             hash_on: member.claim.and_then(|c| c.hash_on.clone()).map(Box::new),
             shadows: shadows.to_vec(),
-            rate_limits: rate_limits(m, env),
+            rate_limits: rate_limits(common.labels, env),
         },
         edits,
         error_pages: m.error_pages.clone(),
@@ -310,13 +350,13 @@ fn lower_member(
     })
 }
 
-/// The descriptors of a Mapping: the groups of the service's domain, each after the domain's
-/// defaults. A Mapping without labels has the defaults alone, if the service's domain is the
+/// The descriptors of labels: the groups of the service's domain, each after the domain's
+/// defaults. A group of Mappings without labels has the defaults alone, if the service's domain is the
 /// default one.
-fn rate_limits(mapping: &Mapping, env: &Environment) -> Vec<Vec<RateAction>> {
+fn rate_limits(labels: Option<&Labels>, env: &Environment) -> Vec<Vec<RateAction>> {
     let Some(domain) = &env.limit_domain else { return Vec::new() };
     let defaults = env.labels.defaults.get(domain).map_or(&[][..], Vec::as_slice);
-    match &mapping.labels {
+    match labels {
         None if *domain == env.labels.domain && !defaults.is_empty() => vec![defaults.to_vec()],
         None => Vec::new(),
         Some(labels) => labels
