@@ -150,6 +150,16 @@ impl Services {
         self.ask(of, |address| self.page(address, page)).await
     }
 
+    /// What each replica of ratelimit-svc says of the counters of a request; nothing is counted.
+    pub async fn counters(&self, request: &Value) -> Pages {
+        let ask = |address: SocketAddr| async move {
+            let url = format!("http://{address}/counters/read");
+            let body = request.to_string();
+            read(&self.send(self.http.post(url).body(body), false).await?)
+        };
+        self.ask(Service::RateLimit, ask).await
+    }
+
     /// What the Envoy on this machine says of its hosts.
     pub async fn envoy_hosts(&self) -> Option<EnvoyHosts> {
         let clusters = self.page(self.addresses.envoy?, "/clusters?format=json").await.ok()?;
@@ -191,7 +201,15 @@ impl Services {
         path: &str,
         any_status: bool,
     ) -> Result<String, String> {
-        let mut request = self.http.get(format!("http://{address}{path}")).timeout(ANSWER);
+        self.send(self.http.get(format!("http://{address}{path}")), any_status).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        any_status: bool,
+    ) -> Result<String, String> {
+        let mut request = request.timeout(ANSWER);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }

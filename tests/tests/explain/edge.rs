@@ -28,6 +28,7 @@ pub(crate) struct Edge {
     pub(crate) envoy_admin: SocketAddr,
     pub(crate) xds: SocketAddr,
     pub(crate) authz_admin: SocketAddr,
+    pub(crate) ratelimit_admin: SocketAddr,
     pub(crate) envoy: Process,
     controller: Process,
     _names: NameServer,
@@ -37,7 +38,7 @@ impl Edge {
     /// Starts the controller, with the resources of a folder or as it is told, and an Envoy.
     pub(crate) fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
         let folder = TempDir::new("explain");
-        let [plain, secure, admin, envoy_admin, xds, authz_admin] =
+        let [plain, secure, admin, envoy_admin, xds, authz_admin, ratelimit_admin] =
             std::array::from_fn(|_| free_addr());
         let names = NameServer::start_all(Default::default());
         let replaced = resources
@@ -45,9 +46,10 @@ impl Edge {
             .replace("SECURE_PORT", &secure.port().to_string());
         folder.write("base.yaml", &replaced);
         let path = folder.path().display().to_string();
-        let [xds_text, admin_text, authz_text] = [xds, admin, authz_admin].map(|a| a.to_string());
+        let [xds_text, admin_text, authz_text, ratelimit_text] =
+            [xds, admin, authz_admin, ratelimit_admin].map(|a| a.to_string());
         let mut arguments = vec!["serve", "--xds-addr", &xds_text, "--admin-addr", &admin_text];
-        arguments.extend(["--authz-admin", &authz_text]);
+        arguments.extend(["--authz-admin", &authz_text, "--ratelimit-admin", &ratelimit_text]);
         if config.is_none() {
             arguments.extend(["--config", &path]);
         }
@@ -71,6 +73,7 @@ impl Edge {
             envoy_admin,
             xds,
             authz_admin,
+            ratelimit_admin,
             envoy,
             controller,
             _names: names,
@@ -79,7 +82,7 @@ impl Edge {
 
     /// One of the services, configured by the controller.
     pub(crate) fn service(&self, name: &str, grpc: SocketAddr, more: &[&str]) -> Process {
-        let admin = if name == "authz-svc" { self.authz_admin } else { free_addr() };
+        let admin = if name == "authz-svc" { self.authz_admin } else { self.ratelimit_admin };
         let [xds, grpc, admin_text] = [self.xds, grpc, admin].map(|a| a.to_string());
         let arguments = ["--xds", &xds, "--grpc-addr", &grpc, "--admin-addr", &admin_text];
         let mut service = Process::start(&program(name), &[&arguments, more].concat(), &[]);
@@ -122,6 +125,19 @@ impl Edge {
                 return Err(format!("no line with {marker} and {status}:\n{last}\n{found}"));
             }
             std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// The line of Envoy's own log that has these words.
+    pub(crate) fn logged(&self, words: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let log = self.envoy.log();
+            if let Some(line) = log.lines().find(|l| l.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "no {words} in {log}");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

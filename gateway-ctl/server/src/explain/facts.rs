@@ -10,7 +10,7 @@ use serde_json::Value;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 use super::way::Way;
-use super::{Request, Symptom};
+use super::{Counters, Request, Symptom};
 use crate::endpoints::addresses;
 
 /// Objects that are named for one cause at most.
@@ -57,6 +57,9 @@ impl Material {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EnvoyHosts(pub BTreeMap<String, Vec<EnvoyHost>>);
 
+/// Why a host is not healthy that `outlier_detection` left out.
+const EJECTED: &str = "it is ejected as an outlier";
+
 /// A host of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EnvoyHost {
@@ -88,6 +91,11 @@ impl EnvoyHosts {
 }
 
 impl EnvoyHost {
+    /// Whether it is left out because of its answers.
+    pub(super) fn is_ejected(&self) -> bool {
+        self.unhealthy == EJECTED
+    }
+
     fn read(json: &Value) -> Self {
         let socket = &json["address"]["socket_address"];
         let address = format!(
@@ -99,7 +107,7 @@ impl EnvoyHost {
         let flag = |name: &str| health[name] == true;
         let unhealthy = [
             (flag("failed_active_health_check"), "its health check fails"),
-            (flag("failed_outlier_check"), "it is ejected as an outlier"),
+            (flag("failed_outlier_check"), EJECTED),
             (flag("failed_active_degraded_check"), "it says that it is degraded"),
             (health["eds_health_status"] == "UNHEALTHY", "it is told to be unhealthy"),
         ];
@@ -115,6 +123,8 @@ pub struct Live {
     pub hosts: Option<EnvoyHosts>,
     /// authz-svc, of the request that a log names.
     pub decision: Option<Decision>,
+    /// ratelimit-svc, of the limits that the request counts against.
+    pub counters: Counters,
 }
 
 /// What authz-svc made of a request, as its page of decisions says it.

@@ -21,6 +21,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Whether the headers are known: a line of a log does not have them.
     pub has_headers: bool,
+    /// The address of the client, if it is known.
+    pub client: Option<String>,
 }
 
 impl Request {
@@ -64,6 +66,7 @@ impl Request {
             query: uri.query().map(str::to_owned),
             headers,
             has_headers: true,
+            client: None,
         })
     }
 
