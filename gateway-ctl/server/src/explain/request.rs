@@ -70,6 +70,21 @@ impl Request {
         })
     }
 
+    /// One of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self {
+            method: String::new(),
+            is_https: false,
+            host: String::new(),
+            port: 0,
+            path: "/".to_owned(),
+            query: None,
+            headers: Vec::new(),
+            has_headers: false,
+            client: None,
+        }
+    }
+
     /// Path and query as on the wire.
     pub fn path_and_query(&self) -> String {
         match &self.query {
