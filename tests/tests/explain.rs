@@ -806,6 +806,93 @@ fn limits_are_told_with_their_counters() {
     assert!(page.body.contains("How near it is to its limits"), "{}", page.body);
 }
 
+/// The controller reaches no admin page of this Envoy, only the statistics that others may read.
+#[test]
+fn endpoints_that_are_out_are_told_by_statistics() {
+    let echo = free_addr();
+    let backend = Backend::start("echo", "http", &[echo], &Value::Null);
+    let port = echo.port();
+    let ports = format!("[{{name: http, port: {port}}}]");
+    let second = slice("web", true, SocketAddr::from(([127, 0, 0, 2], port)), &ports);
+    let own = ", resolver: endpoint";
+    let checks = ", health_checks: [{health_check: {http: {path: /health}}, interval: 1s, timeout: 1s, unhealthy_threshold: 1, healthy_threshold: 1}]";
+    let objects = [
+        object(
+            "Listener",
+            "plain",
+            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
+        ),
+        object(
+            "Host",
+            "gateway",
+            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
+        ),
+        object("Service", "web", "{ports: [{name: http, port: 80}]}"),
+        slice("web", true, echo, &ports),
+        second.replace("web-1", "web-2"),
+        mapping("checked", "web", &format!("{own}{checks}")),
+        mapping(
+            "watched",
+            &echo.to_string(),
+            ", outlier_detection: {consecutive_5xx: 1, interval: 1s, base_ejection_time: 60s, max_ejection_percent: 100}",
+        ),
+        mapping("plain", "web", own),
+    ];
+    let edge = Edge::start(&objects.concat(), None);
+    let cluster = |mapping: &str| {
+        let all = http::get(edge.admin, "/clusters?json=true").unwrap().json();
+        let owned = |c: &&Value| c["owners"][0]["name"] == mapping;
+        all.as_array().unwrap().iter().find(owned).cloned().unwrap_or_default()
+    };
+    let until = |what: &str, mapping: &str, host: &str, why: &str| {
+        let end = Instant::now() + 3 * LIVE;
+        loop {
+            let said = cluster(mapping)["hosts"][host].clone();
+            if said[0]["unhealthy"] == why && said[0]["envoy"] == edge.stats.to_string() {
+                return;
+            }
+            assert!(Instant::now() < end, "{what}: {}", cluster(mapping));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (here, elsewhere) = (echo.to_string(), format!("127.0.0.2:{port}"));
+    until("well", "checked", &here, "");
+    until("out", "checked", &elsewhere, "its health check fails");
+    until("well yet", "watched", &here, "");
+    // What nothing can put out has no statistics of its own.
+    assert_eq!(cluster("plain")["hosts"], json!({}));
+    let page = http::get(edge.admin, "/clusters").unwrap().body;
+    assert!(page.contains("healthy") && page.contains("its health check fails"), "{page}");
+
+    let request = Request::get("/watched/x", "gateway.test").header("x-echo-status", "503");
+    assert_eq!(http::send(edge.plain, &request).unwrap().status, 503);
+    until("ejected", "watched", &here, "it is ejected as an outlier");
+    let url = |path: &str| format!("http://gateway.test:{}/{path}/x", edge.plain.port());
+    let told = |path: &str| [("url", url(path)), ("text", "503".to_owned())];
+    let tells = |cause: &str, words: &str| {
+        let name = if cause == "hosts-ejected" { "watched" } else { "checked" };
+        let asked = told(name);
+        let asked: Vec<(&str, &str)> = asked.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        edge.tells(cause, words, &asked)
+    };
+    assert_eq!(tells("hosts-ejected", "it is ejected as an outlier"), None);
+    drop(backend);
+    until("out, too", "checked", &here, "its health check fails");
+    assert_eq!(tells("hosts-unhealthy", "no host is healthy"), None);
+
+    // Of the admin page others read this and the readiness, and nothing else.
+    let status = |path: &str| http::get(edge.stats, path).unwrap().status;
+    let statuses =
+        ["/ready", "/stats/prometheus", "/clusters", "/config_dump", "/stats", "/quitquitquit"]
+            .map(status);
+    assert_eq!(statuses, [200, 200, 404, 404, 404, 404]);
+    let Edge { envoy, admin, .. } = edge;
+    drop(envoy);
+    let page = http::get(admin, "/clusters").unwrap();
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("Connection refused"), "{}", page.body);
+}
+
 /// A real API server: Services and EndpointSlices as it has them.
 #[test]
 fn services_without_pods_are_told_in_a_cluster() {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::dns::NameServer;
-use e2e::envoy::bootstrap;
+use e2e::envoy::{printed_with, with_names};
 use e2e::http::{self, Request};
 use e2e::process::{PATIENCE, Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
@@ -26,6 +26,8 @@ pub(crate) struct Edge {
     pub(crate) secure: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) envoy_admin: SocketAddr,
+    /// Where this Envoy is probed and its statistics are read.
+    pub(crate) stats: SocketAddr,
     pub(crate) xds: SocketAddr,
     pub(crate) authz_admin: SocketAddr,
     pub(crate) ratelimit_admin: SocketAddr,
@@ -38,7 +40,7 @@ impl Edge {
     /// Starts the controller, with the resources of a folder or as it is told, and an Envoy.
     pub(crate) fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
         let folder = TempDir::new("explain");
-        let [plain, secure, admin, envoy_admin, xds, authz_admin, ratelimit_admin] =
+        let [plain, secure, admin, envoy_admin, stats, xds, authz_admin, ratelimit_admin] =
             std::array::from_fn(|_| free_addr());
         let names = NameServer::start_all(Default::default());
         let replaced = resources
@@ -46,18 +48,19 @@ impl Edge {
             .replace("SECURE_PORT", &secure.port().to_string());
         folder.write("base.yaml", &replaced);
         let path = folder.path().display().to_string();
-        let [xds_text, admin_text, authz_text, ratelimit_text] =
-            [xds, admin, authz_admin, ratelimit_admin].map(|a| a.to_string());
+        let [xds_text, admin_text, authz_text, ratelimit_text, stats_text] =
+            [xds, admin, authz_admin, ratelimit_admin, stats].map(|a| a.to_string());
         let mut arguments = vec!["serve", "--xds-addr", &xds_text, "--admin-addr", &admin_text];
         arguments.extend(["--authz-admin", &authz_text, "--ratelimit-admin", &ratelimit_text]);
+        arguments.extend(["--envoy-stats", &stats_text]);
         if config.is_none() {
             arguments.extend(["--config", &path]);
         }
         let mut controller = Process::start(&program("gateway-ctl"), &arguments, config.as_slice());
         controller.wait_ready(admin);
         let file = folder.path().join(".envoy.json");
-        let mut text: Value =
-            serde_json::from_str(&bootstrap(xds, envoy_admin, names.addr)).unwrap();
+        let printed = printed_with(xds, envoy_admin, &["--ready-addr", &stats_text]);
+        let mut text: Value = serde_json::from_str(&with_names(printed, names.addr)).unwrap();
         let monitor = &mut text["overload_manager"]["resource_monitors"][0]["typed_config"];
         assert!(monitor["max_active_downstream_connections"].is_u64());
         monitor["max_active_downstream_connections"] = CONNECTIONS.into();
@@ -71,6 +74,7 @@ impl Edge {
             secure,
             admin,
             envoy_admin,
+            stats,
             xds,
             authz_admin,
             ratelimit_admin,

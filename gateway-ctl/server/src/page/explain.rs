@@ -80,14 +80,14 @@ pub(super) async fn show(State(page): State<Page>, Query(query): Query<Asking>) 
         }
         Err(words) => return answer(&form, &(), || whole(&query, Some(Err(&words)))),
     };
-    let hosts = match serde_json::from_str(&query.hosts) {
-        Ok(hosts) => Some(hosts),
-        Err(_) => page.services.envoy_hosts().await,
-    };
     let decision = decision(&page, &question).await;
     let material = match page.ask(ToController::Material).await {
         Ok(material) => Arc::new(material),
         Err(gone) => return gone,
+    };
+    let hosts = match serde_json::from_str(&query.hosts) {
+        Ok(hosts) => Some(hosts),
+        Err(_) => page.services.envoy_hosts(&material.overview.clusters).await,
     };
     // Much is compared when there are many Mappings.
     let (about, known) = (question.clone(), material.clone());
