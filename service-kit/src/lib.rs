@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod go;
 pub mod object;
 pub mod secret;
+pub mod spelling;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Reason, Severity};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
-use crate::yaml;
+use crate::{spelling, yaml};
 
 /// Which object: kind, namespace, name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -271,7 +271,7 @@ impl Object {
 
     /// Reads `spec` into `T`. A wrong type or a missing field is an error at its path; a field
     /// that `T` does not have is reported with `unknown`.
-    pub fn read_spec<T: DeserializeOwned>(
+    pub fn read_spec<T: DeserializeOwned + JsonSchema + 'static>(
         &self,
         unknown: Severity,
         found: &mut Diagnostics<'_>,
@@ -281,16 +281,22 @@ impl Object {
         let mut ignored = Vec::new();
         let mut track = serde_path_to_error::Track::new();
         let inner = serde_path_to_error::Deserializer::new(spec, &mut track);
-        let mut note = |path: serde_ignored::Path<'_>| ignored.push(field_path(&path.to_string()));
+        let mut note = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
         let result = T::deserialize(serde_ignored::Deserializer::new(inner, &mut note));
-        for path in ignored {
+        for written in ignored {
+            let path = field_path(&written);
             let message = "unknown field; it has no effect";
             match unknown {
                 Severity::Error => found.error(path, "unknown field"),
                 Severity::Warning => found.warning(path, message),
                 Severity::Notice => found.notice(path, message),
             }
-            .hint("check its spelling and its place against the reference of this kind");
+            .hint(match spelling::meant_field::<T>(&written) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    "check its spelling and its place against the reference of this kind".to_owned()
+                }
+            });
         }
         match result {
             Ok(spec) => Some(spec),
@@ -346,14 +352,14 @@ fn field_path(path: &str) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[allow(dead_code)]
     struct Spec {
         #[serde(default)]
         limits: Vec<Limit>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[allow(dead_code)]
     struct Limit {
         #[serde(default)]

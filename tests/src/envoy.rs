@@ -12,16 +12,18 @@ use crate::process::program;
 /// # Panics
 /// When it prints none.
 pub fn printed(xds: SocketAddr, admin: SocketAddr) -> Value {
+    printed_with(xds, admin, &[])
+}
+
+/// As [`printed`], with more arguments.
+///
+/// # Panics
+/// As [`printed`].
+pub fn printed_with(xds: SocketAddr, admin: SocketAddr, more: &[&str]) -> Value {
+    let (xds, admin) = (xds.to_string(), admin.to_string());
     let run = Command::new(program("gateway-ctl"))
-        .args([
-            "envoy-bootstrap",
-            "--xds",
-            &xds.to_string(),
-            "--envoy-admin-addr",
-            &admin.to_string(),
-            "--format",
-            "json",
-        ])
+        .args(["envoy-bootstrap", "--xds", &xds, "--envoy-admin-addr", &admin, "--format", "json"])
+        .args(more)
         .output()
         .unwrap();
     serde_json::from_slice(&run.stdout)
@@ -33,7 +35,11 @@ pub fn printed(xds: SocketAddr, admin: SocketAddr) -> Value {
 /// # Panics
 /// As [`printed`].
 pub fn bootstrap(xds: SocketAddr, admin: SocketAddr, names: SocketAddr) -> String {
-    let mut bootstrap = printed(xds, admin);
+    with_names(printed(xds, admin), names)
+}
+
+/// A bootstrap with the test's own name server.
+pub fn with_names(mut bootstrap: Value, names: SocketAddr) -> String {
     bootstrap["typed_dns_resolver_config"] = json!({
         "name": "envoy.network.dns_resolver.cares",
         "typed_config": {

@@ -24,6 +24,8 @@ pub struct Gateway {
     pub listener: SocketAddr,
     /// The diagnostics page.
     pub admin: SocketAddr,
+    /// Envoy's own page.
+    pub envoy_admin: SocketAddr,
     xds: SocketAddr,
     environment: Vec<(String, String)>,
 }
@@ -48,8 +50,11 @@ impl Gateway {
             .output()
             .unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        let envoy = start_envoy(&bootstrap, &[]);
-        let mut gateway = Self { folder, controller, envoy, listener, admin, xds, environment };
+        // As the chart starts it.
+        let drain = ["--drain-strategy", "immediate", "--ignore-unknown-dynamic-fields"];
+        let envoy = start_envoy(&bootstrap, &drain);
+        let mut gateway =
+            Self { folder, controller, envoy, listener, admin, envoy_admin, xds, environment };
         gateway.controller.wait_ready(admin);
         gateway.envoy.wait_ready_envoy(envoy_admin);
         gateway

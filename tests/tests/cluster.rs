@@ -432,6 +432,53 @@ subjects: [{kind: ServiceAccount, name: gateway-ctl, namespace: default}]
 }
 
 #[test]
+fn a_listener_follows_the_labels_of_namespaces() {
+    let cluster = Cluster::start();
+    let ports = Ports::new();
+    cluster.apply(&crds("emissary"));
+    cluster.apply(&crds("own"));
+    let labels = |text: &str| {
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, labels: {{{text}}}}}\n"
+        ));
+    };
+    labels("team: back");
+    let port = ports.listener.port();
+    cluster.apply(&format!(
+        "\
+apiVersion: {V3}
+kind: Listener
+metadata: {{name: web, namespace: default}}
+spec:
+  port: {port}
+  protocol: HTTP
+  securityModel: INSECURE
+  hostBinding: {{namespace: {{from: SELECTOR, selector: {{matchExpressions: [{{key: team, operator: In, values: [web]}}]}}}}}}
+---
+apiVersion: {V3}
+kind: Host
+metadata: {{name: shop, namespace: shop}}
+spec: {{hostname: gateway.test, requestPolicy: {{insecure: {{action: Route}}}}}}
+---
+apiVersion: {V3}
+kind: Mapping
+metadata: {{name: shop, namespace: shop}}
+spec: {{hostname: gateway.test, prefix: /shop/, service: '{}'}}
+",
+        ports.echo
+    ));
+    let edge = Edge::start(ports);
+    let mut controller = controller(&cluster.kubeconfig(), ports.xds, ports.admin, &[]);
+    controller.wait_ready(ports.admin);
+    cluster.wait_condition("Listener", "web", "Accepted", "False");
+    assert_ne!(edge.get("/shop/x"), Some(200), "its namespace has other labels");
+    labels("team: web");
+    edge.wait_status("/shop/x", 200);
+    labels("team: back");
+    cluster.wait("Listener without a Host that ends", || edge.get("/shop/x").is_none());
+}
+
+#[test]
 fn certificates_are_made_and_admission_speaks_the_words_of_the_status() {
     let cluster = Cluster::start();
     cluster.apply(&crds("emissary"));

@@ -82,16 +82,55 @@ fn counters_are_seen_and_begin_anew(service: &Service) {
     assert_eq!(http::get(service.limiter.admin, "/counters?domain=").unwrap().status, 400);
 }
 
+/// How near requests are to their limits is read without counting.
+fn counters_are_read(service: &Service) {
+    assert!(service.passes("user", "carol"));
+    let both = json!({"domain": "shop", "descriptors": [
+        {"entries": [{"key": "user", "value": "carol"}]},
+        {"entries": [{"key": "burst", "value": "carol"}]},
+        {"entries": [{"key": "nobody", "value": "x"}]},
+    ]});
+    for _ in 0..3 {
+        let read = service.post(service.limiter.admin, "/counters/read", &both).json();
+        let [user, burst, free] = std::array::from_fn(|i| &read["descriptors"][i]);
+        assert_eq!((&user["used"], &user["remaining"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&user["limit"]["requests"], &user["limit"]["unit"]),
+            (&json!(2), &json!("year"))
+        );
+        assert_eq!(user["next_in_seconds"], 0);
+        assert!(user["reset_in_seconds"].as_u64().unwrap() > 0);
+        assert_eq!((&burst["used"], &burst["remaining"]), (&json!(0), &json!(4)));
+        assert_eq!(burst["limit"]["algorithm"], "TokenBucket");
+        assert_eq!(free["limit"], Value::Null);
+    }
+    assert_eq!([0; 2].map(|_| service.passes("user", "carol")), [true, false]);
+    let read = service.post(service.limiter.admin, "/counters/read", &both).json();
+    let user = &read["descriptors"][0];
+    assert_eq!(user["remaining"], 0);
+    assert_eq!(user["next_in_seconds"], user["reset_in_seconds"]);
+    for wrong in [json!("x"), json!({"domain": "shop"}), json!({"key": "shop_user_carol_0"})] {
+        let refused = service.post(service.limiter.admin, "/counters/read", &wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+    }
+}
+
 #[test]
 fn in_memory() {
-    counters_are_seen_and_begin_anew(&Service::start(&[]));
+    let service = Service::start(&[]);
+    counters_are_read(&service);
+    service.reset(&descriptor("user", "carol"));
+    counters_are_seen_and_begin_anew(&service);
 }
 
 #[test]
 fn in_redis() {
     let redis = Redis::start();
     let url = format!("127.0.0.1:{}", redis.port);
-    counters_are_seen_and_begin_anew(&Service::start(&[("REDIS_URL", &url)]));
+    let service = Service::start(&[("REDIS_URL", &url)]);
+    counters_are_read(&service);
+    service.reset(&descriptor("user", "carol"));
+    counters_are_seen_and_begin_anew(&service);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use e2e::free_addr;
 use e2e::http::{self, Request};
 use e2e::kubernetes::Cluster;
 use e2e::process::program;
+use e2e::redis::Redis;
 use e2e::tls::Client;
 use edge::Edge;
 use serde_json::{Value, json};
@@ -273,6 +274,11 @@ fn base(s: &Services, certificates: &Certificates) -> String {
                 "{own}, health_checks: [{{health_check: {{http: {{path: /health}}}}, interval: 1s, timeout: 1s, unhealthy_threshold: 1}}]"
             ),
         ),
+        mapping(
+            "hosts-ejected",
+            &echo,
+            ", outlier_detection: {consecutive_5xx: 1, interval: 1s, base_ejection_time: 60s, max_ejection_percent: 100}",
+        ),
         // Connections.
         mapping("connection-refused", &s.nothing.to_string(), ""),
         mapping("connect-timeout", &s.full.to_string(), ", connect_timeout_ms: 100"),
@@ -347,6 +353,7 @@ fn base(s: &Services, certificates: &Certificates) -> String {
         ),
         // Before routes.
         mapping("script-answered", &echo, ""),
+        mapping("script-failed", &echo, ""),
         mapping("upgrade-refused", &echo, ""),
         mapping("body-too-large", &echo, ""),
         mapping("headers-too-large", &echo, ""),
@@ -368,6 +375,7 @@ spec:
     lua_scripts: |
       function envoy_on_request(handle)
         if handle:headers():get('x-script') then handle:respond({[':status'] = '418'}, 'tea') end
+        if handle:headers():get('x-broken') then handle:nothing() end
       end
 ";
 
@@ -420,6 +428,10 @@ fn first_phase() -> Vec<Case> {
         case("consul-no-instances", 503, "UH", &["`dc1/ghost` has no passing instance"]),
         case("dns-empty", 503, "UH", &["`nowhere.invalid`", "has no address in DNS"]).with_hosts(),
         case("hosts-unhealthy", 503, "UF", &["no host is healthy", "its health check fails"]).with_hosts(),
+        // A service that answers badly is ejected, and asked all the same where there is no other.
+        case("hosts-ejected", 503, "-", &["no host is healthy", "it is ejected as an outlier"])
+            .header("x-echo-status", "503")
+            .with_hosts(),
         case("connection-refused", 503, "UF", &["Mapping default/connection-refused"]),
         case("connect-timeout", 503, "UF", &["given up after 100 ms"]),
         case("tls-to-plain", 503, "UF", &["over TLS"]),
@@ -516,6 +528,7 @@ fn asked(authz: SocketAddr, limits: SocketAddr, echo: SocketAddr) -> String {
         mapping("limiter-unreachable", &echo, &labelled("x-user")),
         mapping("limiter-fails-open", &echo, &labelled("x-user")),
         mapping("limiter-off", &echo, &labelled("x-user")),
+        object("Mapping", "speaks-grpc", &format!("{{hostname: gateway.test, prefix: /media-type-refused/x, rewrite: /envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit, service: \"{limits}\", grpc: true}}")),
         object("Mapping", "read-twice", &format!("{{hostname: gateway.test, prefix: \"/partner;x/\", service: \"{echo}\"}}")),
     ]
     .concat()
@@ -555,6 +568,23 @@ fn second_phase() -> Vec<Case> {
         .header("x-user", "a"),
         case("descriptor-dropped", 200, "-", &["the request has no header x-user"])
             .told("not limited"),
+        // A gRPC server, called by what is no gRPC client: from the line alone, and with the headers.
+        case(
+            "media-type-refused",
+            415,
+            "-",
+            &["Mapping default/speaks-grpc", "answered it itself"],
+        )
+        .body(9),
+        case(
+            "media-type-refused",
+            415,
+            "-",
+            &["content-type is `application/grpc-web+proto`", "set `enable_grpc_web: true`"],
+        )
+        .header("content-type", "application/grpc-web+proto")
+        .body(9)
+        .asked_whole(),
         case("no-limit-fits", 200, "-", &["`tier=free` fits none of the 1 limits"])
             .told("not limited"),
         case("route-unlabelled", 200, "-", &["has no labels of domain `ambassador`"])
@@ -621,7 +651,14 @@ fn each_cause_is_made_seen_and_told() {
     let told = format!("curl: (56) Connection closed: {refused}");
     let words = "downstream_global_cx_overflow";
     wrong.extend(edge.tells("too-many-connections", words, &[("text", &told)]));
+    // The client sees nothing of it: the request goes on, and Envoy's own log has why.
+    let request = Request::get("/script-failed/x", "gateway.test").header("x-broken", "1");
+    assert_eq!(http::send(edge.plain, &request).unwrap().status, 200);
+    let line = edge.logged("script log: [string");
+    let words = "line 3 of lua_scripts, `if handle:headers():get('x-broken') then handle:nothing() end`: attempt to call method 'nothing'";
+    wrong.extend(edge.tells("script-failed", words, &[("text", &line)]));
     covered.extend(["no-listener", "tls-client-certificate", "too-many-connections"]);
+    covered.insert("script-failed");
 
     let mut check = |cases: Vec<Case>| {
         for case in cases {
@@ -690,6 +727,170 @@ fn each_cause_is_made_seen_and_told() {
     let known: BTreeSet<&str> =
         known.split("<br>`").skip(1).filter_map(|t| t.split('`').next()).collect();
     assert_eq!(covered, known, "each cause of the table is made here");
+}
+
+/// Counters in a real Redis, as ratelimit-svc has them: how near a request is to its limits.
+#[test]
+fn limits_are_told_with_their_counters() {
+    let [echo, limits] = std::array::from_fn(|_| free_addr());
+    let _echo = Backend::start("echo", "http", &[echo], &Value::Null);
+    let redis = Redis::start();
+    let spec = "{domain: ambassador, limits: [{name: per-user, pattern: [{user: \"*\"}], rate: 2, unit: year}, {name: per-address, pattern: [{remote_address: \"*\"}], rate: 9, unit: year, burstFactor: 2}]}";
+    let labels = ", labels: {ambassador: [{one: [{request_headers: {key: user, header_name: x-user}}]}, {two: [{remote_address: {key: remote_address}}]}]}";
+    let objects = [
+        object(
+            "Listener",
+            "plain",
+            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
+        ),
+        object(
+            "Host",
+            "gateway",
+            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
+        ),
+        object(
+            "RateLimitService",
+            "limits",
+            &format!("{{service: \"{limits}\", protocol_version: v3, timeout_ms: 500}}"),
+        ),
+        object("RateLimit", "users", spec),
+        mapping("limited", &echo.to_string(), labels),
+    ];
+    let edge = Edge::start(&objects.concat(), None);
+    let url = format!("http://gateway.test:{}/limited/x", edge.plain.port());
+    let asked = [("url", url.as_str()), ("headers", "x-user: alice"), ("client", "127.0.0.1")];
+    let unknown = edge.ask(&asked);
+    assert!(unknown["way"].to_string().contains("its counters cannot be seen"), "{unknown:#}");
+
+    let server = format!("127.0.0.1:{}", redis.port);
+    let more = ["--http-addr", "off", "--redis-url", &server];
+    let _limiter = edge.service("ratelimit-svc", limits, &more);
+    let request = Request::get("/limited/x", "gateway.test").header("x-user", "alice");
+    let status = || http::send(edge.plain, &request).map_or(0, |r| r.status);
+    let end = Instant::now() + LIVE;
+    let standing = || edge.ask(&asked)["limits"].clone();
+    // What is asked for is not counted, and what is not counted yet is unused.
+    while standing()[0]["remaining"] != 2 {
+        assert!(Instant::now() < end, "{}", edge.ask(&asked));
+    }
+    while standing()[0]["remaining"] == 2 {
+        assert_eq!(status(), 200);
+        assert!(Instant::now() < end, "{}", edge.ask(&asked));
+    }
+    let [user, address] = std::array::from_fn(|i| standing()[i].clone());
+    assert_eq!(user["descriptor"], "user=alice");
+    assert_eq!((&user["limit"], &user["object"]), (&json!("per-user"), &json!("users.default")));
+    assert_eq!((&user["requests"], &user["unit"]), (&json!(2), &json!("year")));
+    assert_eq!((&user["used"], &user["remaining"]), (&json!(1), &json!(1)));
+    assert_eq!(user["next_in_seconds"], 0);
+    assert!(user["reset_in_seconds"].as_u64().unwrap() > 0);
+    assert_eq!((&address["used"], &address["remaining"]), (&json!(1), &json!(17)));
+
+    assert_eq!([status(), status()], [200, 429]);
+    let told = [("text", "429 RL")];
+    let answer = edge.ask(&[&asked[..], &told].concat());
+    let first = &answer["causes"][0];
+    assert_eq!((&first["id"], &first["is_certain"]), (&json!("over-limit"), &json!(true)));
+    let words = "counts against limit `per-user` of RateLimit default/users, 2 per year: 3 used, 0 left, and it begins anew in";
+    assert!(first["found"][0].to_string().contains(words), "{first:#}");
+    // The same for people, from the line of the log and what the log does not have.
+    let line = edge.line("/limited/x", 429, &|edge: &Edge| sent(edge, &request)).unwrap();
+    let text = edge.command(&["--client", "127.0.0.1", "-H", "x-user: alice", "GET", &url, &line]);
+    assert!(text.contains("ratelimit-svc  user=alice counts against limit `per-user`"), "{text}");
+    assert!(text.contains("remote_address=127.0.0.1 counts against limit `per-address`"), "{text}");
+    let page = http::get(
+        edge.admin,
+        &format!("/explain?url={}&headers=x-user:%20alice", url.replace(':', "%3A")),
+    )
+    .unwrap();
+    assert!(page.body.contains("How near it is to its limits"), "{}", page.body);
+}
+
+/// The controller reaches no admin page of this Envoy, only the statistics that others may read.
+#[test]
+fn endpoints_that_are_out_are_told_by_statistics() {
+    let echo = free_addr();
+    let backend = Backend::start("echo", "http", &[echo], &Value::Null);
+    let port = echo.port();
+    let ports = format!("[{{name: http, port: {port}}}]");
+    let second = slice("web", true, SocketAddr::from(([127, 0, 0, 2], port)), &ports);
+    let own = ", resolver: endpoint";
+    let checks = ", health_checks: [{health_check: {http: {path: /health}}, interval: 1s, timeout: 1s, unhealthy_threshold: 1, healthy_threshold: 1}]";
+    let objects = [
+        object(
+            "Listener",
+            "plain",
+            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
+        ),
+        object(
+            "Host",
+            "gateway",
+            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
+        ),
+        object("Service", "web", "{ports: [{name: http, port: 80}]}"),
+        slice("web", true, echo, &ports),
+        second.replace("web-1", "web-2"),
+        mapping("checked", "web", &format!("{own}{checks}")),
+        mapping(
+            "watched",
+            &echo.to_string(),
+            ", outlier_detection: {consecutive_5xx: 1, interval: 1s, base_ejection_time: 60s, max_ejection_percent: 100}",
+        ),
+        mapping("plain", "web", own),
+    ];
+    let edge = Edge::start(&objects.concat(), None);
+    let cluster = |mapping: &str| {
+        let all = http::get(edge.admin, "/clusters?json=true").unwrap().json();
+        let owned = |c: &&Value| c["owners"][0]["name"] == mapping;
+        all.as_array().unwrap().iter().find(owned).cloned().unwrap_or_default()
+    };
+    let until = |what: &str, mapping: &str, host: &str, why: &str| {
+        let end = Instant::now() + 3 * LIVE;
+        loop {
+            let said = cluster(mapping)["hosts"][host].clone();
+            if said[0]["unhealthy"] == why && said[0]["envoy"] == edge.stats.to_string() {
+                return;
+            }
+            assert!(Instant::now() < end, "{what}: {}", cluster(mapping));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let (here, elsewhere) = (echo.to_string(), format!("127.0.0.2:{port}"));
+    until("well", "checked", &here, "");
+    until("out", "checked", &elsewhere, "its health check fails");
+    until("well yet", "watched", &here, "");
+    // What nothing can put out has no statistics of its own.
+    assert_eq!(cluster("plain")["hosts"], json!({}));
+    let page = http::get(edge.admin, "/clusters").unwrap().body;
+    assert!(page.contains("healthy") && page.contains("its health check fails"), "{page}");
+
+    let request = Request::get("/watched/x", "gateway.test").header("x-echo-status", "503");
+    assert_eq!(http::send(edge.plain, &request).unwrap().status, 503);
+    until("ejected", "watched", &here, "it is ejected as an outlier");
+    let url = |path: &str| format!("http://gateway.test:{}/{path}/x", edge.plain.port());
+    let told = |path: &str| [("url", url(path)), ("text", "503".to_owned())];
+    let tells = |cause: &str, words: &str| {
+        let name = if cause == "hosts-ejected" { "watched" } else { "checked" };
+        let asked = told(name);
+        let asked: Vec<(&str, &str)> = asked.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        edge.tells(cause, words, &asked)
+    };
+    assert_eq!(tells("hosts-ejected", "it is ejected as an outlier"), None);
+    drop(backend);
+    until("out, too", "checked", &here, "its health check fails");
+    assert_eq!(tells("hosts-unhealthy", "no host is healthy"), None);
+
+    // Of the admin page others read this and the readiness, and nothing else.
+    let status = |path: &str| http::get(edge.stats, path).unwrap().status;
+    let statuses =
+        ["/ready", "/stats/prometheus", "/clusters", "/config_dump", "/stats", "/quitquitquit"]
+            .map(status);
+    assert_eq!(statuses, [200, 200, 404, 404, 404, 404]);
+    let Edge { envoy, admin, .. } = edge;
+    drop(envoy);
+    let page = http::get(admin, "/clusters").unwrap();
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("Connection refused"), "{}", page.body);
 }
 
 /// A real API server: Services and EndpointSlices as it has them.

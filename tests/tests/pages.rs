@@ -115,6 +115,19 @@ fn look_for_something(gateway: &Gateway, browser: &Browser, name: &str) {
     browser.fill("#q", "checkout");
     browser.click(".search button");
     browser.wait_text("main", "1 of 25");
+    // What is asked on the way, by name, and where to read it.
+    for part in [
+        "everyone",
+        "login",
+        "OAuth2, only /checkout/admin/*",
+        "passes",
+        "limit per-client: 9 per minute",
+        "127.0.0.1:9",
+    ] {
+        browser.wait_text(".picture", part);
+    }
+    browser.text(".picture a[href='/objects/Filter/default/login']");
+    browser.text(".picture a[href='/objects/RateLimit/default/clients']");
     browser.keep_picture(&format!("{name}-found"));
     browser.click("tbody a[href^='/objects/Mapping/']");
     browser.wait_text("h1", "Mapping default/checkout");
@@ -278,6 +291,20 @@ apiVersion: getambassador.io/v3alpha1
 kind: Mapping
 metadata: {name: broken}
 spec: {hostname: "*", prefix: 5, service: shop}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: FilterPolicy
+metadata: {name: shop}
+spec:
+  rules:
+  - {host: "*", path: /checkout/admin/*, filters: [{name: login}]}
+  - {host: "*", path: /item-249/*, filters: [{name: nowhere}]}
+  - {host: "*", path: /item-248/*, filters: [{name: login}]}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: RateLimit
+metadata: {name: clients}
+spec: {domain: ambassador, limits: [{name: per-client, pattern: [{remote_address: "*"}], rate: 9, unit: minute}]}
 ---
 apiVersion: v1
 kind: Service

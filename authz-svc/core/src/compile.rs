@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason};
+use service_kit::{Diagnostic, Diagnostics, Object, ObjectRef, Reason, spelling};
 
 use crate::filter::Filter;
 use crate::filter::jwt::TokenCache;
@@ -208,7 +208,7 @@ fn compile_policies<'a>(
 }
 
 /// Reads a part of a spec at `path`; unknown fields are errors.
-pub(crate) fn read_at<T: serde::de::DeserializeOwned>(
+pub(crate) fn read_at<T: serde::de::DeserializeOwned + schemars::JsonSchema + 'static>(
     json: &Json,
     path: &str,
     found: &mut Diagnostics<'_>,
@@ -216,9 +216,12 @@ pub(crate) fn read_at<T: serde::de::DeserializeOwned>(
     let mut unknown = Vec::new();
     let result = serde_ignored::deserialize(json, |p| unknown.push(p.to_string()));
     for field in unknown {
-        found
-            .error(format!("{path}.{}", field.replace(".?", "")), "unknown field")
-            .hint("check its spelling");
+        found.error(format!("{path}.{}", field.replace(".?", "")), "unknown field").hint(
+            match spelling::meant_field::<T>(&field) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "check its spelling".to_owned(),
+            },
+        );
     }
     match result {
         Ok(value) => Some(value),

@@ -333,6 +333,8 @@ pub fn read(object: &Arc<Object>, ambassador_id: &str) -> (Outcome, Vec<Diagnost
             }
             if version != "v3alpha1" {
                 v2::convert(kind, &mut spec);
+            } else if kind == "Mapping" {
+                v2::convert_presence(&mut spec);
             }
             let outcome = match read(object, spec, &mut found) {
                 Some(spec) => Outcome::Good(spec),

@@ -159,6 +159,8 @@ pub struct ClusterOverview {
     pub breakers: String,
     /// Whether the health of its hosts is checked.
     pub health_checks: bool,
+    /// Whether hosts are left out because of their answers.
+    pub outlier_detection: bool,
     /// The objects that use it.
     pub owners: Vec<ObjectRef>,
 }

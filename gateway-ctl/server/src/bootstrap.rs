@@ -109,6 +109,7 @@ impl Bootstrap {
         let mut document = json!({
             "node": {"id": self.node, "cluster": "tollgate"},
             "admin": admin(self.admin),
+            "deferred_stat_options": deferred_statistics(),
             "dynamic_resources": {
                 "lds_config": by_ads.clone(),
                 "cds_config": by_ads,
@@ -234,6 +235,12 @@ fn ready_listener(address: SocketAddr) -> Value {
             },
         }]}],
     })
+}
+
+/// A cluster's statistics are made when it gets its first request: most of a large configuration
+/// is idle in each Envoy.
+pub fn deferred_statistics() -> Value {
+    json!({"enable_deferred_creation_stats": true})
 }
 
 /// Envoy's admin port.

@@ -281,6 +281,10 @@ struct ServeArgs {
     /// authz-svc's admin port, as HOST:PORT, for the page of authorization
     #[arg(long, value_name = "ADDR")]
     authz_admin: Option<String>,
+    /// Where Envoys serve /stats/prometheus (`--ready-addr` of their bootstrap), as HOST:PORT, for the health
+    /// of endpoints; a name may have the addresses of several Envoys
+    #[arg(long, value_name = "ADDR")]
+    envoy_stats: Option<String>,
     /// Validate objects for the Kubernetes API here, at /validate; needs --tls-dir
     #[arg(long, value_name = "ADDR", requires = "tls_dir")]
     webhook_addr: Option<SocketAddr>,
@@ -483,6 +487,7 @@ fn run_options(args: RunArgs) -> run::Options {
         ratelimit: Some(args.ratelimit_admin_addr.to_string()),
         authz: Some(args.authz_admin_addr.to_string()),
         envoy: Some(args.envoy_admin_addr),
+        envoys: None,
     };
     run::Options {
         plane,
@@ -512,6 +517,7 @@ async fn serve(args: ServeArgs) -> Result<(), String> {
         ratelimit: args.ratelimit_admin,
         authz: args.authz_admin,
         envoy: None,
+        envoys: args.envoy_stats,
     };
     let plane = Plane::start(&options, &[], shutdown.clone()).await?;
     shutdown.wait().await;

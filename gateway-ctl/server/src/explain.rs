@@ -3,8 +3,10 @@
 //! [`explain_files`], and the parts for callers that ask elsewhere.
 
 mod causes;
+mod counters;
 mod endpoints_of;
 mod facts;
+mod guards;
 mod limits;
 mod matching;
 mod policies;
@@ -21,10 +23,13 @@ use std::sync::Arc;
 
 use gateway_core::Settings;
 use serde::{Deserialize, Serialize};
+use service_kit::ObjectRef;
 
 use crate::check;
 pub use causes::{Cause, Found, all as all_causes, markdown};
+pub use counters::{Asking, Counters, Usage, asking};
 pub use facts::{Decision, EnvoyHost, EnvoyHosts, Judged, Live, Material};
+pub use guards::{Guard, Guards, State};
 pub use request::Request;
 pub use symptom::Symptom;
 pub use way::Line;
@@ -57,6 +62,8 @@ pub struct Asked {
     pub status: Option<u16>,
     /// Flags of Envoy that were seen.
     pub flags: Vec<String>,
+    /// The address of the client, as limits and address lists see it; empty: not known.
+    pub client: String,
 }
 
 impl Question {
@@ -73,6 +80,14 @@ impl Question {
                 Some(Request::parse(method, url, &asked.headers)?)
             }
         };
+        let mut request = request;
+        if let (Some(request), client) = (&mut request, asked.client.trim())
+            && !client.is_empty()
+        {
+            let wrong = |_| format!("`{client}` is no address of a client, as 203.0.113.7 is");
+            client.parse::<std::net::IpAddr>().map_err(wrong)?;
+            request.client = Some(client.to_owned());
+        }
         if request.is_none() && symptom.is_empty() {
             return Err("nothing is asked: give a method and a URL, a status, flags, or a line of the access log".to_owned());
         }
@@ -89,6 +104,9 @@ pub struct Explanation {
     pub way: Vec<Line>,
     /// The causes, the likeliest first.
     pub causes: Vec<Answer>,
+    /// How the limits stand that the request counts against.
+    #[serde(default)]
+    pub limits: Vec<Usage>,
     /// What limits the answer.
     pub notes: Vec<String>,
 }
@@ -114,10 +132,7 @@ pub struct Answer {
 pub fn explain(question: &Question, material: &Material, live: &Live) -> Explanation {
     let Question { request, symptom } = question;
     let refused = material.refused();
-    let way = request.as_ref().map(|request| {
-        let Material { overview, objects, ambassador_id, .. } = material;
-        way::follow(request, overview, objects, &refused, ambassador_id)
-    });
+    let way = request.as_ref().map(|request| way_of(request, material, &refused));
     let facts =
         facts::Facts { material, live, request: request.as_ref(), symptom, way: way.as_ref() };
     let mut found = causes::find(&facts);
@@ -162,7 +177,15 @@ pub fn explain(question: &Question, material: &Material, live: &Live) -> Explana
     }
     explanation.way = way.map(|w| w.lines.0).unwrap_or_default();
     explanation.way.extend(live.decision.as_ref().map(said));
+    explanation.way.extend(live.counters.lines());
+    explanation.limits.clone_from(&live.counters.usages);
     explanation
+}
+
+/// Goes the way of a request through what is in force.
+fn way_of<'a>(request: &Request, material: &'a Material, refused: &[ObjectRef]) -> way::Way<'a> {
+    let Material { overview, objects, ambassador_id, .. } = material;
+    way::follow(request, overview, objects, refused, ambassador_id)
 }
 
 /// What authz-svc said.

@@ -44,7 +44,11 @@ pub fn static_bootstrap(engine: &Engine, admin: SocketAddr) -> Result<Value, Str
     if !secrets.is_empty() {
         resources.insert("secrets".to_owned(), Value::Array(secrets));
     }
-    Ok(json!({"admin": bootstrap::admin(admin), "static_resources": resources}))
+    Ok(json!({
+        "admin": bootstrap::admin(admin),
+        "deferred_stat_options": bootstrap::deferred_statistics(),
+        "static_resources": resources,
+    }))
 }
 
 /// Replaces `rds` by the route table it names, the discovery of a filter's configuration by that,

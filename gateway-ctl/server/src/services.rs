@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use gateway_core::overview::ClusterOverview;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use service_kit::Secret;
@@ -21,6 +22,9 @@ const MOST: usize = 8 << 20;
 /// Replicas of a service that are asked at most.
 const REPLICAS: usize = 16;
 
+/// The statistics of hosts, and no others.
+const HOSTS: &str = "/stats/prometheus?filter=%5Ecluster%5C..*%5C.(endpoint%5C..*%5C.healthy%7Cmembership_total%7Coutlier_detection%5C.ejections_active)%24";
+
 /// Where the admin ports of the services are.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
@@ -30,6 +34,8 @@ pub struct Addresses {
     pub authz: Option<String>,
     /// That of an Envoy on this machine.
     pub envoy: Option<SocketAddr>,
+    /// Where Envoys serve `/stats/prometheus`, as `HOST:PORT`; a name may have an address for each.
+    pub envoys: Option<String>,
 }
 
 /// One of the two.
@@ -79,6 +85,16 @@ impl Replica {
             .filter(|(_, state)| state != "ok")
             .collect()
     }
+}
+
+/// What an Envoy says of the hosts of its clusters.
+#[derive(Debug, Serialize)]
+pub struct Envoy {
+    /// Where it was asked.
+    pub address: SocketAddr,
+    /// By cluster, or why there is no answer.
+    #[serde(serialize_with = "or_error")]
+    pub hosts: Result<EnvoyHosts, String>,
 }
 
 /// A service: where its admin port should be, and what its replicas say. None when nobody said where
@@ -150,10 +166,36 @@ impl Services {
         self.ask(of, |address| self.page(address, page)).await
     }
 
-    /// What the Envoy on this machine says of its hosts.
-    pub async fn envoy_hosts(&self) -> Option<EnvoyHosts> {
-        let clusters = self.page(self.addresses.envoy?, "/clusters?format=json").await.ok()?;
-        Some(EnvoyHosts::read(&clusters))
+    /// What each replica of ratelimit-svc says of the counters of a request; nothing is counted.
+    pub async fn counters(&self, request: &Value) -> Pages {
+        let ask = |address: SocketAddr| async move {
+            let url = format!("http://{address}/counters/read");
+            let body = request.to_string();
+            read(&self.send(self.http.post(url).body(body), false).await?)
+        };
+        self.ask(Service::RateLimit, ask).await
+    }
+
+    /// What each Envoy that can be asked says of the hosts of clusters; none when nobody said where they are.
+    pub async fn envoys(&self, clusters: &[ClusterOverview]) -> Option<Result<Vec<Envoy>, String>> {
+        if let Some(address) = self.addresses.envoy {
+            let said = self.page(address, "/clusters?format=json").await;
+            return Some(Ok(vec![Envoy { address, hosts: said.map(|s| EnvoyHosts::read(&s)) }]));
+        }
+        let ask = |address| async move {
+            let said = self.get(address, HOSTS, false).await;
+            let hosts =
+                said.map(|text| EnvoyHosts::of_statistics(&exposition::read(&text), clusters));
+            Envoy { address, hosts }
+        };
+        Some(self.ask_all(self.addresses.envoys.as_deref()?, ask).await)
+    }
+
+    /// What all Envoys together say of their hosts.
+    pub async fn envoy_hosts(&self, clusters: &[ClusterOverview]) -> Option<EnvoyHosts> {
+        let said = self.envoys(clusters).await?.ok()?;
+        let hosts: Vec<EnvoyHosts> = said.into_iter().filter_map(|e| e.hosts.ok()).collect();
+        (!hosts.is_empty()).then(|| EnvoyHosts::merged(hosts))
     }
 
     /// Asks every replica of a service; none when nobody said where it is.
@@ -166,14 +208,23 @@ impl Services {
             Service::RateLimit => self.addresses.ratelimit.as_deref()?,
             Service::Authz => self.addresses.authz.as_deref()?,
         };
+        Some(self.ask_all(address, ask).await)
+    }
+
+    /// Asks every address that a name has.
+    async fn ask_all<T, F: Future<Output = T>>(
+        &self,
+        address: &str,
+        ask: impl Fn(SocketAddr) -> F,
+    ) -> Result<Vec<T>, String> {
         let mut found: Vec<_> = match tokio::net::lookup_host(address).await {
             Ok(found) => found.collect(),
-            Err(e) => return Some(Err(format!("{address}: {e}"))),
+            Err(e) => return Err(format!("{address}: {e}")),
         };
         found.sort();
         found.dedup();
         found.truncate(REPLICAS);
-        Some(Ok(join_all(found.into_iter().map(ask)).await))
+        Ok(join_all(found.into_iter().map(ask)).await)
     }
 
     async fn ready(&self, address: SocketAddr) -> Result<Value, String> {
@@ -191,7 +242,15 @@ impl Services {
         path: &str,
         any_status: bool,
     ) -> Result<String, String> {
-        let mut request = self.http.get(format!("http://{address}{path}")).timeout(ANSWER);
+        self.send(self.http.get(format!("http://{address}{path}")), any_status).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        any_status: bool,
+    ) -> Result<String, String> {
+        let mut request = request.timeout(ANSWER);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }

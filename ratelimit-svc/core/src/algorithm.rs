@@ -23,6 +23,15 @@ impl Algorithm {
     /// The names of the resource; files have them in snake case.
     pub const NAMES: [&str; 3] = ["FixedWindow", "SlidingWindow", "TokenBucket"];
 
+    /// Its name in the resource.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FixedWindow => "FixedWindow",
+            Self::SlidingWindow => "SlidingWindow",
+            Self::TokenBucket { .. } => "TokenBucket",
+        }
+    }
+
     /// By name, in any case, with or without underscores; `burst_factor` makes a fixed window, if
     /// that is not asked for by name, a bucket.
     ///
@@ -56,7 +65,7 @@ mod tests {
         assert_eq!(Algorithm::read(Some("TokenBucket"), None), bucket(1));
         assert_eq!(Algorithm::read(None, Some(3)), bucket(3));
         for name in Algorithm::NAMES {
-            assert!(Algorithm::read(Some(name), None).is_ok(), "{name}");
+            assert_eq!(Algorithm::read(Some(name), None).unwrap().name(), name);
         }
         assert!(Algorithm::read(Some("SlidingWindow"), Some(2)).is_err());
         assert!(Algorithm::read(Some("leaky"), None).unwrap_err().contains("leaky"));

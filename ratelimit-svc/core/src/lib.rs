@@ -11,6 +11,7 @@ mod limit;
 mod plan;
 mod quota;
 pub mod ratelimit_file;
+mod reading;
 pub mod request;
 pub mod resource;
 pub mod spec;
@@ -22,4 +23,5 @@ pub use plan::{
     Planned,
 };
 pub use quota::{OnStoreError, Quota};
+pub use reading::{Kept, Reading};
 pub use resource::check;

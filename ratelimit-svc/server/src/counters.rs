@@ -1,7 +1,7 @@
-//! Counters on the admin port: to look at, and to begin anew. Guarded, for keys name clients.
+//! Counters on the admin port: to look at, and to begin anew. Nothing is counted by it. Guarded, for keys name clients.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ratelimit_core::request::Request;
+use ratelimit_core::resource::Action;
+use ratelimit_core::{Kept, Matched, Plan, Planned, Reading};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::Secret;
@@ -17,8 +19,8 @@ use service_kit::server::admin;
 use tokio::runtime::Handle;
 
 use crate::http;
-use crate::service::RateLimits;
-use crate::store::{Found, StoreError, Stored};
+use crate::service::{LookError, RateLimits};
+use crate::store::{Found, StoreError};
 
 /// Most counters of a list.
 const MOST: usize = 10_000;
@@ -32,11 +34,12 @@ struct Shared {
     runtime: Handle,
 }
 
-/// `/counters` and `/counters/reset`. Needs a tokio runtime, that of the store.
+/// `/counters`, `/counters/read` and `/counters/reset`. Needs a tokio runtime, that of the store.
 pub(crate) fn routes(limits: Arc<RateLimits>, token: Option<Secret<String>>) -> Router {
     let shared = Shared { limits, runtime: Handle::current() };
     let routes = Router::new()
         .route("/counters", get(list))
+        .route("/counters/read", post(read))
         .route("/counters/reset", post(reset))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(shared);
@@ -79,10 +82,79 @@ async fn list(State(shared): State<Shared>, Query(wanted): Query<Wanted>) -> Res
 fn shown(found: &Found) -> Value {
     let mut value = json!({"key": found.key, "seconds": found.seconds});
     match found.stored {
-        Stored::Hits(hits) => value["hits"] = hits.into(),
-        Stored::Tokens(tokens) => value["tokens"] = tokens.into(),
+        Kept::Hits(hits) => value["hits"] = hits.into(),
+        Kept::Sliding(hits) => value["hits"] = hits.current.into(),
+        Kept::Bucket(level) => value["tokens"] = level.tokens.into(),
     }
     value
+}
+
+/// The body is a request, as for `/json`; the answer is how near it is to each limit it meets.
+async fn read(State(shared): State<Shared>, body: Bytes) -> Response {
+    let Some(bytes) = http::read(&body) else {
+        return told(StatusCode::BAD_REQUEST, "write a request as for /json");
+    };
+    let work = shared.runtime.spawn(async move {
+        let request = Request::decode(&bytes).map_err(|e| Err(e.to_string()))?;
+        let looked = shared.limits.look(&request, readings).await;
+        looked.map_err(|e| match e {
+            LookError::Plan(e) => Err(e.to_string()),
+            LookError::Store(e) => Ok(e),
+        })
+    });
+    match work.await {
+        Ok(Ok(descriptors)) => Json(json!({"descriptors": descriptors})).into_response(),
+        Ok(Err(Err(why))) => told(StatusCode::BAD_REQUEST, &why),
+        Ok(Err(Ok(e))) => failed(&e),
+        Err(_) => told(StatusCode::INTERNAL_SERVER_ERROR, "the counters could not be read"),
+    }
+}
+
+/// In the order of the request.
+fn readings(plan: &Plan<'_>, readings: &[Reading]) -> Vec<Value> {
+    let one = |planned: &Planned<'_>| match planned {
+        Planned::NoLimit => json!({"limit": null}),
+        Planned::Unlimited => json!({"limit": null, "unlimited": true}),
+        Planned::Limited(matched, index) => {
+            let key = plan.counters.get(*index).map(|c| plan.key(c)).unwrap_or_default();
+            let mut value = json!({
+                "limit": limit(matched),
+                "key": String::from_utf8_lossy(key),
+            });
+            if let Some(reading) = readings.get(*index) {
+                value["used"] = reading.used.into();
+                value["remaining"] = reading.remaining.into();
+                value["next_in_seconds"] = seconds_up(reading.next).into();
+                value["reset_in_seconds"] = seconds_up(reading.reset).into();
+            }
+            value
+        }
+    };
+    plan.descriptors.iter().map(one).collect()
+}
+
+fn limit(matched: &Matched<'_>) -> Value {
+    let limit = matched.limit();
+    let quota = &limit.quota;
+    let mut value = json!({
+        "name": *limit.name,
+        "requests": quota.requests,
+        "unit": format!("{:?}", quota.unit).to_lowercase(),
+        "units": quota.multiplier,
+        "algorithm": quota.algorithm.name(),
+        "enforced": !limit.shadow,
+    });
+    if let Matched::Resource(resource) = matched {
+        let (namespace, name, _) = &resource.place;
+        value["object"] = format!("{name}.{namespace}").into();
+        value["enforced"] = (!limit.shadow && resource.action == Action::Enforce).into();
+    }
+    value
+}
+
+/// Nobody may be told to come back too early.
+fn seconds_up(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 /// The body names a key, as `/counters` shows it, or is a request whose counters are meant.

@@ -57,6 +57,8 @@ const ADMIN_PAGES: &str = "/healthz   is the process alive
 /stats     the statistics under envoyproxy/ratelimit's names, a line each
 /counters?domain=NAME[&prefix=TEXT][&limit=N]
            counters of a domain; for callers on this machine, or with ADMIN_TOKEN
+/counters/read (POST)
+           a request as for /json: how near it is to its limits; nothing is counted
 /counters/reset (POST)
            {\"key\": KEY}, or a request as for /json: its counters begin anew
 ";

@@ -5,14 +5,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use ratelimit_core::request::{DecodeError, Request};
-use ratelimit_core::{Decision, Options, PlanError, PlanOptions, decide};
+use ratelimit_core::{Decision, Limits, Options, Plan, PlanError, PlanOptions, Reading, decide};
 use tonic::Status;
 
 use crate::args::Settings;
 use crate::configuration::Configuration;
 use crate::metrics::{Metrics, Outcome};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::traces::{Span, Traces};
+
+/// Why counters could not be looked at.
+#[derive(Debug)]
+pub(crate) enum LookError {
+    /// The request is wrong.
+    Plan(PlanError),
+    /// The store does not say.
+    Store(StoreError),
+}
 
 /// Answers requests.
 #[derive(Debug)]
@@ -117,6 +126,26 @@ impl RateLimits {
     pub(crate) fn owns(&self, key: &str) -> bool {
         let snapshot = self.configuration.load();
         snapshot.limits.domains().any(|domain| key.starts_with(&self.key_of(domain, "")))
+    }
+
+    /// Looks at the counters that `request` meets now, and counts nothing: gives what `show` makes of
+    /// the plan and of how its counters stand, in their order.
+    ///
+    /// # Errors
+    /// In words: what is wrong with the request, or why the store does not say.
+    pub(crate) async fn look<T>(
+        &self,
+        request: &Request<'_>,
+        show: impl FnOnce(&Plan<'_>, &[Reading]) -> T,
+    ) -> Result<T, LookError> {
+        let snapshot = self.configuration.load_full();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let limits: &Limits = &snapshot.limits;
+        let plan = limits.plan(request, &self.plan, now.as_secs()).map_err(LookError::Plan)?;
+        let kept = self.store.read(&plan, now).await.map_err(LookError::Store)?;
+        let counters = plan.counters.iter().zip(kept);
+        let readings: Vec<Reading> = counters.map(|(c, kept)| c.kind.reading(kept, now)).collect();
+        Ok(show(&plan, &readings))
     }
 
     /// The keys of the counters that `request` meets now.

@@ -6,7 +6,7 @@ mod redis;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratelimit_core::{Charge, Count, Counter, CounterKind, Counts, OnStoreError, Plan};
+use ratelimit_core::{Charge, Count, Counter, CounterKind, Counts, Kept, OnStoreError, Plan};
 use service_kit::server::shutdown::Shutdown;
 use smallvec::SmallVec;
 use thiserror::Error;
@@ -87,18 +87,9 @@ pub struct Found {
     /// Its key.
     pub key: String,
     /// What is kept of it.
-    pub stored: Stored,
+    pub stored: Kept,
     /// How much longer it is kept; none for ever.
     pub seconds: Option<u64>,
-}
-
-/// What is kept of a counter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stored {
-    /// Hits in the window of the clock.
-    Hits(u64),
-    /// Tokens of a bucket at the last request.
-    Tokens(f64),
 }
 
 /// A store.
@@ -208,6 +199,21 @@ impl Store {
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found.truncate(most);
         Ok(found)
+    }
+
+    /// What is kept of each counter of `plan`, in its order; nothing is counted.
+    ///
+    /// # Errors
+    /// When a server does not say.
+    pub async fn read(
+        &self,
+        plan: &Plan<'_>,
+        now: Duration,
+    ) -> Result<Vec<Option<Kept>>, StoreError> {
+        match &self.kind {
+            Kind::Memory(memory) => Ok(memory.read(plan, now)),
+            Kind::Redis(redis) => redis.read(plan).await,
+        }
     }
 
     /// Forgets a counter, so that it begins anew; gives whether there was one. Other replicas may

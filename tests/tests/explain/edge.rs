@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::dns::NameServer;
-use e2e::envoy::bootstrap;
+use e2e::envoy::{printed_with, with_names};
 use e2e::http::{self, Request};
 use e2e::process::{PATIENCE, Process, program, start_envoy};
 use e2e::{TempDir, free_addr};
@@ -26,8 +26,11 @@ pub(crate) struct Edge {
     pub(crate) secure: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) envoy_admin: SocketAddr,
+    /// Where this Envoy is probed and its statistics are read.
+    pub(crate) stats: SocketAddr,
     pub(crate) xds: SocketAddr,
     pub(crate) authz_admin: SocketAddr,
+    pub(crate) ratelimit_admin: SocketAddr,
     pub(crate) envoy: Process,
     controller: Process,
     _names: NameServer,
@@ -37,7 +40,7 @@ impl Edge {
     /// Starts the controller, with the resources of a folder or as it is told, and an Envoy.
     pub(crate) fn start(resources: &str, config: Option<(&str, &str)>) -> Self {
         let folder = TempDir::new("explain");
-        let [plain, secure, admin, envoy_admin, xds, authz_admin] =
+        let [plain, secure, admin, envoy_admin, stats, xds, authz_admin, ratelimit_admin] =
             std::array::from_fn(|_| free_addr());
         let names = NameServer::start_all(Default::default());
         let replaced = resources
@@ -45,17 +48,19 @@ impl Edge {
             .replace("SECURE_PORT", &secure.port().to_string());
         folder.write("base.yaml", &replaced);
         let path = folder.path().display().to_string();
-        let [xds_text, admin_text, authz_text] = [xds, admin, authz_admin].map(|a| a.to_string());
+        let [xds_text, admin_text, authz_text, ratelimit_text, stats_text] =
+            [xds, admin, authz_admin, ratelimit_admin, stats].map(|a| a.to_string());
         let mut arguments = vec!["serve", "--xds-addr", &xds_text, "--admin-addr", &admin_text];
-        arguments.extend(["--authz-admin", &authz_text]);
+        arguments.extend(["--authz-admin", &authz_text, "--ratelimit-admin", &ratelimit_text]);
+        arguments.extend(["--envoy-stats", &stats_text]);
         if config.is_none() {
             arguments.extend(["--config", &path]);
         }
         let mut controller = Process::start(&program("gateway-ctl"), &arguments, config.as_slice());
         controller.wait_ready(admin);
         let file = folder.path().join(".envoy.json");
-        let mut text: Value =
-            serde_json::from_str(&bootstrap(xds, envoy_admin, names.addr)).unwrap();
+        let printed = printed_with(xds, envoy_admin, &["--ready-addr", &stats_text]);
+        let mut text: Value = serde_json::from_str(&with_names(printed, names.addr)).unwrap();
         let monitor = &mut text["overload_manager"]["resource_monitors"][0]["typed_config"];
         assert!(monitor["max_active_downstream_connections"].is_u64());
         monitor["max_active_downstream_connections"] = CONNECTIONS.into();
@@ -69,8 +74,10 @@ impl Edge {
             secure,
             admin,
             envoy_admin,
+            stats,
             xds,
             authz_admin,
+            ratelimit_admin,
             envoy,
             controller,
             _names: names,
@@ -79,7 +86,7 @@ impl Edge {
 
     /// One of the services, configured by the controller.
     pub(crate) fn service(&self, name: &str, grpc: SocketAddr, more: &[&str]) -> Process {
-        let admin = if name == "authz-svc" { self.authz_admin } else { free_addr() };
+        let admin = if name == "authz-svc" { self.authz_admin } else { self.ratelimit_admin };
         let [xds, grpc, admin_text] = [self.xds, grpc, admin].map(|a| a.to_string());
         let arguments = ["--xds", &xds, "--grpc-addr", &grpc, "--admin-addr", &admin_text];
         let mut service = Process::start(&program(name), &[&arguments, more].concat(), &[]);
@@ -122,6 +129,19 @@ impl Edge {
                 return Err(format!("no line with {marker} and {status}:\n{last}\n{found}"));
             }
             std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// The line of Envoy's own log that has these words.
+    pub(crate) fn logged(&self, words: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let log = self.envoy.log();
+            if let Some(line) = log.lines().find(|l| l.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "no {words} in {log}");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

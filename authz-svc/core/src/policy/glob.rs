@@ -122,9 +122,50 @@ impl Glob {
         })
     }
 
+    /// Whether it matches some text that begins with `start`.
+    pub fn may_match_below(&self, start: &str) -> bool {
+        self.alternatives.iter().any(|parts| places(parts, start).contains(&true))
+    }
+
+    /// Whether it matches every text that begins with `start`. That several alternatives do so together
+    /// is not seen.
+    pub fn matches_all_below(&self, start: &str) -> bool {
+        let ends = |parts: &Vec<Part>| parts.last() == Some(&Part::Any);
+        let at_end = |parts: &Vec<Part>| places(parts, start).last() == Some(&true);
+        self.alternatives.iter().any(|parts| ends(parts) && at_end(parts))
+    }
+
     /// Whether it matches the whole of `text`. At most pattern times text steps.
     pub fn matches(&self, text: &str) -> bool {
         self.alternatives.iter().any(|parts| matches(parts, text))
+    }
+}
+
+/// Which parts may follow when `start` is taken: true at the place of each, and at the end when none
+/// needs to.
+fn places(parts: &[Part], start: &str) -> Vec<bool> {
+    let mut places = vec![false; parts.len() + 1];
+    places[0] = true;
+    pass_stars(parts, &mut places);
+    for c in start.chars() {
+        let mut next = vec![false; parts.len() + 1];
+        for (at, part) in parts.iter().enumerate().filter(|(at, _)| places[*at]) {
+            match part {
+                Part::Any => next[at] = true,
+                part if part.takes(c) => next[at + 1] = true,
+                _ => {}
+            }
+        }
+        places = next;
+        pass_stars(parts, &mut places);
+    }
+    places
+}
+
+/// A `*` may take nothing.
+fn pass_stars(parts: &[Part], places: &mut [bool]) {
+    for (at, part) in parts.iter().enumerate() {
+        places[at + 1] |= places[at] && *part == Part::Any;
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn overview(engine: &Engine) -> Overview {
                 connect_timeout_ms: cluster.connect_timeout_ms,
                 breakers: breakers(&cluster.thresholds),
                 health_checks: !cluster.health_checks.is_empty(),
+                outlier_detection: cluster.outlier_detection.is_some(),
                 owners: owners.iter().cloned().collect(),
             })
             .collect(),

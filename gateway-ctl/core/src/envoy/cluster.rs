@@ -71,6 +71,13 @@ pub fn encode(name: &str, ir: &Cluster) -> Vec<u8> {
         upstream_connection_options: keepalive,
         health_checks: super::health_check::of_cluster(ir),
         outlier_detection: ir.outlier_detection.map(outliers),
+        // Which host is out is then among Envoy's statistics; where none can be it would be only numbers.
+        track_cluster_stats: (!ir.health_checks.is_empty() || ir.outlier_detection.is_some()).then(
+            || cluster::TrackClusterStats {
+                per_endpoint_stats: true,
+                ..cluster::TrackClusterStats::default()
+            },
+        ),
         // A host that is no endpoint any longer is gone, however healthy it looks.
         ignore_health_on_host_removal: !ir.health_checks.is_empty(),
         transport_socket: ir.tls.as_ref().map(|tls| super::tls::client(tls, &ir.host)),

@@ -146,6 +146,42 @@ fn take_shadows<'a>(members: &mut Vec<Member<'a>>, found: &mut Vec<Diagnostic>) 
     shadows
 }
 
+/// A copy is what was sent to the service, so of a shadow only where it goes and how often counts.
+fn check_shadow(shadow: Member<'_>, first: Member<'_>, found: &mut Vec<Diagnostic>) {
+    fn differs<T: PartialEq>(own: &Option<T>, other: &Option<T>) -> bool {
+        own.is_some() && own != other
+    }
+    let (own, other) = (shadow.mapping, first.mapping);
+    let unused: Vec<&str> = [
+        ("rewrite", own.rewrite != other.rewrite),
+        ("host_rewrite", own.host_rewrite != other.host_rewrite),
+        ("timeout_ms", differs(&own.timeout_ms, &other.timeout_ms)),
+        ("idle_timeout_ms", differs(&own.idle_timeout_ms, &other.idle_timeout_ms)),
+        ("retry_policy", differs(&own.retry, &other.retry)),
+        ("add_request_headers", differs(&own.edits.add_request, &other.edits.add_request)),
+        ("remove_request_headers", differs(&own.edits.remove_request, &other.edits.remove_request)),
+        ("add_response_headers", differs(&own.edits.add_response, &other.edits.add_response)),
+        (
+            "remove_response_headers",
+            differs(&own.edits.remove_response, &other.edits.remove_response),
+        ),
+        ("cors", differs(&own.cors, &other.cors)),
+    ]
+    .into_iter()
+    .filter(|(_, is_unused)| *is_unused)
+    .map(|(field, _)| field)
+    .collect();
+    if let Some(field) = unused.first() {
+        let text = format!(
+            "{} of a shadow: no effect; the copy is the request as {} sends it",
+            unused.join(", "),
+            first.reference
+        );
+        let d = notice(shadow.reference, &format!("spec.{field}"), text);
+        found.push(with_hint(d, "leave it out of the Mapping with `shadow: true`"));
+    }
+}
+
 fn lower_redirect(
     members: &[Member<'_>],
     env: &Environment,
@@ -198,6 +234,9 @@ fn lower_services(
             m.reference.name, first.reference.name
         );
         found.push(error(m.reference, "spec.host_redirect", text));
+    }
+    for shadow in &shadows {
+        check_shadow(*shadow, *first, found);
     }
     let shadows: Vec<Shadow> = shadows
         .iter()

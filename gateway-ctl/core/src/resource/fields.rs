@@ -75,7 +75,7 @@ pub fn is_unset(value: &Value) -> bool {
 
 /// Reads `spec` (the object's own, after changes) into `T`: wrong types are errors, unknown
 /// fields warnings.
-pub fn read<T: DeserializeOwned>(
+pub fn read<T: DeserializeOwned + JsonSchema + 'static>(
     object: &Object,
     spec: Value,
     found: &mut Diagnostics<'_>,

@@ -340,7 +340,7 @@ fn take(config: &mut Value, keys: &[&str]) -> Value {
 }
 
 /// Reads `spec.config` with paths that say so.
-fn read_config<T: DeserializeOwned>(
+fn read_config<T: DeserializeOwned + JsonSchema + 'static>(
     object: &Object,
     config: Value,
     found: &mut Diagnostics<'_>,

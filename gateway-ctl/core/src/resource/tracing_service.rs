@@ -250,7 +250,7 @@ fn read_tags(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Vec<Tag>> {
             .notice("spec.tag_headers", "custom_tags are given, so tag_headers have no effect")
             .hint("write them as custom_tags with request_header");
     } else if let Some((i, why)) =
-        headers.iter().enumerate().find_map(|(i, h)| Some((i, header::check_name(h).err()?)))
+        headers.iter().enumerate().find_map(|(i, h)| Some((i, header::check_match_name(h).err()?)))
     {
         found.error(format!("spec.tag_headers[{i}]"), why);
         return None;

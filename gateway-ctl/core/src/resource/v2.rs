@@ -33,13 +33,19 @@ pub fn convert(kind: &str, spec: &mut Value) {
     }
 }
 
+/// Rewrites `true` as the value of a Mapping's header or query parameter. v3alpha1 has texts only, but
+/// its documentation shows this form, too.
+pub fn convert_presence(spec: &mut Value) {
+    if let Some(map) = spec.as_object_mut() {
+        present_to_pattern(map, "headers", "regex_headers");
+        present_to_pattern(map, "query_parameters", "regex_query_parameters");
+    }
+}
+
 fn convert_mapping(map: &mut Map<String, Value>) {
     convert_tls(map, "service");
-    for (field, pattern) in
-        [("headers", "regex_headers"), ("query_parameters", "regex_query_parameters")]
-    {
-        present_to_pattern(map, field, pattern);
-    }
+    present_to_pattern(map, "headers", "regex_headers");
+    present_to_pattern(map, "query_parameters", "regex_query_parameters");
     let host = map.get("host").and_then(Value::as_str).unwrap_or_default();
     let is_regex = map.get("host_regex").and_then(Value::as_bool).unwrap_or(false);
     if host.is_empty() {

@@ -41,6 +41,9 @@ pub(super) struct ExplainArgs {
     /// A response flag of Envoy that was seen, as in UH; may be given several times
     #[arg(long = "flag", value_name = "FLAG", value_delimiter = ',')]
     flags: Vec<String>,
+    /// The address of the client, for limits that count by it
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<String>,
     /// Folder (or file) of resources
     #[arg(long, value_name = "DIR", required_unless_present_any = ["admin", "causes"])]
     config: Option<PathBuf>,
@@ -88,7 +91,7 @@ pub(super) async fn run(args: ExplainArgs) -> Result<(), Failure> {
         (Some(admin), _) => ask(admin, &asked, hosts, args.admin_token.as_deref()).await?,
         (None, Some(config)) => {
             let settings = args.engine.settings();
-            let live = Live { hosts, decision: None };
+            let live = Live { hosts, ..Live::default() };
             explain::explain_files(&question, &[config], settings, &live).map_err(failed)?
         }
         (None, None) => return Err(failed("--config or --admin is missing")),
@@ -106,6 +109,7 @@ fn asked(args: &ExplainArgs) -> Result<Asked, Failure> {
         headers: args.headers.clone(),
         status: args.status,
         flags: args.flags.clone(),
+        client: args.client.clone().unwrap_or_default(),
         ..Asked::default()
     };
     match words {
@@ -145,6 +149,7 @@ async fn ask(
         ("text", &asked.text),
         ("status", &status),
         ("flags", &flags),
+        ("client", &asked.client),
         ("hosts", hosts.as_deref().unwrap_or_default()),
     ];
     let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();

@@ -3,6 +3,7 @@
 //! documentation is made of this table.
 
 mod access;
+mod hosts;
 mod limits;
 mod protocol;
 mod routing;
@@ -24,7 +25,7 @@ pub struct Cause {
     pub title: &'static str,
     /// Statuses that are seen; none: any.
     pub statuses: &'static [u16],
-    /// Flags of Envoy, one of which is seen; none: no flag.
+    /// Flags of Envoy, one of which is seen, `-` for no flag; none: no flag.
     pub flags: &'static [&'static str],
     /// Words of details and bodies that go with it.
     pub words: &'static [&'static str],
@@ -87,6 +88,7 @@ const GROUPS: &[(&str, &[Cause])] = &[
     ("No route, or another one", routing::CAUSES),
     ("Authorization", access::CAUSES),
     ("Rate limits", limits::CAUSES),
+    ("Hosts of the service", hosts::CAUSES),
     ("The service", upstream::CAUSES),
 ];
 
@@ -145,7 +147,8 @@ impl Cause {
             return None;
         }
         if let Some(flags) = &symptom.flags {
-            match self.flags.iter().any(|f| flags.iter().any(|have| have == f)) {
+            let none_is_seen = flags.is_empty() && self.flags.contains(&"-");
+            match none_is_seen || self.flags.iter().any(|f| flags.iter().any(|have| have == f)) {
                 true => score += 4,
                 false if is_proven => {}
                 false if self.flags.is_empty() && (is_told || flags.is_empty()) => {}
@@ -176,7 +179,7 @@ impl Cause {
         if !statuses.is_empty() {
             parts.push(statuses.join(" or "));
         }
-        parts.extend(self.flags.iter().map(|f| format!("`{f}`")));
+        parts.extend(self.flags.iter().filter(|f| **f != "-").map(|f| format!("`{f}`")));
         let mut grpc: Vec<u32> = self
             .statuses
             .iter()

@@ -1,7 +1,7 @@
 //! What is known when a cause is looked for: what is in force, the objects, what is wrong with them,
 //! endpoints, and what an Envoy says of its hosts. No IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_core::overview::{ClusterOverview, RouteOverview};
@@ -10,8 +10,9 @@ use serde_json::Value;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 use super::way::Way;
-use super::{Request, Symptom};
+use super::{Counters, Request, Symptom};
 use crate::endpoints::addresses;
+use crate::services::Sample;
 
 /// Objects that are named for one cause at most.
 pub(super) const MOST: usize = 5;
@@ -57,6 +58,11 @@ impl Material {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EnvoyHosts(pub BTreeMap<String, Vec<EnvoyHost>>);
 
+/// Why a host is not healthy that `health_checks` found out.
+const FAILS: &str = "its health check fails";
+/// Why a host is not healthy that `outlier_detection` left out.
+const EJECTED: &str = "it is ejected as an outlier";
+
 /// A host of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct EnvoyHost {
@@ -79,6 +85,77 @@ impl EnvoyHosts {
         Self(hosts.collect())
     }
 
+    /// Reads what Envoy's statistics say: of hosts that health checks or outlier detection can put out, and of
+    /// clusters that have none.
+    pub fn of_statistics(samples: &[Sample], clusters: &[ClusterOverview]) -> Self {
+        let mut hosts: BTreeMap<&str, BTreeMap<&str, bool>> = BTreeMap::new();
+        let (mut ejected, mut empty) = (BTreeMap::new(), BTreeSet::new());
+        for sample in samples {
+            let cluster = sample.label("envoy_cluster_name");
+            let is_set = sample.value > 0.0;
+            match sample.name.as_str() {
+                "envoy_cluster_endpoint_healthy" => {
+                    let address = sample.label("envoy_endpoint_address");
+                    // Clusters of one service share the name: where they differ, the worst is told.
+                    let known = hosts.entry(cluster).or_default();
+                    known.entry(address).and_modify(|well| *well &= is_set).or_insert(is_set);
+                }
+                "envoy_cluster_membership_total" if !is_set => {
+                    empty.insert(cluster);
+                }
+                "envoy_cluster_outlier_detection_ejections_active" => {
+                    ejected.insert(cluster, sample.value);
+                }
+                _ => {}
+            }
+        }
+        let of = |c: &ClusterOverview| {
+            let judged = c.health_checks || c.outlier_detection;
+            let of_name = hosts.get(c.alt_stat_name.as_str()).filter(|_| judged);
+            let Some(hosts) = of_name else {
+                return empty.contains(c.alt_stat_name.as_str()).then(Vec::new);
+            };
+            let sick = hosts.values().filter(|is_healthy| !**is_healthy).count();
+            let ejected = ejected.get(c.alt_stat_name.as_str()).copied().unwrap_or_default();
+            #[allow(clippy::cast_precision_loss)] // so many hosts nobody has
+            let why = match (c.health_checks, c.outlier_detection) {
+                (true, false) => FAILS,
+                (false, _) => EJECTED,
+                (true, true) if ejected == 0.0 => FAILS,
+                (true, true) if ejected >= sick as f64 => EJECTED,
+                (true, true) => "its health check fails, or it is ejected as an outlier",
+            };
+            let host = |(address, is_healthy): (&&str, &bool)| EnvoyHost {
+                address: (*address).to_owned(),
+                unhealthy: if *is_healthy { "" } else { why }.to_owned(),
+            };
+            Some(hosts.iter().map(host).collect())
+        };
+        Self(clusters.iter().filter_map(|c| Some((c.name.clone(), of(c)?))).collect())
+    }
+
+    /// What several Envoys say: a host is sick when it is in each that knows it.
+    pub fn merged(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut merged: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for (cluster, hosts) in all.into_iter().flat_map(|hosts| hosts.0) {
+            let known = merged.entry(cluster).or_default();
+            for host in hosts {
+                known
+                    .entry(host.address)
+                    .and_modify(|why| {
+                        if host.unhealthy.is_empty() {
+                            why.clear();
+                        }
+                    })
+                    .or_insert(host.unhealthy);
+            }
+        }
+        let hosts = |hosts: BTreeMap<String, String>| {
+            hosts.into_iter().map(|(address, unhealthy)| EnvoyHost { address, unhealthy }).collect()
+        };
+        Self(merged.into_iter().map(|(cluster, known)| (cluster, hosts(known))).collect())
+    }
+
     /// Only clusters about which there is something to say: without hosts, or with a sick one.
     #[must_use]
     pub fn remarkable(mut self, most: usize) -> Self {
@@ -88,6 +165,11 @@ impl EnvoyHosts {
 }
 
 impl EnvoyHost {
+    /// Whether it is left out because of its answers.
+    pub(super) fn is_ejected(&self) -> bool {
+        self.unhealthy == EJECTED
+    }
+
     fn read(json: &Value) -> Self {
         let socket = &json["address"]["socket_address"];
         let address = format!(
@@ -98,8 +180,8 @@ impl EnvoyHost {
         let health = &json["health_status"];
         let flag = |name: &str| health[name] == true;
         let unhealthy = [
-            (flag("failed_active_health_check"), "its health check fails"),
-            (flag("failed_outlier_check"), "it is ejected as an outlier"),
+            (flag("failed_active_health_check"), FAILS),
+            (flag("failed_outlier_check"), EJECTED),
             (flag("failed_active_degraded_check"), "it says that it is degraded"),
             (health["eds_health_status"] == "UNHEALTHY", "it is told to be unhealthy"),
         ];
@@ -115,6 +197,8 @@ pub struct Live {
     pub hosts: Option<EnvoyHosts>,
     /// authz-svc, of the request that a log names.
     pub decision: Option<Decision>,
+    /// ratelimit-svc, of the limits that the request counts against.
+    pub counters: Counters,
 }
 
 /// What authz-svc made of a request, as its page of decisions says it.
@@ -322,6 +406,56 @@ mod tests {
         assert_eq!(hosts.0["a"][1].unhealthy, "its health check fails");
         let names: Vec<_> = hosts.remarkable(9).0.into_keys().collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn reads_what_statistics_say_of_hosts() {
+        let sample = |name: &str, cluster: &str, address: &str, value: f64| Sample {
+            name: format!("envoy_cluster_{name}"),
+            labels: [("envoy_cluster_name", cluster), ("envoy_endpoint_address", address)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+            value,
+        };
+        let cluster = |name: &str, health_checks: bool, outlier_detection: bool| ClusterOverview {
+            name: format!("cluster_{name}"),
+            alt_stat_name: name.to_owned(),
+            health_checks,
+            outlier_detection,
+            ..ClusterOverview::default()
+        };
+        let clusters = [
+            cluster("checked", true, false),
+            cluster("both", true, true),
+            cluster("empty", false, false),
+        ];
+        let samples = [
+            sample("endpoint_healthy", "checked", "[::1]:9", 0.0),
+            sample("endpoint_healthy", "checked", "10.0.0.1:9", 1.0),
+            sample("membership_total", "checked", "", 2.0),
+            sample("endpoint_healthy", "both", "10.0.0.1:9", 0.0),
+            sample("outlier_detection_ejections_active", "both", "", 1.0),
+            sample("membership_total", "empty", "", 0.0),
+            sample("endpoint_healthy", "unknown", "10.0.0.1:9", 0.0),
+        ];
+        let said = EnvoyHosts::of_statistics(&samples, &clusters);
+        let text = |said: &EnvoyHosts| {
+            let hosts = said.0.iter().flat_map(|(name, hosts)| {
+                hosts.iter().map(move |h| format!("{name} {} {}", h.address, h.unhealthy))
+            });
+            hosts.collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(
+            text(&said),
+            "cluster_both 10.0.0.1:9 it is ejected as an outlier|cluster_checked 10.0.0.1:9 |cluster_checked [::1]:9 its health check fails"
+        );
+        assert_eq!(said.0["cluster_empty"], []);
+        // One Envoy that finds a host well is enough.
+        let other = EnvoyHosts::of_statistics(
+            &[sample("endpoint_healthy", "both", "10.0.0.1:9", 1.0)],
+            &clusters,
+        );
+        assert!(text(&EnvoyHosts::merged([said, other])).starts_with("cluster_both 10.0.0.1:9 |"));
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Descriptor {
     /// As in `user=<header x-user>`.
     pub(super) words: String,
     pub(super) fate: Fate,
+    /// Keys and values as Envoy sends them, if all of them are known.
+    pub(super) entries: Option<Vec<(String, String)>>,
 }
 
 /// What becomes of a descriptor.
@@ -87,7 +89,8 @@ pub(super) fn explain(
     for descriptor in &route.descriptors {
         let words = descriptor.join(", ");
         out.more(format!("descriptor {words}"));
-        let entries: Vec<Entry> = descriptor.iter().map(|e| Entry::read(e, request)).collect();
+        let entries: Vec<Entry> =
+            descriptor.iter().map(|e| Entry::read(e, request, route)).collect();
         let missing = entries.iter().find(|e| e.is_missing);
         if let Some(missing) = missing {
             out.more(format!("  not sent: the request has no {}", missing.source));
@@ -98,7 +101,9 @@ pub(super) fn explain(
             None if counted.is_empty() => Fate::Free,
             None => Fate::Counted(counted),
         };
-        fates.descriptors.push(Descriptor { words, fate });
+        let pair = |e: &Entry| Some((e.key.clone(), e.value.clone()?));
+        let entries = entries.iter().map(pair).collect();
+        fates.descriptors.push(Descriptor { words, fate, entries });
     }
     fates
 }
@@ -138,7 +143,7 @@ struct Entry {
 
 impl Entry {
     /// Reads `key=value` or `key=<source>`.
-    fn read(text: &str, request: &Request) -> Self {
+    fn read(text: &str, request: &Request, route: &RouteOverview) -> Self {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         let source = value.strip_prefix('<').and_then(|v| v.strip_suffix('>'));
         let Some(source) = source else {
@@ -148,7 +153,12 @@ impl Entry {
         // As in `<header x-user>`.
         let header =
             source.strip_prefix("header ").or_else(|| source.strip_prefix("request header "));
-        let value = header.and_then(|name| request.header(name.trim()));
+        let value = match (header, source) {
+            (Some(name), _) => request.header(name.trim()),
+            (None, "client address") => request.client.clone(),
+            (None, "cluster") => route.cluster.clone(),
+            _ => None,
+        };
         let is_missing = header.is_some() && value.is_none() && request.has_headers;
         Self { key: key.to_owned(), value, source: source.to_owned(), is_missing }
     }

@@ -70,12 +70,7 @@ pub(super) fn explain(
             service.service, service.state, service.timeout_ms
         ),
     );
-    let settings = authz_core::Settings {
-        ambassador_id: Some(ambassador_id.to_owned()),
-        ..Default::default()
-    };
-    let compiled = authz_core::compile(objects.iter().map(|o| &**o), &settings);
-    let snapshot = Arc::new(compiled.snapshot);
+    let snapshot = compiled(objects, ambassador_id);
     let Ok(check) = authz_core::Request::from_check(check_request(request)) else {
         return Decision::GoesOn(Vec::new());
     };
@@ -103,6 +98,15 @@ pub(super) fn explain(
         }
     }
     decide(&snapshot, check, objects, out)
+}
+
+/// What authz-svc makes of the objects.
+pub(super) fn compiled(objects: &[Arc<Object>], ambassador_id: &str) -> Arc<authz_core::Snapshot> {
+    let settings = authz_core::Settings {
+        ambassador_id: Some(ambassador_id.to_owned()),
+        ..Default::default()
+    };
+    Arc::new(authz_core::compile(objects.iter().map(|o| &**o), &settings).snapshot)
 }
 
 fn decide(
@@ -172,15 +176,15 @@ fn check_request(request: &Request) -> CheckRequest {
 }
 
 /// A filter as a rule names it.
-struct Link {
-    filter: ObjectRef,
+pub(super) struct Link {
+    pub(super) filter: ObjectRef,
     /// As in `JWT`.
-    kind: String,
+    pub(super) kind: String,
     words: String,
 }
 
 /// The filters of the rule `NAME.NAMESPACE[INDEX]`.
-fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<Link> {
+pub(super) fn filters(rule: &str, objects: &[Arc<Object>]) -> Vec<Link> {
     for policy in objects.iter().filter(|o| o.reference.kind == "FilterPolicy") {
         let prefix = format!("{}.{}[", policy.reference.name, policy.reference.namespace);
         let index = rule.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(']'));

@@ -21,6 +21,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Whether the headers are known: a line of a log does not have them.
     pub has_headers: bool,
+    /// The address of the client, if it is known.
+    pub client: Option<String>,
 }
 
 impl Request {
@@ -64,7 +66,23 @@ impl Request {
             query: uri.query().map(str::to_owned),
             headers,
             has_headers: true,
+            client: None,
         })
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self {
+            method: String::new(),
+            is_https: false,
+            host: String::new(),
+            port: 0,
+            path: "/".to_owned(),
+            query: None,
+            headers: Vec::new(),
+            has_headers: false,
+            client: None,
+        }
     }
 
     /// Path and query as on the wire.

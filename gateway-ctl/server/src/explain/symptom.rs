@@ -38,6 +38,8 @@ pub struct Symptom {
     pub bytes_received: Option<u64>,
     /// The id of the request, by which the logs of the services know it.
     pub request_id: Option<String>,
+    /// The line of a Lua script that failed, from 1 on, and why.
+    pub script_error: Option<(usize, String)>,
     /// All that was told, in lower case, without underscores.
     #[serde(skip)]
     text: String,
@@ -48,6 +50,10 @@ static LINE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#""(\S+) (\S+) (\S+)" (\d{1,3}) (\S+) ?(.*)"#).ok());
 static GRPC: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?i)grpc[-_ ]?(?:status|code)\W{0,4}(\d{1,2})\b").ok());
+
+/// What Envoy's own log says of a script that failed.
+static SCRIPT: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"script log: \[string ".*?"\]:(\d{1,6}): (.{1,300})"#).ok());
 
 /// The numbers and names of gRPC's statuses that gateways answer with.
 const GRPC_STATUSES: &[(u32, &str)] = &[
@@ -95,6 +101,7 @@ impl Symptom {
             None => (Self::of_words(text), None),
         };
         symptom.text = plain(text);
+        symptom.script_error = script_error(text);
         symptom.status = status.or(symptom.status);
         if !flags.is_empty() {
             let flags: Vec<String> = flags
@@ -275,6 +282,11 @@ impl Seen<'_> {
     }
 }
 
+fn script_error(text: &str) -> Option<(usize, String)> {
+    let found = SCRIPT.as_ref()?.captures(text)?;
+    Some((found.get(1)?.as_str().parse().ok()?, found.get(2)?.as_str().to_owned()))
+}
+
 /// Words and quoted texts.
 fn fields(text: &str) -> Vec<String> {
     let mut fields = Vec::new();
@@ -352,6 +364,11 @@ mod tests {
         assert_eq!((symptom.status, symptom.flags.unwrap()), (Some(503), vec!["UH".to_owned()]));
         let (symptom, _) = read("rpc error: code = UNAVAILABLE, grpc-status: 14");
         assert_eq!((symptom.status, symptom.grpc_status), (None, Some(14)));
+        let (symptom, _) = read(
+            "[error][lua] script log: [string \"function envoy_on_request(h)...\"]:12: no such thing",
+        );
+        assert_eq!(symptom.script_error, Some((12, "no such thing".to_owned())));
+        assert_eq!(symptom.status, None);
         assert!(read("").0.is_empty());
         let error = Symptom::read("", None, &["XX".to_owned()]).unwrap_err();
         assert!(error.contains("`XX`"), "{error}");

@@ -181,3 +181,44 @@ fn where_nothing_is_like_that_the_usual_causes_are_told() {
     assert!(explanation.causes.iter().all(|c| !c.is_certain) && !explanation.causes.is_empty());
     assert!(explanation.notes[0].contains("the usual causes"), "{explanation:?}");
 }
+
+#[test]
+fn hosts_that_are_ejected_are_told_from_those_that_fail_their_checks() {
+    let host = |unhealthy: &str| EnvoyHost {
+        address: "10.0.0.1:1".to_owned(),
+        unhealthy: unhealthy.to_owned(),
+    };
+    let (out, fails, well) =
+        (host("it is ejected as an outlier"), host("its health check fails"), host(""));
+    let first = |hosts: &[&EnvoyHost]| {
+        let mut material = material();
+        let cluster = ClusterOverview {
+            name: "cluster_a".to_owned(),
+            address: "10.0.0.1:1".to_owned(),
+            health_checks: true,
+            outlier_detection: true,
+            owners: vec![ObjectRef::new("Mapping", "default", "all")],
+            ..ClusterOverview::default()
+        };
+        material.overview.clusters = vec![cluster];
+        let hosts = hosts.iter().map(|h| (*h).clone()).collect();
+        let hosts = Some(EnvoyHosts([("cluster_a".to_owned(), hosts)].into()));
+        let asked = Asked { text: "503 UH".to_owned(), ..Asked::default() };
+        let question = Question::read(&asked).unwrap();
+        let explanation = explain(&question, &material, &Live { hosts, ..Live::default() });
+        let first = &explanation.causes[0];
+        (first.id.clone(), first.is_certain)
+    };
+    assert_eq!(first(&[&out, &out]), ("hosts-ejected".to_owned(), true));
+    assert_eq!(first(&[&fails, &fails]), ("hosts-unhealthy".to_owned(), true));
+    assert!(!first(&[&well, &out]).1);
+    assert!(!first(&[]).1);
+}
+
+#[test]
+fn a_filter_may_refuse_a_content_type() {
+    let asked = Asked { text: "415 UAEX".to_owned(), ..Asked::default() };
+    let question = Question::read(&asked).unwrap();
+    let explanation = explain(&question, &Material::default(), &Live::default());
+    assert_eq!(explanation.causes[0].id, "filter-denies");
+}

@@ -1,5 +1,7 @@
 //! Why was that? A form (GET, without scripts), and the causes.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -8,7 +10,9 @@ use maud::{Markup, html};
 use super::layout::{object, page, table};
 use super::{Form, Page, answer};
 use crate::controller::Question as ToController;
-use crate::explain::{self, Answer, Asked, Decision, Explanation, Live, Question};
+use crate::explain::{
+    self, Answer, Asked, Asking as Counting, Counters, Decision, Explanation, Live, Question, Usage,
+};
 use crate::services::Service;
 
 /// What is asked of the page.
@@ -27,6 +31,8 @@ pub(super) struct Asking {
     status: String,
     #[serde(default)]
     flags: String,
+    #[serde(default)]
+    client: String,
     /// What an Envoy says of its hosts, as JSON.
     #[serde(default)]
     hosts: String,
@@ -52,6 +58,7 @@ impl Asking {
             text: self.text.clone(),
             status,
             flags: listed(&self.flags, &[',', ' ']),
+            client: self.client.trim().to_owned(),
         })
     }
 
@@ -73,20 +80,34 @@ pub(super) async fn show(State(page): State<Page>, Query(query): Query<Asking>) 
         }
         Err(words) => return answer(&form, &(), || whole(&query, Some(Err(&words)))),
     };
-    let hosts = match serde_json::from_str(&query.hosts) {
-        Ok(hosts) => Some(hosts),
-        Err(_) => page.services.envoy_hosts().await,
-    };
-    let live = Live { hosts, decision: decision(&page, &question).await };
+    let decision = decision(&page, &question).await;
     let material = match page.ask(ToController::Material).await {
-        Ok(material) => material,
+        Ok(material) => Arc::new(material),
         Err(gone) => return gone,
     };
+    let hosts = match serde_json::from_str(&query.hosts) {
+        Ok(hosts) => Some(hosts),
+        Err(_) => page.services.envoy_hosts(&material.overview.clusters).await,
+    };
     // Much is compared when there are many Mappings.
+    let (about, known) = (question.clone(), material.clone());
+    let asking = tokio::task::spawn_blocking(move || explain::asking(&about, &known)).await;
+    let counters = counters(&page, asking.ok().flatten()).await;
+    let live = Live { hosts, decision, counters };
     let work = move || explain::explain(&question, &material, &live);
     match tokio::task::spawn_blocking(work).await {
         Ok(explanation) => answer(&form, &explanation, || whole(&query, Some(Ok(&explanation)))),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// How the limits stand that the request counts against, where ratelimit-svc can be asked.
+async fn counters(page: &Page, asking: Option<Counting>) -> Counters {
+    let Some(asking) = asking else { return Counters::default() };
+    match page.services.counters(&asking.body).await {
+        None => Counters::default(),
+        Some(Ok(replicas)) => asking.read(&replicas),
+        Some(Err(why)) => Counters { unknown: Some(why), ..Counters::default() },
     }
 }
 
@@ -133,6 +154,8 @@ fn form(query: &Asking) -> Markup {
                 input id="status" name="status" size="4" inputmode="numeric" value=(query.status);
                 label for="flags" { "Flags" }
                 input id="flags" name="flags" size="8" value=(query.flags);
+                label for="client" { "Client" }
+                input id="client" name="client" size="14" placeholder="203.0.113.7" value=(query.client);
                 button { "Explain" }
             }
         }
@@ -148,6 +171,10 @@ fn shown(explanation: &Explanation) -> Markup {
             p.good { "Nothing speaks against this request." }
         }
         @for note in &explanation.notes { p.hint { (note) } }
+        @if !explanation.limits.is_empty() {
+            h2 { "How near it is to its limits" }
+            (limits(&explanation.limits))
+        }
         @if !explanation.way.is_empty() {
             h2 { "The way of the request" }
             (table("The way of the request", &["Part", "What it meets"], &html! {
@@ -155,6 +182,22 @@ fn shown(explanation: &Explanation) -> Markup {
             }))
         }
     }
+}
+
+fn limits(all: &[Usage]) -> Markup {
+    let rows = html! {
+        @for u in all {
+            tr {
+                td { code { (u.descriptor) } }
+                td { (u.of()) }
+                td class=[(u.remaining == 0).then_some("warning")] {
+                    meter min="0" max=(u.used + u.remaining) value=(u.used) aria-hidden="true" {}
+                    " " (u.stands())
+                }
+            }
+        }
+    };
+    table("Limits", &["Descriptor", "Limit", "Now"], &rows)
 }
 
 fn cause_of(cause: &Answer) -> Markup {

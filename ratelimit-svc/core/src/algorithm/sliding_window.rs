@@ -75,6 +75,18 @@ impl Sliding {
         }
     }
 
+    /// From `now` until no hit counts any more.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn to_unused(self, kept: Hits, now: u64) -> Duration {
+        let kept = self.at(Some(kept), now);
+        let windows = match (kept.current, kept.previous) {
+            (0, 0) => return Duration::ZERO,
+            (0, _) => 1.0,
+            _ => 2.0,
+        };
+        self.part(windows - self.share_gone(now))
+    }
+
     fn part(self, share: f64) -> Duration {
         #[allow(clippy::cast_precision_loss)]
         Duration::try_from_secs_f64(share * self.seconds as f64).unwrap_or(Duration::MAX)

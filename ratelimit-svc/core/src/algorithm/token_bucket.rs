@@ -71,6 +71,15 @@ impl Bucket {
         Duration::try_from_secs_f64((1.0 - tokens) / self.per_second).unwrap_or(Duration::MAX)
     }
 
+    /// From a bucket with `tokens` to a full one; one that never fills is as good as full.
+    pub fn to_full(&self, tokens: f64) -> Duration {
+        if tokens >= self.capacity || self.per_second <= 0.0 {
+            return Duration::ZERO;
+        }
+        let seconds = (self.capacity - tokens) / self.per_second;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
     /// After this long without requests a bucket is full, and so need not be kept; in seconds.
     pub fn seconds_to_full(&self) -> u64 {
         if self.per_second <= 0.0 {

@@ -1,7 +1,7 @@
 //! Which keys a file may have, and where each of them means something.
 
-use service_kit::Diagnostic;
 use service_kit::yaml::{Kind, Node as Yaml};
+use service_kit::{Diagnostic, spelling};
 
 use super::problem::{at, problem};
 use super::scalar::{self, Scalar};
@@ -69,7 +69,8 @@ impl Check<'_> {
             let field = at(field, name);
             if !known().any(|known| known == name) {
                 self.note(key, &field, format!("config error, unknown key '{name}'"));
-                if let (Some(meant), Some(found)) = (meant(name), self.found.last_mut()) {
+                let meant = spelling::meant(name, known());
+                if let (Some(meant), Some(found)) = (meant, self.found.last_mut()) {
                     found.hint(format!("did you mean `{meant}`?"));
                 }
             } else if name != "metadata" {
@@ -124,11 +125,4 @@ fn key_name(key: &Yaml) -> Result<&str, String> {
         _ => text.to_owned(),
     };
     Err(format!("config error, key is not of type string: {shown}"))
-}
-
-/// The key that `name` is but for case and joints.
-fn meant(name: &str) -> Option<&'static str> {
-    let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
-    let name = plain(name);
-    known().find(|known| plain(known) == name)
 }

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use ratelimit_core::algorithm::sliding_window::Hits;
-use ratelimit_core::algorithm::token_bucket::Level;
-use ratelimit_core::{Count, Counter, CounterKind, Plan};
+use ratelimit_core::{Count, Counter, CounterKind, Kept, Plan};
 use service_kit::server::shutdown::Shutdown;
 
-use super::{Found, Results, StoreError, Stored, Want};
+use super::{Found, Results, StoreError, Want};
 
 /// Most counters of all shards together.
 const CAPACITY: usize = 1_000_000;
@@ -40,18 +38,11 @@ struct Shard {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    value: SlotValue,
+    value: Kept,
     /// Seconds since the Unix epoch.
     expires: u64,
     /// A counter that is over its limit is never dropped before its time: that would forgive.
     over: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum SlotValue {
-    Hits(u64),
-    Sliding(Hits),
-    Level(Level),
 }
 
 impl Default for Memory {
@@ -102,7 +93,7 @@ impl Memory {
             let counter = plan.counters.get(*index).ok_or(StoreError::Unanswered)?;
             let key = plan.key(counter);
             let after = match self.shard(key).slots.get(key).map(|slot| slot.value) {
-                Some(SlotValue::Hits(hits)) => hits,
+                Some(Kept::Hits(hits)) => hits,
                 _ => 0,
             };
             Ok(Count::Window { after })
@@ -151,16 +142,22 @@ impl Memory {
             found.extend(shard.slots.iter().filter(|(key, slot)| fits(key, slot)).take(room).map(
                 |(key, slot)| Found {
                     key: String::from_utf8_lossy(key).into_owned(),
-                    stored: match slot.value {
-                        SlotValue::Hits(hits) => Stored::Hits(hits),
-                        SlotValue::Sliding(hits) => Stored::Hits(hits.current),
-                        SlotValue::Level(level) => Stored::Tokens(level.tokens),
-                    },
+                    stored: slot.value,
                     seconds: Some(slot.expires.saturating_sub(now)),
                 },
             ));
         }
         found
+    }
+
+    /// What is kept of each counter of `plan`, in its order.
+    pub(super) fn read(&self, plan: &Plan<'_>, now: Duration) -> Vec<Option<Kept>> {
+        let now = now.as_secs();
+        let read = |counter: &Counter| {
+            let key = plan.key(counter);
+            self.shard(key).slots.get(key).filter(|slot| slot.expires > now).map(|slot| slot.value)
+        };
+        plan.counters.iter().map(read).collect()
     }
 
     /// Forgets a counter; gives whether there was one.
@@ -194,18 +191,18 @@ fn next(
     match counter.kind {
         CounterKind::Window { limit, seconds: window } => {
             let before = match known.map(|slot| slot.value) {
-                Some(SlotValue::Hits(hits)) => hits,
+                Some(Kept::Hits(hits)) => hits,
                 _ => 0,
             };
             let after =
                 if refund { before.saturating_sub(hits) } else { before.saturating_add(hits) };
             let expires = seconds - seconds % window + window;
-            let slot = Slot { value: SlotValue::Hits(after), expires, over: after > limit };
+            let slot = Slot { value: Kept::Hits(after), expires, over: after > limit };
             (slot, Count::Window { after })
         }
         CounterKind::Sliding(sliding) => {
             let kept = match known.map(|slot| slot.value) {
-                Some(SlotValue::Sliding(hits)) => Some(hits),
+                Some(Kept::Sliding(hits)) => Some(hits),
                 _ => None,
             };
             let (kept, allowed) = match refund {
@@ -214,12 +211,12 @@ fn next(
             };
             // The window counts in the next one, too.
             let expires = (kept.window + 2).saturating_mul(sliding.seconds);
-            let slot = Slot { value: SlotValue::Sliding(kept), expires, over: !allowed };
+            let slot = Slot { value: Kept::Sliding(kept), expires, over: !allowed };
             (slot, Count::Sliding { allowed, hits: kept })
         }
         CounterKind::Bucket { bucket, .. } => {
             let level = match known.map(|slot| slot.value) {
-                Some(SlotValue::Level(level)) => Some(level),
+                Some(Kept::Bucket(level)) => Some(level),
                 _ => None,
             };
             let (level, taken) = match refund {
@@ -227,7 +224,7 @@ fn next(
                 false => bucket.take(level, micros, hits),
             };
             let expires = seconds.saturating_add(bucket.seconds_to_full());
-            let slot = Slot { value: SlotValue::Level(level), expires, over: !taken.allowed };
+            let slot = Slot { value: Kept::Bucket(level), expires, over: !taken.allowed };
             (slot, Count::Bucket { allowed: taken.allowed, tokens: taken.tokens })
         }
     }

@@ -10,7 +10,7 @@ use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use ratelimit_core::ratelimit_file::Domains;
 use ratelimit_core::request::Request;
 use ratelimit_core::resource::Resources;
-use ratelimit_core::{Charge, Count, Counts, Limits, PlanOptions};
+use ratelimit_core::{Charge, Count, Counts, Kept, Limits, PlanOptions};
 use ratelimit_svc::store::{Store, StoreError};
 
 /// Twelve o'clock; a window of every unit up to an hour begins.
@@ -68,6 +68,18 @@ pub async fn try_with(
     let (limits, message) = (limits(), request(descriptors));
     let plan = limits.plan(&Request::from(&message), options, now.as_secs()).unwrap();
     store.run(&plan, now).await
+}
+
+/// What is kept of the counters, without counting.
+pub async fn read(
+    store: &Store,
+    now: Duration,
+    descriptors: &[Descriptor<'_>],
+) -> Vec<Option<Kept>> {
+    let (limits, message) = (limits(), request(descriptors));
+    let options = PlanOptions::default();
+    let plan = limits.plan(&Request::from(&message), &options, now.as_secs()).unwrap();
+    store.read(&plan, now).await.unwrap()
 }
 
 /// With the options of every installation, at noon.

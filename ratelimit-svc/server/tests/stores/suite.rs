@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratelimit_core::Charge;
+use ratelimit_core::{Charge, Kept};
 use ratelimit_svc::StoreStats;
-use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Stored, Trust};
+use ratelimit_svc::store::{Memory, Redis, RedisSettings, Store, Trust};
 
-use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, try_ask, try_with};
+use crate::requests::{KNOWN_OVER, NOON, ask, ask_at, charging, hits, read, try_ask, try_with};
 use crate::servers::{
     ClusterRedis, PATIENCE, SentinelRedis, Server, TlsRedis, on_socket, settings, wait, with_acl,
 };
@@ -33,10 +33,24 @@ async fn lists_and_forgets(store: &Store) {
     };
     let hundred = listed("d_hundred_l*").await;
     assert_eq!(hundred.len(), 1, "{hundred:?}");
-    assert_eq!(hundred[0].stored, Stored::Hits(3));
+    assert_eq!(hundred[0].stored, Kept::Hits(3));
     assert!(hundred[0].seconds.is_some_and(|s| s > 0));
-    assert_eq!(listed("d_burst_l*st_").await[0].stored, Stored::Tokens(5.0));
-    assert_eq!(listed("d_slide_l*st_").await[0].stored, Stored::Hits(2));
+    assert!(matches!(listed("d_burst_l*st_").await[0].stored, Kept::Bucket(b) if b.tokens == 5.0));
+    let slid = |kept| matches!(kept, Kept::Sliding(hits) if hits.current + hits.previous == 2);
+    assert!(slid(listed("d_slide_l*st_").await[0].stored));
+    for _ in 0..2 {
+        let asked = [
+            ("hundred", "l*st", 1),
+            ("burst", "l*st", 1),
+            ("slide", "l*st", 1),
+            ("two", "unseen", 1),
+        ];
+        let read = read(store, now(), &asked).await;
+        assert_eq!(read[0], Some(Kept::Hits(3)));
+        assert!(matches!(read[1], Some(Kept::Bucket(b)) if b.tokens == 5.0), "{read:?}");
+        assert!(read[2].is_some_and(slid), "{read:?}");
+        assert_eq!(read[3], None);
+    }
     assert!(listed("d_hundred_list").await.is_empty());
     for prefix in ["d_hundred_l*st_", "d_burst_l*st_", "d_slide_l*st_"] {
         let key = listed(prefix).await[0].key.clone();

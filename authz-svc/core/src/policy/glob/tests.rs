@@ -59,3 +59,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn says_what_it_may_match_below_a_prefix() {
+    for (pattern, start, may, all) in [
+        ("*", "/api/", true, true),
+        ("/api/*", "/api/", true, true),
+        ("/api/*", "/api/v1/", true, true),
+        ("/api/admin/*", "/api/", true, false),
+        ("/shop/*", "/api/", false, false),
+        ("/api/", "/api/", true, false),
+        ("/api", "/api/", false, false),
+        ("/*/admin", "/api/", true, false),
+        ("/[ab]pi/{v1,v2}/*", "/api/v2/", true, true),
+        ("/?pi/*.png", "/api/", true, false),
+        ("", "", true, false),
+    ] {
+        let glob = Glob::new(pattern).unwrap();
+        assert_eq!(glob.may_match_below(start), may, "{pattern} {start}");
+        assert_eq!(glob.matches_all_below(start), all, "{pattern} {start}");
+    }
+}

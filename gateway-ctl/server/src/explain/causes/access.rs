@@ -24,7 +24,7 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         id: "filter-denies",
         title: "A filter denies the request",
-        statuses: &[401, 403, 302],
+        statuses: &[401, 403, 302, 415],
         flags: &["UAEX"],
         words: DENIED,
         proof: &[],

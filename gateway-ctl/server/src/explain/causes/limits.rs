@@ -3,6 +3,7 @@
 use service_kit::ObjectRef;
 
 use super::{Cause, Found, Look, certain, possible};
+use crate::explain::counters::{Usage, words_of};
 use crate::explain::facts::Facts;
 use crate::explain::limits::{Fate, Fates};
 
@@ -15,7 +16,13 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The request is over a limit",
         statuses: &[429],
         flags: &["RL"],
-        words: &["too many requests"],
+        words: &[
+            "too many requests",
+            "rate limited",
+            "was i limited",
+            "how near",
+            "near the limit",
+        ],
         proof: &["request_rate_limited"],
         sees: "`x-ratelimit-limit`, `retry-after`",
         why: "More requests with the same values of a descriptor than the RateLimit allows in its unit. Many clients share a value when the address that counts is that of a balancer.",
@@ -24,18 +31,38 @@ pub(super) const CAUSES: &[Cause] = &[
             let Some(fates) = fates(facts) else {
                 return if facts.request.is_some() { None } else { possible(Vec::new()) };
             };
+            let usages = &facts.live.counters.usages;
             let mut found = Vec::new();
             for d in &fates.descriptors {
                 let Fate::Counted(limits) = &d.fate else { continue };
-                for (object, words) in limits {
-                    let words = format!(
-                        "descriptor `{}` in domain `{}` counts against {words}",
-                        d.words, fates.domain
-                    );
-                    found.push(Found::new(words, "", Some(object)));
+                let known = d.entries.as_deref().map(words_of);
+                let usage = usages.iter().find(|u| known.as_ref() == Some(&u.descriptor));
+                // What the service says goes before what would fit.
+                for (object, words) in limits.iter().take(usage.map_or(usize::MAX, |_| 1)) {
+                    let words = match usage {
+                        Some(u) => format!(
+                            "descriptor `{}` in domain `{}` counts against {}: {}",
+                            u.descriptor,
+                            fates.domain,
+                            u.of(),
+                            u.stands()
+                        ),
+                        None => format!(
+                            "descriptor `{}` in domain `{}` counts against {words}",
+                            d.words, fates.domain
+                        ),
+                    };
+                    let next = match usage {
+                        Some(u) if !u.refuses() && facts.symptom.status == Some(429) => {
+                            "it has room now: the window of the refusal is over, or the values were others"
+                        }
+                        _ => "",
+                    };
+                    found.push(Found::new(words, next, Some(object)));
                 }
             }
-            (!found.is_empty()).then_some(Look { is_certain: false, found })
+            let is_certain = usages.iter().any(Usage::refuses);
+            (!found.is_empty()).then_some(Look { is_certain, found })
         },
     },
     Cause {

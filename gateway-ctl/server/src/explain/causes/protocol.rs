@@ -1,6 +1,7 @@
 //! What Envoy or a filter of the Module refuses before anything else is looked at.
 
 use super::{Cause, Found, Look, certain, possible};
+use crate::explain::facts::Facts;
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
@@ -206,4 +207,30 @@ pub(super) const CAUSES: &[Cause] = &[
             )])
         },
     },
+    Cause {
+        id: "script-failed",
+        title: "A Lua script has an error",
+        statuses: &[200],
+        flags: &[],
+        words: &["lua error", "script error", "lua_scripts"],
+        proof: &["script log: [string"],
+        sees: "the request goes on without the script; Envoy logs `script log: [string …]:LINE: …`, and `lua.errors` of its statistics grows",
+        why: "`lua_scripts` of the Module failed while it ran. Envoy gives up this script for this request or response, and what the script should have done, a refusal, too, is not done.",
+        next: "mend the line of `lua_scripts` that Envoy's log names; a script that guards something must not be able to fail: let authz-svc guard it",
+        look: script_error,
+    },
 ];
+
+/// The line of the script that a log names.
+fn script_error(facts: &Facts<'_>) -> Option<Look> {
+    let script = facts.module("lua_scripts")?.as_str()?;
+    let module = facts.of_kind("Module").find(|o| o.reference.name == "ambassador")?;
+    let words = match facts.symptom.script_error {
+        None => format!("{} has lua_scripts", module.reference),
+        Some((line, ref why)) => {
+            let text = script.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+            format!("line {line} of lua_scripts, `{text}`: {why}")
+        }
+    };
+    possible(vec![Found::new(words, "", Some(&module.reference))])
+}

@@ -1,117 +1,18 @@
-//! The service: it has no hosts, cannot be reached, or answers too late.
+//! The service: it cannot be reached, answers too late, or answers that itself.
 
 use gateway_core::overview::ClusterOverview;
 
 use super::{Cause, Found, Look, certain, possible};
-use crate::explain::endpoints_of;
-use crate::explain::endpoints_of::Backing;
-use crate::explain::facts::{Facts, MOST, dns_name, in_consul, service_port};
+use crate::explain::facts::{Facts, MOST};
 
-const NO_HOSTS: &[&str] = &["no healthy upstream", "no_healthy_upstream"];
 /// What bodies and details of all failures of connections begin with.
-const RESET: &str = "upstream connect error or disconnect/reset before headers";
-const RESET_DETAILS: &str = "upstream_reset_before_response_started";
+pub(super) const RESET: &str = "upstream connect error or disconnect/reset before headers";
+pub(super) const RESET_DETAILS: &str = "upstream_reset_before_response_started";
 const RESETS: &[&str] = &[RESET, RESET_DETAILS];
 const PROTOCOL_ERROR: &[&str] =
     &[RESET, RESET_DETAILS, "protocol error", "protocol_error", "connection termination"];
 
 pub(super) const CAUSES: &[Cause] = &[
-    Cause {
-        id: "service-missing",
-        title: "The Service does not exist",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "The Mapping names a Service that is not there, or is in another namespace: a bare name is looked for in the Mapping's own.",
-        next: "`kubectl get services -A`; write the name as `name.namespace` in `spec.service`",
-        look: |facts| backing(facts, |b| matches!(b, Backing::NoService)),
-    },
-    Cause {
-        id: "port-unknown",
-        title: "The Service has no such port",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "The port in `spec.service` (80 when there is none, 443 with https) is not a port of the Service. It is the Service's port that counts, not the container's.",
-        next: "write one of the Service's ports behind the name in `spec.service`",
-        look: |facts| backing(facts, |b| matches!(b, Backing::NoPort(_))),
-    },
-    Cause {
-        id: "port-unnamed",
-        title: "No pod has the port that the Service names",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "The Service has the port, but its `targetPort` is the name of a port that no container of its pods has, so the EndpointSlices are without it.",
-        next: "give the container port that name, or write a number as `targetPort`",
-        look: |facts| backing(facts, |b| matches!(b, Backing::PortUnnamed(_))),
-    },
-    Cause {
-        id: "no-pods",
-        title: "The Service selects no pod",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "No EndpointSlice of the Service has an address: its selector fits no pod, or there are no pods.",
-        next: "`kubectl get pods -l SELECTOR` with the Service's selector; correct the selector or the labels, or start pods",
-        look: |facts| backing(facts, |b| matches!(b, Backing::NoPods(_))),
-    },
-    Cause {
-        id: "pods-not-ready",
-        title: "No pod of the Service is ready",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "The pods are there, and Kubernetes says of none that it is ready.",
-        next: "`kubectl describe pods -l SELECTOR`: look at the readiness probe",
-        look: |facts| backing(facts, |b| matches!(b, Backing::NotReady(_))),
-    },
-    Cause {
-        id: "consul-no-instances",
-        title: "Consul knows no healthy instance",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "The Mapping's resolver asks Consul, which has no passing instance of the service, or has not answered yet.",
-        next: "`consul catalog nodes -service NAME` and `consul watch -type=checks -state=critical`",
-        look: consul,
-    },
-    Cause {
-        id: "dns-empty",
-        title: "The name of the service resolves to nothing",
-        statuses: &[503],
-        flags: &["UH"],
-        words: NO_HOSTS,
-        proof: &[],
-        sees: "`no healthy upstream`",
-        why: "Envoy itself looks the name up and gets no address: it is misspelt, in another namespace, or DNS does not answer. With `enable_ipv6` off an IPv6 address does not count.",
-        next: "`kubectl run -it --rm dns --image=busybox -- nslookup NAME` where the gateway runs",
-        look: dns,
-    },
-    Cause {
-        id: "hosts-unhealthy",
-        title: "Every host fails its health check",
-        statuses: &[503],
-        flags: &["UH", "UF"],
-        words: &["no healthy upstream", "no_healthy_upstream", RESET, RESET_DETAILS],
-        proof: &[],
-        sees: "`no healthy upstream`, or what the sick hosts answer",
-        why: "The Mapping has `health_checks`, and no host passes them. While more than half of the hosts are sick Envoy asks all of them all the same.",
-        next: "ask the path of `spec.health_checks` at a host; correct the path, the expected statuses or the service",
-        look: unhealthy,
-    },
     Cause {
         id: "connection-refused",
         title: "The host refuses connections",
@@ -429,6 +330,18 @@ pub(super) const CAUSES: &[Cause] = &[
         },
     },
     Cause {
+        id: "media-type-refused",
+        title: "The service does not take this Content-Type",
+        statuses: &[415],
+        flags: &[],
+        words: &["via_upstream", "unsupported media type"],
+        proof: &[],
+        sees: "`via_upstream`",
+        why: "Nothing in the gateway refuses a Content-Type: the service answered it itself. A gRPC server answers so to everything but `application/grpc`.",
+        next: "send the Content-Type that the service takes; a gRPC service wants a gRPC client, or `enable_grpc_web: true` in the Module for gRPC-Web",
+        look: media_type,
+    },
+    Cause {
         id: "service-answered",
         title: "The service itself answered that",
         statuses: &[400, 401, 403, 404, 405, 409, 429, 500, 501, 502, 503, 504],
@@ -462,108 +375,6 @@ pub(super) const CAUSES: &[Cause] = &[
     },
 ];
 
-/// The clusters in question whose Service is like that.
-fn backing(facts: &Facts<'_>, is_it: fn(&Backing) -> bool) -> Option<Look> {
-    let mut found = Vec::new();
-    let mut unknown = false;
-    for cluster in facts.clusters() {
-        let Some(backing) = endpoints_of::look(facts, cluster) else {
-            unknown |= service_port(cluster).is_none()
-                && in_consul(cluster).is_none()
-                && dns_name(cluster).is_some();
-            continue;
-        };
-        if is_it(&backing) && found.len() < MOST {
-            found.push(backing.found(facts, cluster));
-        }
-    }
-    match found.is_empty() {
-        false => certain(found),
-        // A name that Envoy looks up: nothing is known of its Service.
-        true if unknown && facts.cluster().is_some() => None,
-        true => None,
-    }
-}
-
-fn consul(facts: &Facts<'_>) -> Option<Look> {
-    let clusters = facts.clusters();
-    let found = clusters.iter().filter_map(|c| {
-        let name = in_consul(c)?;
-        let words = match facts.material.endpoints.get(&c.address) {
-            Some(list) if list.is_empty() => {
-                format!("Consul says that `{name}` has no passing instance")
-            }
-            Some(_) => return None,
-            None => format!("Consul has not answered about `{name}`"),
-        };
-        let (datacenter, service) = name.split_once('/')?;
-        let next = format!(
-            "`consul health service {service} -datacenter {datacenter}`, or look in Consul's UI"
-        );
-        Some(Found::new(words, next, facts.owner(c).as_ref()))
-    });
-    certain(found.take(MOST).collect())
-}
-
-fn dns(facts: &Facts<'_>) -> Option<Look> {
-    let clusters = facts.clusters();
-    let by_name: Vec<&ClusterOverview> =
-        clusters.into_iter().filter(|c| dns_name(c).is_some()).collect();
-    let one = |c: &&ClusterOverview| {
-        let name = dns_name(c).unwrap_or_default();
-        let words = format!("`{name}` of cluster {} has no address in DNS", c.name);
-        Found::new(
-            words,
-            format!("`nslookup {name}` where the gateway runs"),
-            facts.owner(c).as_ref(),
-        )
-    };
-    let empty = by_name.iter().filter(|c| facts.hosts(c).is_some_and(<[_]>::is_empty));
-    let empty: Vec<Found> = empty.map(one).take(MOST).collect();
-    if !empty.is_empty() {
-        return certain(empty);
-    }
-    let unknown: Vec<Found> = by_name
-        .iter()
-        .filter(|c| facts.hosts(c).is_none())
-        .map(|c| {
-            let name = dns_name(c).unwrap_or_default();
-            let words = format!("Envoy looks `{name}` up in DNS, for cluster {}", c.name);
-            let next = format!("`nslookup {name}` where the gateway runs; with --envoy URL of Envoy's admin page this is looked at here");
-            Found::new(words, next, facts.owner(c).as_ref())
-        })
-        .take(MOST)
-        .collect();
-    (!unknown.is_empty()).then_some(Look { is_certain: false, found: unknown })
-}
-
-fn unhealthy(facts: &Facts<'_>) -> Option<Look> {
-    let clusters = facts.clusters();
-    let checked: Vec<_> = clusters.into_iter().filter(|c| c.health_checks).collect();
-    let sick = checked.iter().filter_map(|c| {
-        let hosts = facts.hosts(c)?;
-        let all_sick = !hosts.is_empty() && hosts.iter().all(|h| !h.unhealthy.is_empty());
-        let named: Vec<String> =
-            hosts.iter().take(MOST).map(|h| format!("{}: {}", h.address, h.unhealthy)).collect();
-        let words = format!("of cluster {} no host is healthy ({})", c.name, named.join("; "));
-        all_sick.then(|| Found::new(words, "", facts.owner(c).as_ref()))
-    });
-    let sick: Vec<Found> = sick.take(MOST).collect();
-    if !sick.is_empty() {
-        return certain(sick);
-    }
-    let unknown: Vec<Found> = checked
-        .iter()
-        .filter(|c| facts.hosts(c).is_none())
-        .map(|c| {
-            let words = format!("the hosts of cluster {} have health checks", c.name);
-            Found::new(words, "", facts.owner(c).as_ref())
-        })
-        .take(MOST)
-        .collect();
-    (!unknown.is_empty()).then_some(Look { is_certain: false, found: unknown })
-}
-
 /// The cluster in question, if it is known, with words about it.
 fn context(facts: &Facts<'_>, words: impl Fn(&ClusterOverview) -> String) -> Vec<Found> {
     let Some(cluster) = facts.cluster() else { return Vec::new() };
@@ -587,4 +398,39 @@ fn connection(facts: &Facts<'_>, is_it: impl Fn(&ClusterOverview) -> bool) -> Op
             format!("it is spoken to in {http} over {tls}")
         })),
     }
+}
+
+/// Who refused the Content-Type, and whether another would do.
+fn media_type(facts: &Facts<'_>) -> Option<Look> {
+    let route = facts.route();
+    if facts.request.is_some() && route.is_none() {
+        return None;
+    }
+    let is_certain = facts.symptom.status == Some(415) && facts.symptom.says("via_upstream");
+    let Some(route) = route.filter(|r| r.cluster.is_some()) else {
+        return Some(Look { is_certain, found: Vec::new() });
+    };
+    let mut words = format!("{} sends it to `{}`", route.mapping, route.service);
+    let mut next = "";
+    if facts.cluster().is_some_and(|c| c.http2) {
+        words += " as to a gRPC service (`grpc: true`)";
+        if let Some(request) = facts.request.filter(|r| r.has_headers) {
+            let given = request.header("content-type").unwrap_or_default();
+            let is_grpc = given.split([';', '+']).next() == Some("application/grpc");
+            let is_web = given.starts_with("application/grpc-web");
+            if !is_grpc {
+                words += &match given.as_str() {
+                    "" => ", and the request has no content-type".to_owned(),
+                    given => format!(", and the request's content-type is `{given}`"),
+                };
+                next = match (is_web, facts.module("enable_grpc_web")) {
+                    (true, Some(serde_json::Value::Bool(true))) => "",
+                    (true, _) => "set `enable_grpc_web: true` in the Module",
+                    (false, _) => "call it with a gRPC client, which sends `application/grpc`",
+                };
+            }
+        }
+    }
+    words += ", which answered it itself";
+    Some(Look { is_certain, found: vec![Found::new(words, next, Some(&route.mapping))] })
 }

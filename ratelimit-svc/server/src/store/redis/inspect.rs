@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use ratelimit_core::algorithm::sliding_window::Hits;
+use ratelimit_core::algorithm::token_bucket::Level;
+use ratelimit_core::{Kept, Plan};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use service_kit::server::redis::Dial;
 use tokio::time::timeout;
 
 use super::{Redis, Servers, refused};
-use crate::store::{Found, StoreError, Stored};
+use crate::store::{Found, StoreError};
 
 /// Longest walk through a server's keys.
 const WALK: Duration = Duration::from_secs(5);
@@ -29,6 +32,41 @@ impl Redis {
             found.extend(servers.list(prefix, most).await?);
         }
         Ok(found)
+    }
+
+    /// What is kept of each counter of `plan`, in its order.
+    pub(in crate::store) async fn read(
+        &self,
+        plan: &Plan<'_>,
+    ) -> Result<Vec<Option<Kept>>, StoreError> {
+        let mut servers: Vec<(Dial, Vec<usize>)> = Vec::new();
+        for (index, counter) in plan.counters.iter().enumerate() {
+            let dial = self.servers(counter).dial(plan.key(counter))?;
+            match servers.iter_mut().find(|(known, _)| known.shown() == dial.shown()) {
+                Some((_, indices)) => indices.push(index),
+                None => servers.push((dial, vec![index])),
+            }
+        }
+        let each = servers.iter().map(|(dial, indices)| async move {
+            let counters = indices.iter().filter_map(|i| plan.counters.get(*i));
+            let keys: Vec<Vec<u8>> = counters.map(|c| plan.key(c).to_owned()).collect();
+            let work = async {
+                let mut connection = open(dial).await?;
+                read(&mut connection, &keys).await.map_err(|e| e.to_string())
+            };
+            let done = timeout(WALK, work).await;
+            let done = done.unwrap_or_else(|_| Err(format!("not done within {WALK:?}")));
+            done.map_err(|why| refused(&dial.shown(), &why))
+        });
+        let mut all = vec![None; plan.counters.len()];
+        for ((_, indices), found) in servers.iter().zip(try_join_all(each).await?) {
+            for (index, (kept, _)) in indices.iter().zip(found) {
+                if let Some(place) = all.get_mut(*index) {
+                    *place = kept;
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Forgets a counter, wherever it is; gives whether there was one.
@@ -56,13 +94,7 @@ impl Servers {
     }
 
     async fn forget(&self, key: &[u8]) -> Result<bool, StoreError> {
-        let dial = match self {
-            Self::One { dial, .. } => dial.clone(),
-            Self::Cluster(cluster) => match cluster.address(key) {
-                Some(address) => cluster.dial(address),
-                None => return Err(refused("Cluster", "no server has the slot")),
-            },
-        };
+        let dial = self.dial(key)?;
         let work = async {
             let mut connection = open(&dial).await?;
             let deleted: RedisResult<u64> =
@@ -72,6 +104,17 @@ impl Servers {
         let done = timeout(WALK, work).await;
         let done = done.unwrap_or_else(|_| Err(format!("not done within {WALK:?}")));
         done.map_err(|why| refused(&dial.shown(), &why))
+    }
+
+    /// A way to the server that has `key`.
+    fn dial(&self, key: &[u8]) -> Result<Dial, StoreError> {
+        match self {
+            Self::One { dial, .. } => Ok(dial.clone()),
+            Self::Cluster(cluster) => match cluster.address(key) {
+                Some(address) => Ok(cluster.dial(address)),
+                None => Err(refused("Cluster", "no server has the slot")),
+            },
+        }
     }
 
     /// A way to each server that has keys.
@@ -107,43 +150,56 @@ async fn walk(dial: &Dial, prefix: &[u8], most: usize) -> Result<Vec<Found>, Str
     keys.sort();
     keys.dedup();
     keys.truncate(most);
-    read(&mut connection, keys).await.map_err(|e| e.to_string())
+    let kept = read(&mut connection, &keys).await.map_err(|e| e.to_string())?;
+    let found = keys.into_iter().zip(kept).filter_map(|(key, (kept, seconds))| {
+        Some(Found { key: String::from_utf8_lossy(&key).into_owned(), stored: kept?, seconds })
+    });
+    Ok(found.collect())
 }
 
-/// What is kept of each key, and for how long.
+/// What is kept of each key, and for how many seconds more.
 async fn read(
     connection: &mut MultiplexedConnection,
-    keys: Vec<Vec<u8>>,
-) -> RedisResult<Vec<Found>> {
+    keys: &[Vec<u8>],
+) -> RedisResult<Vec<(Option<Kept>, Option<u64>)>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let mut pipe = redis::pipe();
-    for key in &keys {
+    for key in keys {
         // Of a key that is no text the first is an error, of one that is no hash the second.
         pipe.cmd("GET").arg(key).cmd("HGETALL").arg(key).cmd("TTL").arg(key);
     }
     let values: Vec<RedisResult<Value>> = pipe.ignore_errors().query_async(connection).await?;
-    let found = keys.into_iter().zip(values.chunks(3)).filter_map(|(key, values)| {
+    let read = |values: &[RedisResult<Value>]| {
         let number = |at: usize| -> Option<i64> {
-            let value = values.get(at)?.as_ref().ok()?;
-            redis::from_redis_value_ref(value).ok()
-        };
-        let hash: Vec<(String, String)> = values
-            .get(1)
-            .and_then(|v| redis::from_redis_value_ref(v.as_ref().ok()?).ok())
-            .unwrap_or_default();
-        let field = |name: &str| hash.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
-        let stored = match (number(0), field("t"), field("c")) {
-            (Some(hits), ..) => Stored::Hits(u64::try_from(hits).unwrap_or(0)),
-            (None, Some(tokens), _) => Stored::Tokens(tokens.parse().ok()?),
-            (None, None, Some(hits)) => Stored::Hits(hits.parse().ok()?),
-            _ => return None,
+            redis::from_redis_value_ref(values.get(at)?.as_ref().ok()?).ok()
         };
         let seconds = number(2).and_then(|s| u64::try_from(s).ok());
-        Some(Found { key: String::from_utf8_lossy(&key).into_owned(), stored, seconds })
-    });
-    Ok(found.collect())
+        let kept = match number(0) {
+            Some(hits) => Some(Kept::Hits(u64::try_from(hits).unwrap_or(0))),
+            None => hash(values.get(1)),
+        };
+        (kept, seconds)
+    };
+    Ok(values.chunks(3).map(read).collect())
+}
+
+/// A bucket or a sliding window, as the scripts write them.
+fn hash(value: Option<&RedisResult<Value>>) -> Option<Kept> {
+    let hash: Vec<(String, String)> =
+        redis::from_redis_value_ref(value?.as_ref().ok()?).unwrap_or_default();
+    let field = |name: &str| hash.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+    if let Some(tokens) = field("t") {
+        let level = Level { tokens: tokens.parse().ok()?, at: field("a")?.parse().ok()? };
+        return Some(Kept::Bucket(level));
+    }
+    let number = |name| field(name)?.parse().ok();
+    Some(Kept::Sliding(Hits {
+        window: number("w")?,
+        current: number("c")?,
+        previous: number("p")?,
+    }))
 }
 
 /// A pattern for keys that begin with `prefix`, whatever is in it.
