@@ -9,7 +9,7 @@ use service_kit::Object;
 
 use super::Met;
 use super::survey::{
-    Survey, cluster_settings, hosts_of_ingress, paths_of_ingress, spec_of, tcp_group,
+    Survey, cluster_settings, hosts_of_ingress, path_text, paths_of_ingress, spec_of, tcp_group,
 };
 
 /// The page.
@@ -64,12 +64,6 @@ impl Case<'_> {
     fn text(&self, field: &str) -> &str {
         self.spec[field].as_str().unwrap_or_default()
     }
-
-    fn uses_endpoints(&self) -> bool {
-        let of_module = self.survey.module["resolver"].as_str();
-        let resolver = self.spec["resolver"].as_str().or(of_module).unwrap_or_default();
-        !matches!(resolver, "" | "kubernetes-service")
-    }
 }
 
 fn when(holds: bool, path: &'static str) -> Option<&'static str> {
@@ -123,6 +117,53 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(&["Mapping"], |c| {
             let named = c.spec.pointer("/headers/:authority").is_some();
             when(named && c.has("hostname") && c.text("hostname") != "*", "spec.headers.:authority")
+        }),
+    ),
+    ("Mappings", "letters of another case", Meets::All),
+    ("Mappings", "a port in the host", Meets::All),
+    (
+        "Mappings",
+        "two Mappings whose paths",
+        Meets::Field(&["Mapping"], |c| {
+            let kinds = c.survey.kinds_of_path.get(&path_text(c.spec));
+            when(kinds.is_some_and(|kinds| kinds.len() > 1), "spec.prefix")
+        }),
+    ),
+    (
+        "Mappings",
+        "`regex_rewrite` beside",
+        Meets::Field(&["Mapping"], |c| {
+            let shared = c.has("weight") && c.has("rewrite") && c.text("rewrite") != "/";
+            let regex = c.survey.rewritten_by_pattern.contains(&path_text(c.spec));
+            when(shared && regex, "spec.rewrite")
+        }),
+    ),
+    (
+        "Mappings",
+        "a condition on `x-forwarded-proto`",
+        Meets::Field(&["Mapping"], |c| {
+            c.first(&["spec.headers.x-forwarded-proto", "spec.regex_headers.x-forwarded-proto"])
+        }),
+    ),
+    (
+        "Mappings",
+        "`host_redirect` with a scheme",
+        Meets::Field(&["Mapping"], |c| {
+            let redirects = c.spec["host_redirect"] == true;
+            when(redirects && c.text("service").contains("://"), "spec.service")
+        }),
+    ),
+    ("Mappings", "an expression, `%FORMAT%`", Meets::Told),
+    ("Mappings", "a word or a type", Meets::Told),
+    (
+        "Mappings",
+        "`cors.origins` as one text",
+        Meets::Field(&["Mapping", "Module"], |c| {
+            let origins = ["/spec/cors/origins", "/spec/config/cors/origins"];
+            let text = origins.iter().find_map(|p| c.object.json.pointer(p)?.as_str());
+            let module = c.object.reference.kind == "Module";
+            let path = if module { "spec.config.cors.origins" } else { "spec.cors.origins" };
+            when(text.is_some_and(|text| text.contains(", ")), path)
         }),
     ),
     ("Mappings", "a Mapping that fits no Host", Meets::Told),
@@ -210,18 +251,6 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Module", "`header_case_overrides`", Meets::Told),
-    (
-        "Module",
-        "`load_balancer` where",
-        Meets::Field(&["Module", "Mapping"], |c| {
-            let module = c.object.reference.kind == "Module";
-            let field = if module { "config.load_balancer" } else { "load_balancer" };
-            when(
-                c.has(field) && !c.uses_endpoints(),
-                if module { "spec.config.load_balancer" } else { "spec.load_balancer" },
-            )
-        }),
-    ),
     ("Module", "one fault in the Module", Meets::All),
     ("Metrics and diagnostics", "`/metrics` of port", Meets::All),
     ("Metrics and diagnostics", "`/ambassador/v0/diag/", Meets::All),
@@ -256,6 +285,50 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(&["Mapping"], |c| c.first(&["spec.health_checks"])),
     ),
     ("Upstreams", "unknown `dns_type`", Meets::Told),
+    (
+        "Upstreams",
+        "the name that is asked for in TLS",
+        Meets::Field(
+            &[
+                "Mapping",
+                "TCPMapping",
+                "AuthService",
+                "RateLimitService",
+                "TracingService",
+                "LogService",
+            ],
+            |c| {
+                let field = if c.object.reference.kind == "AuthService" {
+                    "auth_service"
+                } else {
+                    "service"
+                };
+                let tls =
+                    c.text(field).to_ascii_lowercase().starts_with("https://") || c.has("tls");
+                let redirects = c.spec["host_redirect"] == true;
+                when(tls && !redirects, "spec.service")
+                    .map(|path| if field == "auth_service" { "spec.auth_service" } else { path })
+            },
+        ),
+    ),
+    ("Upstreams", "an AuthService that breaks", Meets::Told),
+    ("Upstreams", "a RateLimitService that cannot be used", Meets::Told),
+    (
+        "Upstreams",
+        "`grpc.use_resource_exhausted_code`",
+        Meets::Field(&["RateLimitService"], |c| {
+            c.first(&["spec.grpc.use_resource_exhausted_code"])
+        }),
+    ),
+    (
+        "Upstreams",
+        "`tag_headers` of a TracingService",
+        Meets::Field(&["TracingService"], |c| {
+            let converts = !c.object.api_version.ends_with("/v3alpha1");
+            if converts { None } else { c.first(&["spec.tag_headers"]) }
+        }),
+    ),
+    ("Upstreams", "usual lines of the access log", Meets::All),
     (
         "Upstreams",
         "AuthService, RateLimitService, TracingService, LogService with",
@@ -334,6 +407,13 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(&["Listener"], |c| {
             let stack = c.spec["protocolStack"].to_string();
             when(stack.contains("\"UDP\""), "spec.protocolStack")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "`alpn_protocols` with spaces",
+        Meets::Field(&["TLSContext"], |c| {
+            when(c.text("alpn_protocols").contains(", "), "spec.alpn_protocols")
         }),
     ),
     ("TLS and TCP", "a name of TLS", Meets::Told),

@@ -26,6 +26,10 @@ pub(super) struct Survey {
     pub(super) has_tls: bool,
     /// What the settings of clusters say, by service.
     pub(super) settings_of_service: BTreeMap<String, BTreeSet<String>>,
+    /// How Mappings compare paths, by [`path_text`].
+    pub(super) kinds_of_path: BTreeMap<String, BTreeSet<String>>,
+    /// The [`path_text`]s of Mappings with `regex_rewrite`.
+    pub(super) rewritten_by_pattern: BTreeSet<String>,
 }
 
 /// Settings of a Mapping that become its cluster's.
@@ -65,6 +69,11 @@ impl Survey {
             }
             "Mapping" => {
                 self.has_precedence |= spec["precedence"].as_i64().is_some_and(|p| p != 0);
+                let path = path_text(&spec);
+                if spec.get("regex_rewrite").is_some() {
+                    self.rewritten_by_pattern.insert(path.clone());
+                }
+                self.kinds_of_path.entry(path).or_default().insert(path_kind(&spec));
                 let service = spec["service"].as_str().unwrap_or_default().to_owned();
                 self.settings_of_service
                     .entry(service)
@@ -96,6 +105,37 @@ pub(super) fn spec_of(object: &Object) -> Value {
 /// The group that a TCPMapping is in: port and name.
 pub(super) fn tcp_group(spec: &Value) -> (u64, String) {
     (spec["port"].as_u64().unwrap_or_default(), spec["host"].as_str().unwrap_or("*").to_owned())
+}
+
+/// The host and the path of a Mapping, and the names and texts of its conditions: what Emissary's
+/// groups are known by.
+pub(super) fn path_text(spec: &Value) -> String {
+    let mut text = ["hostname", "host", "prefix", "method"].map(|f| spec[f].to_string()).join("\n");
+    for (exact, pattern) in CONDITIONS {
+        let mut pairs: Vec<(&String, &Value)> =
+            [exact, pattern].iter().filter_map(|f| spec[*f].as_object()).flatten().collect();
+        pairs.sort_by_key(|(name, _)| *name);
+        text += &format!("\n{pairs:?}");
+    }
+    text
+}
+
+/// What is compared exactly, and by patterns.
+const CONDITIONS: [(&str, &str); 2] =
+    [("headers", "regex_headers"), ("query_parameters", "regex_query_parameters")];
+
+/// How a Mapping compares what [`path_text`] has.
+fn path_kind(spec: &Value) -> String {
+    let is = |field: &str, usual: bool| spec[field].as_bool().unwrap_or(usual);
+    let patterns = CONDITIONS.map(|(_, pattern)| {
+        spec[pattern].as_object().map(|m| m.keys().cloned().collect::<Vec<_>>())
+    });
+    format!(
+        "{} {} {} {patterns:?}",
+        is("prefix_exact", false),
+        is("prefix_regex", false),
+        is("case_sensitive", true)
+    )
 }
 
 /// What a Mapping says of its cluster, as a text that is equal when it is.
