@@ -112,7 +112,8 @@ pub struct KeepaliveSpec {
     probes: Option<u32>,
     /// Seconds between two probes. Default: the system's.
     interval: Option<u32>,
-    /// Seconds without traffic until the first probe. Default: the system's.
+    /// Seconds without traffic until the first probe; a Module may call it `time`. Default: the system's.
+    #[serde(alias = "time")]
     idle_time: Option<u32>,
 }
 
