@@ -3,11 +3,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::TempDir;
 use e2e::process::program;
+
+const PROGRAMS: [&str; 3] = ["gateway-ctl", "ratelimit-svc", "authz-svc"];
+
+/// Commands of gateway-ctl that are written without its name.
+const COMMANDS: [&str; 4] = ["run", "serve", "explain", "envoy-bootstrap"];
 
 fn pages() -> Vec<PathBuf> {
     let top = e2e::root().join("..");
@@ -81,9 +87,50 @@ fn links_lead_somewhere_and_make_targets_exist() {
     }
 }
 
+/// What stands between backticks in a line of text.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|span| !span.contains('\n'))
+}
+
+#[test]
+fn commands_in_the_text_have_the_flags_that_are_written() {
+    let mut helps: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut flags = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for span in spans(&text) {
+            let mut words: Vec<&str> = span.split_whitespace().collect();
+            // As in `serve --ratelimit-admin`.
+            if words.len() > 1 && COMMANDS.contains(&words[0]) {
+                words.insert(0, "gateway-ctl");
+            }
+            let Some(name) = words.first().filter(|w| PROGRAMS.contains(w)) else { continue };
+            let is_command = |w: &&&str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            let command = words.get(1).filter(|w| !w.starts_with('-')).filter(is_command);
+            let command = command.copied().unwrap_or_default();
+            let key = ((*name).to_owned(), command.to_owned());
+            let help = helps.entry(key).or_insert_with(|| {
+                let run = Command::new(program(name))
+                    .args([command, "--help"].iter().filter(|a| !a.is_empty()))
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&run.stdout).into_owned();
+                assert!(run.status.success(), "{}: {span}", page.display());
+                said
+            });
+            for flag in words.iter().filter(|w| w.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap().trim_end_matches([',', ']', '…']);
+                assert!(help.contains(flag), "{}: `{span}` has no {flag}", page.display());
+                flags += 1;
+            }
+        }
+    }
+    assert!(flags > 4, "{flags} flags");
+}
+
 #[test]
 fn commands_of_the_help_texts_work() {
-    for name in ["gateway-ctl", "ratelimit-svc", "authz-svc"] {
+    for name in PROGRAMS {
         for flag in ["--help", "--version"] {
             let run = Command::new(program(name)).arg(flag).output().unwrap();
             assert!(run.status.success() && !run.stdout.is_empty(), "{name} {flag}");

@@ -173,6 +173,15 @@ fn limits_and_refusals_are_seen_as_they_happen() {
     assert!(first.contains('4') && first.contains("1 (25 %)"), "{first}");
     assert!(browser.source().contains("plan_free_who_anna"), "{}", browser.source());
     browser.keep_picture("pages-limits");
+    // How near somebody is: what authorization says of the key names the counter.
+    browser.open(&url("/explain"));
+    browser.fill("#url", &format!("http://{}/api/x", run.listener));
+    browser.fill("#headers", "x-api-key: key-of-anna");
+    browser.click("form.explain button");
+    browser.wait_text("main", "plan=free, who=anna");
+    browser.wait_text("main", "0 left");
+    browser.wait_text("h3#over-limit", "The request is over a limit");
+    browser.keep_picture("pages-near-limits");
     browser.open(&url("/authorization"));
     browser.wait_text("main", "allowed: 5");
     browser.wait_text("main", "the API key is not valid");

@@ -132,7 +132,7 @@ pub struct Answer {
 pub fn explain(question: &Question, material: &Material, live: &Live) -> Explanation {
     let Question { request, symptom } = question;
     let refused = material.refused();
-    let way = request.as_ref().map(|request| way_of(request, material, &refused));
+    let way = way_of(question, material, &refused);
     let facts =
         facts::Facts { material, live, request: request.as_ref(), symptom, way: way.as_ref() };
     let mut found = causes::find(&facts);
@@ -183,9 +183,21 @@ pub fn explain(question: &Question, material: &Material, live: &Live) -> Explana
 }
 
 /// Goes the way of a request through what is in force.
-fn way_of<'a>(request: &Request, material: &'a Material, refused: &[ObjectRef]) -> way::Way<'a> {
+fn way_of<'a>(
+    question: &Question,
+    material: &'a Material,
+    refused: &[ObjectRef],
+) -> Option<way::Way<'a>> {
+    let request = question.request.as_ref()?;
+    let symptom = &question.symptom;
+    // A log says how it ended, and not with which headers it came.
+    let is_answered = symptom.status.is_some_and(|status| status > 0);
+    let is_refused = |flags: &Vec<String>| flags.iter().any(|flag| flag == "UAEX");
+    let passed = !request.has_headers
+        && is_answered
+        && symptom.flags.as_ref().is_some_and(|flags| !is_refused(flags));
     let Material { overview, objects, ambassador_id, .. } = material;
-    way::follow(request, overview, objects, refused, ambassador_id)
+    Some(way::follow(request, overview, objects, refused, ambassador_id, passed))
 }
 
 /// What authz-svc said.

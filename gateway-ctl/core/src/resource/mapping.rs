@@ -65,11 +65,13 @@ struct Raw {
     method: Option<String>,
     /// Whether `method` is a regular expression. Default: false.
     method_regex: Option<bool>,
-    /// Headers that a request must have, with their exact values.
+    /// Headers that a request must have, with their exact values; `true` is any value.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     headers: Option<BTreeMap<String, String>>,
     /// Headers that a request must have, with regular expressions of their whole values.
     regex_headers: Option<BTreeMap<String, String>>,
-    /// Query parameters that a request must have, with their exact values.
+    /// Query parameters that a request must have, with their exact values; `true` is any value.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     query_parameters: Option<BTreeMap<String, String>>,
     /// Query parameters that a request must have, with regular expressions of their whole values.
     regex_query_parameters: Option<BTreeMap<String, String>>,

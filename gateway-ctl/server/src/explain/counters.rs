@@ -61,7 +61,7 @@ pub struct Counters {
 /// What to ask about the counters of a request; none when it meets no limit whose counter is known.
 pub fn asking(question: &Question, material: &Material) -> Option<Asking> {
     let refused = material.refused();
-    let way = super::way_of(question.request.as_ref()?, material, &refused);
+    let way = super::way_of(question, material, &refused)?;
     of(way.fates.as_ref()?)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gateway_core::Overview;
 use gateway_core::overview::RouteOverview;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service_kit::{Object, ObjectRef};
 
 use super::Request;
@@ -153,15 +153,35 @@ impl Entry {
         // As in `<header x-user>`.
         let header =
             source.strip_prefix("header ").or_else(|| source.strip_prefix("request header "));
-        let value = match (header, source) {
-            (Some(name), _) => request.header(name.trim()),
-            (None, "client address") => request.client.clone(),
-            (None, "cluster") => route.cluster.clone(),
+        let said = source.strip_prefix("authorization's ");
+        let value = match (header, said, source) {
+            (Some(name), ..) => request.header(name.trim()),
+            (_, Some(path), _) => request.metadata.as_ref().and_then(|m| said_of(m, path)),
+            (_, _, "client address") => request.client.clone(),
+            (_, _, "cluster") => route.cluster.clone(),
             _ => None,
         };
-        let is_missing = header.is_some() && value.is_none() && request.has_headers;
+        let is_looked_up = match header {
+            Some(_) => request.has_headers,
+            None => said.is_some() && request.metadata.is_some(),
+        };
+        let is_missing = is_looked_up && value.is_none();
         Self { key: key.to_owned(), value, source: source.to_owned(), is_missing }
     }
+}
+
+/// A value of the metadata at `a.b` or, where there is none, the word behind `, or `.
+fn said_of(metadata: &Map<String, Value>, path: &str) -> Option<String> {
+    let (path, default) = match path.split_once(", or ") {
+        Some((path, default)) => (path, Some(default)),
+        None => (path, None),
+    };
+    let mut keys = path.split('.');
+    let first = keys.next().and_then(|key| metadata.get(key));
+    // Envoy takes texts only.
+    let found = first.and_then(|v| keys.try_fold(v, |value, key| value.get(key)));
+    let found = found.and_then(Value::as_str);
+    found.filter(|text| !text.is_empty()).or(default).map(str::to_owned)
 }
 
 struct Limit<'a> {

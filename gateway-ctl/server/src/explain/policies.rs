@@ -10,7 +10,7 @@ use gateway_core::Overview;
 use gateway_core::overview::RouteOverview;
 use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
 use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use service_kit::{Object, ObjectRef};
 
 use super::Request;
@@ -18,10 +18,26 @@ use super::way::Lines;
 
 /// What authorization makes of the request.
 pub(super) enum Decision {
-    /// It goes on with these headers, too.
-    GoesOn(Vec<(String, String)>),
+    /// It goes on.
+    GoesOn(Passed),
     /// It is answered.
     Denied(Box<Denial>),
+}
+
+/// What a request that goes on has besides.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    /// Headers that are set.
+    pub(super) headers: Vec<(String, String)>,
+    /// What Envoy is told of it; none: not known.
+    pub(super) metadata: Option<Map<String, Value>>,
+}
+
+impl Passed {
+    /// Nobody was asked, so nothing is added.
+    fn untouched() -> Decision {
+        Decision::GoesOn(Self { headers: Vec::new(), metadata: Some(Map::new()) })
+    }
 }
 
 /// Why a request is answered instead of passed on.
@@ -56,11 +72,11 @@ pub(super) fn explain(
     }
     let Some(service) = overview.services.iter().find(|s| s.service.kind == "AuthService") else {
         out.say("Authorization", "none: there is no AuthService");
-        return Decision::GoesOn(Vec::new());
+        return Passed::untouched();
     };
     if !route.authorized {
         out.say("Authorization", format!("not asked for {}", route.mapping));
-        return Decision::GoesOn(Vec::new());
+        return Passed::untouched();
     }
     let otherwise = if service.fails_open { "pass" } else { "are refused" };
     out.say(
@@ -72,7 +88,7 @@ pub(super) fn explain(
     );
     let snapshot = compiled(objects, ambassador_id);
     let Ok(check) = authz_core::Request::from_check(check_request(request)) else {
-        return Decision::GoesOn(Vec::new());
+        return Decision::GoesOn(Passed::default());
     };
     let found = snapshot.rules.find_index(&check, snapshot.default);
     let rule = match found {
@@ -120,7 +136,7 @@ fn decide(
     match flow.step(&()) {
         Step::Need(need) => {
             out.more(format!("the answer depends on {need}, which is not asked here"));
-            Decision::GoesOn(Vec::new())
+            Decision::GoesOn(Passed::default())
         }
         Step::Done(Outcome::Deny(reply) | Outcome::Error(reply)) => {
             out.more(format!("denied with status {}: {}", reply.status, reply.reason));
@@ -132,7 +148,7 @@ fn decide(
                 [] => out.more("allowed"),
                 names => out.more(format!("allowed; sets {}", names.join(", "))),
             }
-            Decision::GoesOn(mutations.set)
+            Decision::GoesOn(Passed { headers: mutations.set, metadata: Some(mutations.metadata) })
         }
     }
 }

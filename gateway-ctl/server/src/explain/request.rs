@@ -1,6 +1,7 @@
 //! A request as it is written on the command line.
 
 use axum::http::Uri;
+use serde_json::{Map, Value};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Request {
     pub has_headers: bool,
     /// The address of the client, if it is known.
     pub client: Option<String>,
+    /// What authorization says of it; none: not known.
+    pub metadata: Option<Map<String, Value>>,
 }
 
 impl Request {
@@ -67,6 +70,7 @@ impl Request {
             headers,
             has_headers: true,
             client: None,
+            metadata: None,
         })
     }
 
@@ -82,6 +86,7 @@ impl Request {
             headers: Vec::new(),
             has_headers: false,
             client: None,
+            metadata: None,
         }
     }
 

@@ -222,3 +222,46 @@ fn a_filter_may_refuse_a_content_type() {
     let explanation = explain(&question, &Material::default(), &Live::default());
     assert_eq!(explanation.causes[0].id, "filter-denies");
 }
+
+#[test]
+fn a_log_that_shows_no_refusal_shows_that_authorization_let_it_pass() {
+    let line = |status: &str| {
+        let text = format!(
+            "ACCESS [x] \"GET /api/x HTTP/1.1\" {status} 0 9 1 - \"-\" \"-\" \"1-2\" \"shop.example\" \"-\" request_rate_limited \"cluster_a\" \"default/all\" \"-\" 8080 http"
+        );
+        let asked = Asked { text, ..Asked::default() };
+        let mut material = material();
+        // A key that every request must have.
+        for object in &mut material.objects {
+            if object.reference.kind == "FilterPolicy" {
+                let mut own = (**object).clone();
+                own.json["spec"]["rules"][1]["filters"][0] = serde_json::json!({"name": "keys"});
+                *object = Arc::new(own);
+            }
+        }
+        explain(&Question::read(&asked).unwrap(), &material, &Live::default())
+    };
+    let explanation = line("429 RL");
+    assert_eq!(explanation.causes[0].id, "over-limit", "{explanation:?}");
+    assert!(explanation.to_text().contains("but it passed"), "{}", explanation.to_text());
+    assert!(explanation.causes[0].found[0].words.contains("counts against"), "{explanation:?}");
+    assert!(!line("401 UAEX").to_text().contains("but it passed"));
+}
+
+#[test]
+fn what_authorization_says_names_a_counter() {
+    let mut material = material();
+    for route in &mut material.overview.routes {
+        route.descriptors =
+            vec![vec!["user=<authorization's identity.name, or nobody>".to_owned()]];
+        route.authorized = false;
+    }
+    let asked = Asked { url: "http://shop.example:8080/api/x".to_owned(), ..Asked::default() };
+    let limit = serde_json::json!({"apiVersion": "getambassador.io/v3alpha1", "kind": "RateLimit",
+        "metadata": {"name": "u", "namespace": "default"},
+        "spec": {"domain": "ambassador", "limits": [{"pattern": [{"user": "*"}], "rate": 1, "unit": "hour"}]}});
+    material.objects.push(Arc::new(Object::from_json(limit).unwrap()));
+    let asking = asking(&Question::read(&asked).unwrap(), &material).unwrap();
+    let entry = &asking.body["descriptors"][0]["entries"][0];
+    assert_eq!((&entry["key"], &entry["value"]), (&"user".into(), &"nobody".into()));
+}

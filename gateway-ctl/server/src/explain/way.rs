@@ -64,13 +64,14 @@ pub(super) struct Way<'a> {
     pub(super) fates: Option<Fates>,
 }
 
-/// Goes the way of `request`.
+/// Goes the way of `request`; `passed`: what was seen shows that authorization let it pass.
 pub(super) fn follow<'a>(
     request: &Request,
     overview: &'a Overview,
     objects: &[Arc<Object>],
     refused: &[ObjectRef],
     ambassador_id: &str,
+    passed: bool,
 ) -> Way<'a> {
     let mut way = Way::default();
     let out = &mut way.lines;
@@ -90,11 +91,19 @@ pub(super) fn follow<'a>(
     };
     let out = &mut way.lines;
     target(route, overview, out);
-    match policies::explain(request, route, overview, objects, ambassador_id, out) {
-        Decision::GoesOn(headers) if route.redirect.is_none() => {
+    let decision = match policies::explain(request, route, overview, objects, ambassador_id, out) {
+        Decision::Denied(_) if passed && overview.closed.is_none() => {
+            out.more("but it passed: the log has neither its headers nor a refusal");
+            Decision::GoesOn(policies::Passed::default())
+        }
+        decision => decision,
+    };
+    match decision {
+        Decision::GoesOn(passed) if route.redirect.is_none() => {
             let mut request = request.clone();
-            request.headers.retain(|(name, _)| !headers.iter().any(|(set, _)| set == name));
-            request.headers.extend(headers);
+            request.headers.retain(|(name, _)| !passed.headers.iter().any(|(set, _)| set == name));
+            request.headers.extend(passed.headers);
+            request.metadata = passed.metadata;
             let fates = limits::explain(&request, route, overview, objects, refused, out);
             way.fates = Some(fates);
         }
