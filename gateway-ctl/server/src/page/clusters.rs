@@ -140,6 +140,7 @@ fn clusters(rows: &[Row]) -> Markup {
                 td {
                     code { (c.address) }
                     @match endpoints {
+                        None if c.address.parse::<SocketAddr>().is_ok() => {}
                         None => { br; span.hint { "Envoy resolves this name" } }
                         Some(list) if list.is_empty() => {
                             br; span.error { "no endpoints: requests are answered 503 UH. Is a pod ready, does the Service select it, does it have this port?" }
