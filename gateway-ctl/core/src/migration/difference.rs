@@ -311,6 +311,11 @@ const ROWS: &[(&str, &str, Meets)] = &[
             },
         ),
     ),
+    (
+        "Upstreams",
+        "the cluster's name of an AuthService",
+        Meets::Field(CALLED, |c| c.first(&["spec.stats_name", "spec.tls"])),
+    ),
     ("Upstreams", "an AuthService that breaks", Meets::Told),
     ("Upstreams", "a RateLimitService that cannot be used", Meets::Told),
     (

@@ -5,11 +5,11 @@ use service_kit::Diagnostics;
 /// A service as written, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// As the object writes it, without anything after the port.
+    /// As the object writes it, in small letters and without anything after the port.
     pub text: String,
     /// `http` or `https` if it was written.
     pub scheme: Option<Scheme>,
-    /// Host name or IP address; IPv6 without its brackets.
+    /// Host name or IP address, in small letters; IPv6 without its brackets.
     pub host: String,
     /// The port if it was written.
     pub port: Option<u16>,
@@ -75,7 +75,9 @@ impl Service {
         };
         let head = trimmed.len() - rest.len();
         Some(Self {
-            text: format!("{}{address}", trimmed.get(..head).unwrap_or_default()),
+            // Names have no case, and those of Kubernetes and Consul are written small.
+            text: format!("{}{address}", trimmed.get(..head).unwrap_or_default())
+                .to_ascii_lowercase(),
             scheme,
             host,
             port,
@@ -142,7 +144,7 @@ fn split(address: &str) -> Result<(String, Option<u16>), String> {
             _ => return Err(format!("found invalid port `{port}`; a port is 1 to 65535")),
         },
     };
-    Ok((host.to_owned(), port))
+    Ok((host.to_ascii_lowercase(), port))
 }
 
 #[cfg(test)]
@@ -166,6 +168,7 @@ mod tests {
             ("a.b:8080", "a.b", 8080, false),
             ("https://a", "a", 443, true),
             ("HTTPS://a:1", "a", 1, true),
+            ("Web.Shop", "web.shop", 80, false),
             ("http://127.0.0.1:9000/", "127.0.0.1", 9000, false),
             ("[::1]:5", "::1", 5, false),
         ] {
