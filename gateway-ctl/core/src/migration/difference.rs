@@ -416,6 +416,15 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ),
     (
         "TLS and TCP",
+        "a TLSContext without a certificate",
+        Meets::Field(&["TLSContext"], |c| {
+            let certificates =
+                ["secret", "cert_chain_file", "ca_secret", "cacert_chain_file", "hosts"];
+            when(!certificates.iter().any(|field| c.has(field)), "spec")
+        }),
+    ),
+    (
+        "TLS and TCP",
         "`alpn_protocols` with spaces",
         Meets::Field(&["TLSContext"], |c| {
             when(c.text("alpn_protocols").contains(", "), "spec.alpn_protocols")
