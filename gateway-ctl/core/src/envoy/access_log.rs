@@ -8,34 +8,41 @@ use proto::envoy::extensions::access_loggers::stream::v3 as stream;
 
 use super::any;
 use crate::ir::access_log::{AccessLog, LogFormat, LogTarget};
+use crate::ir::telemetry::{Driver, Telemetry};
 
 /// Encodes the log of requests.
-pub(super) fn encode(ir: &AccessLog) -> accesslog::AccessLog {
-    let (name, config) = target(ir);
-    accesslog::AccessLog {
-        name: name.to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(config)),
-        ..accesslog::AccessLog::default()
-    }
+pub(super) fn encode(ir: &AccessLog, telemetry: &Telemetry) -> accesslog::AccessLog {
+    let driver = telemetry.tracing.as_ref().map(|tracing| &tracing.driver);
+    let (name, config) = match driver {
+        Some(Driver::Datadog { .. }) => target(&ir.target, &ir.format.joined_to_datadog()),
+        _ => target(&ir.target, &ir.format),
+    };
+    let config_type = Some(accesslog::access_log::ConfigType::TypedConfig(config));
+    accesslog::AccessLog { name: name.to_owned(), config_type, ..accesslog::AccessLog::default() }
 }
 
 /// Encodes the log of connections that no chain of a Listener takes, as of TLS that asks for a name
 /// which no Host has: there is no request that could be logged.
 pub(super) fn of_refused(ir: &AccessLog) -> accesslog::AccessLog {
     use accesslog::access_log_filter::FilterSpecifier;
+    let (name, config) = target(&ir.target, &ir.format);
     let flags = accesslog::ResponseFlagFilter { flags: vec!["NR".to_owned()] };
     let filter = accesslog::AccessLogFilter {
         filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(flags)),
     };
-    accesslog::AccessLog { filter: Some(filter), ..encode(ir) }
+    accesslog::AccessLog {
+        name: name.to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(config)),
+        filter: Some(filter),
+    }
 }
 
-fn target(ir: &AccessLog) -> (&'static str, Any) {
+fn target(ir: &LogTarget, format: &LogFormat) -> (&'static str, Any) {
     use file::file_access_log::AccessLogFormat as InFile;
     use stream::stderr_access_log::AccessLogFormat as OnStderr;
     use stream::stdout_access_log::AccessLogFormat as OnStdout;
-    let format = format(&ir.format);
-    match &ir.target {
+    let format = encode_format(format);
+    match ir {
         LogTarget::Stdout => {
             let message =
                 stream::StdoutAccessLog { access_log_format: Some(OnStdout::LogFormat(format)) };
@@ -59,7 +66,7 @@ fn target(ir: &AccessLog) -> (&'static str, Any) {
     }
 }
 
-fn format(ir: &LogFormat) -> core::SubstitutionFormatString {
+fn encode_format(ir: &LogFormat) -> core::SubstitutionFormatString {
     use core::substitution_format_string::Format;
     let format = match ir {
         LogFormat::Text(text) => Format::TextFormatSource(core::DataSource {

@@ -183,7 +183,7 @@ fn manager(ir: &Listener, table: &str) -> hcm::HttpConnectionManager {
         set_current_client_cert_details: client_certificate(options),
         server_name: options.server_name.clone(),
         max_request_headers_kb: options.max_request_headers_kb,
-        access_log: std::iter::once(access_log::encode(&options.access_log))
+        access_log: std::iter::once(access_log::encode(&options.access_log, &ir.telemetry))
             .chain(telemetry::of_requests(&ir.telemetry))
             .collect(),
         tracing: telemetry::tracing(&ir.telemetry),

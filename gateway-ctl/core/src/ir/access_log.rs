@@ -1,5 +1,7 @@
 //! The log of requests that the Module describes.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 /// A line as Emissary's users know it, and behind it what says why: the details of the status, the
@@ -80,6 +82,37 @@ impl LogFormat {
         match fields {
             Value::Object(fields) => Self::Json(fields),
             _ => Self::text(),
+        }
+    }
+
+    /// The usual fields with those by which Datadog joins a line to its trace, as Emissary has them;
+    /// what somebody wrote stays as it is.
+    pub fn joined_to_datadog(&self) -> Cow<'_, Self> {
+        match Self::json() {
+            Self::Json(mut fields) if matches!(self, Self::Json(own) if *own == fields) => {
+                fields.insert("dd.trace_id".to_owned(), "%REQ(X-DATADOG-TRACE-ID)%".into());
+                fields.insert("dd.span_id".to_owned(), "%REQ(X-DATADOG-PARENT-ID)%".into());
+                Cow::Owned(Self::Json(fields))
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_usual_fields_are_joined_to_a_trace() {
+        let LogFormat::Json(fields) = LogFormat::json().joined_to_datadog().into_owned() else {
+            panic!("it is no object");
+        };
+        assert_eq!(fields["dd.trace_id"], "%REQ(X-DATADOG-TRACE-ID)%");
+        assert_eq!(fields["method"], "%REQ(:METHOD)%");
+        let own = Map::from_iter([("m".to_owned(), "%REQ(:METHOD)%".into())]);
+        for other in [LogFormat::text(), LogFormat::Json(own)] {
+            assert_eq!(*other.joined_to_datadog(), other);
         }
     }
 }
