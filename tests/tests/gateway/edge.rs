@@ -273,7 +273,8 @@ impl Edge {
             }
             let lacks = |(name, rule): (&String, &Value)| {
                 let count = hits.get(name.as_str()).map_or(0, Vec::len);
-                rule["count"].as_u64().is_some_and(|c| (count as u64) < c)
+                let least = rule["count"].as_u64().or_else(|| rule["at_least"].as_u64());
+                least.is_some_and(|least| (count as u64) < least)
             };
             if !wanted.into_iter().flatten().any(lacks) || std::time::Instant::now() > end {
                 break;

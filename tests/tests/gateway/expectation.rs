@@ -79,6 +79,9 @@ pub(crate) fn hits(want: &Value, got: &[Hit]) -> Result<(), String> {
     if want["count"].as_u64().is_some_and(|count| count != got.len() as u64) {
         return Err(format!("want {} requests, got {}", want["count"], got.len()));
     }
+    if want["at_least"].as_u64().is_some_and(|least| least > got.len() as u64) {
+        return Err(format!("want at least {} requests, got {}", want["at_least"], got.len()));
+    }
     let Some(first) = got.first() else { return Ok(()) };
     for (key, found) in [("path", &first.path), ("body", &first.body)] {
         if want[key].as_str().is_some_and(|text| text != found) {
