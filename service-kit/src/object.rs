@@ -291,12 +291,10 @@ impl Object {
                 Severity::Warning => found.warning(path, message),
                 Severity::Notice => found.notice(path, message),
             }
-            .hint(match spelling::meant_field::<T>(&written) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => {
-                    "check its spelling and its place against the reference of this kind".to_owned()
-                }
-            });
+            .hint(spelling::hint::<T>(
+                &written,
+                "check its spelling and its place against the reference of this kind",
+            ));
         }
         match result {
             Ok(spec) => Some(spec),

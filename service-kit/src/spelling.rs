@@ -26,8 +26,15 @@ fn plain(text: &str) -> String {
     text.replace(['_', '-'], "").to_ascii_lowercase()
 }
 
-/// The field of `T` that was meant at `path`, as `serde_ignored` gives it (`limits.0.?.rat`).
-pub fn meant_field<T: JsonSchema + 'static>(path: &str) -> Option<String> {
+/// The next step for who wrote a field that `T` does not have at `path`, as `serde_ignored` gives it
+/// (`limits.0.?.rat`): the field that was meant, or else `otherwise`.
+pub fn hint<T: JsonSchema + 'static>(path: &str, otherwise: &str) -> String {
+    meant_field::<T>(path)
+        .map_or_else(|| otherwise.to_owned(), |meant| format!("did you mean `{meant}`?"))
+}
+
+/// The field of `T` that was meant at `path`.
+fn meant_field<T: JsonSchema + 'static>(path: &str) -> Option<String> {
     let steps: Vec<&str> = path.split('.').filter(|s| !s.is_empty() && *s != "?").collect();
     let (written, parents) = steps.split_last()?;
     let schema = schema::<T>();

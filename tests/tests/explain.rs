@@ -181,6 +181,18 @@ fn object(kind: &str, name: &str, spec: &str) -> String {
     format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
+/// The Listener of all tests; the edge knows what `PLAIN` is.
+fn plain_listener(port: &str) -> String {
+    let rest = "protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}";
+    object("Listener", "plain", &format!("{{port: {port}, {rest}}}"))
+}
+
+fn host(name: &str, action: &str) -> String {
+    let spec =
+        format!("{{hostname: {name}.test, requestPolicy: {{insecure: {{action: {action}}}}}}}");
+    object("Host", name, &spec)
+}
+
 fn slice(service: &str, ready: bool, address: SocketAddr, ports: &str) -> String {
     format!(
         "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {service}-1, namespace: default, labels: {{kubernetes.io/service-name: {service}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [\"{}\"], conditions: {{ready: {ready}}}}}]\nports: {ports}\n",
@@ -201,15 +213,6 @@ struct Services {
 
 fn base(s: &Services, certificates: &Certificates) -> String {
     let echo = s.echo.to_string();
-    let host = |name: &str, action: &str| {
-        object(
-            "Host",
-            name,
-            &format!(
-                "{{hostname: {name}.test, requestPolicy: {{insecure: {{action: {action}}}}}}}"
-            ),
-        )
-    };
     let own = ", resolver: endpoint";
     let one_port = "[{name: http, port: 80}]";
     let mut text = String::from("# Everything that goes wrong\n");
@@ -217,11 +220,7 @@ fn base(s: &Services, certificates: &Certificates) -> String {
         text += &format!("---\n{secret}\n");
     }
     let objects = [
-        object(
-            "Listener",
-            "plain",
-            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
-        ),
+        plain_listener("PLAIN"),
         object(
             "Listener",
             "secure",
@@ -738,16 +737,8 @@ fn limits_are_told_with_their_counters() {
     let spec = "{domain: ambassador, limits: [{name: per-user, pattern: [{user: \"*\"}], rate: 2, unit: year}, {name: per-address, pattern: [{remote_address: \"*\"}], rate: 9, unit: year, burstFactor: 2}]}";
     let labels = ", labels: {ambassador: [{one: [{request_headers: {key: user, header_name: x-user}}]}, {two: [{remote_address: {key: remote_address}}]}]}";
     let objects = [
-        object(
-            "Listener",
-            "plain",
-            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
-        ),
-        object(
-            "Host",
-            "gateway",
-            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
-        ),
+        plain_listener("PLAIN"),
+        host("gateway", "Route"),
         object(
             "RateLimitService",
             "limits",
@@ -817,16 +808,8 @@ fn endpoints_that_are_out_are_told_by_statistics() {
     let own = ", resolver: endpoint";
     let checks = ", health_checks: [{health_check: {http: {path: /health}}, interval: 1s, timeout: 1s, unhealthy_threshold: 1, healthy_threshold: 1}]";
     let objects = [
-        object(
-            "Listener",
-            "plain",
-            "{port: PLAIN, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: ALL}}}",
-        ),
-        object(
-            "Host",
-            "gateway",
-            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
-        ),
+        plain_listener("PLAIN"),
+        host("gateway", "Route"),
         object("Service", "web", "{ports: [{name: http, port: 80}]}"),
         slice("web", true, echo, &ports),
         second.replace("web-1", "web-2"),
@@ -911,20 +894,12 @@ fn services_without_pods_are_told_in_a_cluster() {
             &format!("{{ports: [{{name: http, port: 80}}], selector: {{app: {name}}}}}"),
         )
     };
-    let listener = format!(
-        "{{port: {}, protocol: HTTP, securityModel: INSECURE, hostBinding: {{namespace: {{from: ALL}}}}}}",
-        edge.plain.port()
-    );
     let objects = [
         service("lonely"),
         service("starting"),
         slice("starting", false, pod, "[{name: http, port: 80, protocol: TCP}]"),
-        object("Listener", "plain", &listener),
-        object(
-            "Host",
-            "gateway",
-            "{hostname: gateway.test, requestPolicy: {insecure: {action: Route}}}",
-        ),
+        plain_listener(&edge.plain.port().to_string()),
+        host("gateway", "Route"),
         mapping("no-pods", "lonely", own),
         mapping("pods-not-ready", "starting", own),
         mapping("port-unknown", "lonely:81", own),

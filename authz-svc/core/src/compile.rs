@@ -216,12 +216,9 @@ pub(crate) fn read_at<T: serde::de::DeserializeOwned + schemars::JsonSchema + 's
     let mut unknown = Vec::new();
     let result = serde_ignored::deserialize(json, |p| unknown.push(p.to_string()));
     for field in unknown {
-        found.error(format!("{path}.{}", field.replace(".?", "")), "unknown field").hint(
-            match spelling::meant_field::<T>(&field) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "check its spelling".to_owned(),
-            },
-        );
+        found
+            .error(format!("{path}.{}", field.replace(".?", "")), "unknown field")
+            .hint(spelling::hint::<T>(&field, "check its spelling"));
     }
     match result {
         Ok(value) => Some(value),

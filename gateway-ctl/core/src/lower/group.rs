@@ -93,12 +93,9 @@ pub fn lower(mut members: Vec<Member<'_>>, env: &Environment) -> Group {
 /// Whether a member agrees with the first one in what all members of a group have in common. What
 /// it leaves out is no disagreement.
 fn agrees(first: Member<'_>, other: Member<'_>, found: &mut Vec<Diagnostic>) -> bool {
-    fn same<T: PartialEq>(first: &Option<T>, other: &Option<T>) -> bool {
-        other.is_none() || first == other
-    }
     let (a, b) = (first.mapping, other.mapping);
     let (ua, ub) = (&a.upstream, &b.upstream);
-    let differs: Vec<&str> = [
+    let differs = fields_that_differ(&[
         ("bypass_auth", a.bypass_auth || !b.bypass_auth),
         ("circuit_breakers", same(&ua.breakers, &ub.breakers)),
         ("connect_timeout_ms", same(&ua.connect_timeout_ms, &ub.connect_timeout_ms)),
@@ -110,11 +107,7 @@ fn agrees(first: Member<'_>, other: Member<'_>, found: &mut Vec<Diagnostic>) -> 
         ("keepalive", same(&ua.keepalive, &ub.keepalive)),
         ("load_balancer", same(&ua.load_balancer, &ub.load_balancer)),
         ("labels", same(&a.labels, &b.labels)),
-    ]
-    .into_iter()
-    .filter(|(_, same)| !same)
-    .map(|(field, _)| field)
-    .collect();
+    ]);
     if let Some(field) = differs.first() {
         let text = format!(
             "cannot accept Mapping {} with mismatched {}: it matches the same requests as {}",
@@ -126,6 +119,16 @@ fn agrees(first: Member<'_>, other: Member<'_>, found: &mut Vec<Diagnostic>) -> 
         found.push(with_hint(d, "set these fields alike, or give it a match of its own"));
     }
     differs.is_empty()
+}
+
+/// Whether a member has what the first one has, or says nothing of it.
+fn same<T: PartialEq>(first: &Option<T>, other: &Option<T>) -> bool {
+    other.is_none() || first == other
+}
+
+/// The fields that are not the same.
+fn fields_that_differ(fields: &[(&'static str, bool)]) -> Vec<&'static str> {
+    fields.iter().filter(|(_, same)| !same).map(|(field, _)| *field).collect()
 }
 
 /// Takes the shadows out of the members; one is enough.
@@ -148,29 +151,19 @@ fn take_shadows<'a>(members: &mut Vec<Member<'a>>, found: &mut Vec<Diagnostic>) 
 
 /// A copy is what was sent to the service, so of a shadow only where it goes and how often counts.
 fn check_shadow(shadow: Member<'_>, first: Member<'_>, found: &mut Vec<Diagnostic>) {
-    fn differs<T: PartialEq>(own: &Option<T>, other: &Option<T>) -> bool {
-        own.is_some() && own != other
-    }
-    let (own, other) = (shadow.mapping, first.mapping);
-    let unused: Vec<&str> = [
-        ("rewrite", own.rewrite != other.rewrite),
-        ("host_rewrite", own.host_rewrite != other.host_rewrite),
-        ("timeout_ms", differs(&own.timeout_ms, &other.timeout_ms)),
-        ("idle_timeout_ms", differs(&own.idle_timeout_ms, &other.idle_timeout_ms)),
-        ("retry_policy", differs(&own.retry, &other.retry)),
-        ("add_request_headers", differs(&own.edits.add_request, &other.edits.add_request)),
-        ("remove_request_headers", differs(&own.edits.remove_request, &other.edits.remove_request)),
-        ("add_response_headers", differs(&own.edits.add_response, &other.edits.add_response)),
-        (
-            "remove_response_headers",
-            differs(&own.edits.remove_response, &other.edits.remove_response),
-        ),
-        ("cors", differs(&own.cors, &other.cors)),
-    ]
-    .into_iter()
-    .filter(|(_, is_unused)| *is_unused)
-    .map(|(field, _)| field)
-    .collect();
+    let (a, b) = (first.mapping, shadow.mapping);
+    let unused = fields_that_differ(&[
+        ("rewrite", a.rewrite == b.rewrite),
+        ("host_rewrite", a.host_rewrite == b.host_rewrite),
+        ("timeout_ms", same(&a.timeout_ms, &b.timeout_ms)),
+        ("idle_timeout_ms", same(&a.idle_timeout_ms, &b.idle_timeout_ms)),
+        ("retry_policy", same(&a.retry, &b.retry)),
+        ("add_request_headers", same(&a.edits.add_request, &b.edits.add_request)),
+        ("remove_request_headers", same(&a.edits.remove_request, &b.edits.remove_request)),
+        ("add_response_headers", same(&a.edits.add_response, &b.edits.add_response)),
+        ("remove_response_headers", same(&a.edits.remove_response, &b.edits.remove_response)),
+        ("cors", same(&a.cors, &b.cors)),
+    ]);
     if let Some(field) = unused.first() {
         let text = format!(
             "{} of a shadow: no effect; the copy is the request as {} sends it",

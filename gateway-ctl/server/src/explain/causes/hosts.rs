@@ -6,7 +6,7 @@ use super::upstream::{RESET, RESET_DETAILS};
 use super::{Cause, Found, Look, certain};
 use crate::explain::endpoints_of;
 use crate::explain::endpoints_of::Backing;
-use crate::explain::facts::{EnvoyHost, Facts, MOST, dns_name, in_consul, service_port};
+use crate::explain::facts::{EnvoyHost, Facts, MOST, dns_name, in_consul};
 
 const NO_HOSTS: &[&str] = &["no healthy upstream", "no_healthy_upstream"];
 
@@ -123,25 +123,11 @@ pub(super) const CAUSES: &[Cause] = &[
 
 /// The clusters in question whose Service is like that.
 fn backing(facts: &Facts<'_>, is_it: fn(&Backing) -> bool) -> Option<Look> {
-    let mut found = Vec::new();
-    let mut unknown = false;
-    for cluster in facts.clusters() {
-        let Some(backing) = endpoints_of::look(facts, cluster) else {
-            unknown |= service_port(cluster).is_none()
-                && in_consul(cluster).is_none()
-                && dns_name(cluster).is_some();
-            continue;
-        };
-        if is_it(&backing) && found.len() < MOST {
-            found.push(backing.found(facts, cluster));
-        }
-    }
-    match found.is_empty() {
-        false => certain(found),
-        // A name that Envoy looks up: nothing is known of its Service.
-        true if unknown && facts.cluster().is_some() => None,
-        true => None,
-    }
+    let found = facts.clusters().into_iter().filter_map(|cluster| {
+        let backing = endpoints_of::look(facts, cluster)?;
+        is_it(&backing).then(|| backing.found(facts, cluster))
+    });
+    certain(found.take(MOST).collect())
 }
 
 fn consul(facts: &Facts<'_>) -> Option<Look> {
