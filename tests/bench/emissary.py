@@ -28,46 +28,41 @@ HOSTS = 100
 SERVICES = 1000
 
 
+def resource(kind, name, spec):
+    """An object of Emissary's."""
+    return {
+        "apiVersion": "getambassador.io/v3alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
 def mapping(number, version, hosts):
     """A version of a Mapping."""
     service = number % SERVICES
     address = f"127.1.{service // 250}.{1 + service % 250}"
-    return {
-        "apiVersion": "getambassador.io/v3alpha1",
-        "kind": "Mapping",
-        "metadata": {"name": f"other-{number}", "namespace": "default"},
-        "spec": {
-            "hostname": f"h{number % hosts}.test",
-            "prefix": f"/other/{number}/",
-            "rewrite": f"/v{version}/",
-            "service": f"{address}:8081",
-        },
-    }
+    return resource("Mapping", f"other-{number}", {
+        "hostname": f"h{number % hosts}.test",
+        "prefix": f"/other/{number}/",
+        "rewrite": f"/v{version}/",
+        "service": f"{address}:8081",
+    })
 
 
 def edge(port, hosts):
     """A Listener, and Hosts in the clear."""
-    yield {
-        "apiVersion": "getambassador.io/v3alpha1",
-        "kind": "Listener",
-        "metadata": {"name": "http", "namespace": "default"},
-        "spec": {
-            "port": port,
-            "protocol": "HTTP",
-            "securityModel": "INSECURE",
-            "hostBinding": {"namespace": {"from": "ALL"}},
-        },
-    }
+    yield resource("Listener", "http", {
+        "port": port,
+        "protocol": "HTTP",
+        "securityModel": "INSECURE",
+        "hostBinding": {"namespace": {"from": "ALL"}},
+    })
     for number in range(hosts):
-        yield {
-            "apiVersion": "getambassador.io/v3alpha1",
-            "kind": "Host",
-            "metadata": {"name": f"host-{number}", "namespace": "default"},
-            "spec": {
-                "hostname": f"h{number}.test",
-                "requestPolicy": {"insecure": {"action": "Route"}},
-            },
-        }
+        yield resource("Host", f"host-{number}", {
+            "hostname": f"h{number}.test",
+            "requestPolicy": {"insecure": {"action": "Route"}},
+        })
 
 
 def free_port():
