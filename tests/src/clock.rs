@@ -1,4 +1,6 @@
-//! A clock that a test sets, for programs that have none to set: libfaketime.
+//! A clock that a test sets, for programs that have none to set: libfaketime, in its form for
+//! programs of many threads. The other reads the file of the time without a lock, and ends the
+//! program when two threads do so at once.
 
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ impl Clock {
     /// When libfaketime is not installed.
     pub fn at(seconds: u64) -> Self {
         let found = std::fs::read_dir("/usr/lib").unwrap().flatten().find_map(|folder| {
-            Some(folder.path().join("faketime/libfaketime.so.1")).filter(|path| path.exists())
+            Some(folder.path().join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists())
         });
         let library = found.expect("there is no libfaketime; run `make tools`, or install it");
         let clock = Self { folder: TempDir::new("clock"), library };
@@ -41,6 +43,14 @@ impl Clock {
             ("DONT_FAKE_MONOTONIC", "1".to_owned()),
             ("TZ", "UTC".to_owned()),
         ]
+    }
+}
+
+/// Removes what libfaketime keeps in shared memory for a process that was killed: the next one with
+/// the same id would trip over it.
+pub(crate) fn forget(process: u32) {
+    for name in ["faketime_shm_", "sem.faketime_sem_"] {
+        let _ = std::fs::remove_file(format!("/dev/shm/{name}{process}"));
     }
 }
 

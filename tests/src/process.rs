@@ -159,6 +159,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        crate::clock::forget(self.id());
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) enum Loaded {
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// `/readyz` of the admin port: everything that is needed to answer.
+    /// `/readyz` of the admin port: everything that is needed to answer, the ports among it.
     pub ready: Readiness,
     /// gRPC health and `/healthcheck`, by the rules of envoyproxy/ratelimit: whether a
     /// configuration counts is a setting. The store does not where every limit says, by
@@ -34,7 +34,7 @@ impl Health {
         let callers: Vec<&'static str> =
             both.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect();
         Self {
-            ready: Readiness::new(&["configuration", "store"]),
+            ready: Readiness::new(&["configuration", "store", "ports"]),
             callers: Readiness::new(&callers),
             needs_configuration,
             needs_store,
@@ -62,6 +62,11 @@ impl Health {
         self.ready.set(component, state);
     }
 
+    /// Says that the ports for callers are open, which is after the first configuration.
+    pub(crate) fn set_ports_open(&self) {
+        self.ready.set("ports", Ok(()));
+    }
+
     /// Makes the admin port say no as soon as the process is to end. Needs a tokio runtime.
     pub(crate) fn follow(&self, shutdown: Shutdown) {
         let ready = self.ready.clone();
@@ -85,6 +90,8 @@ mod tests {
         let strict = Health::new(true, true);
         strict.set_store("store", Ok(()));
         strict.set_configuration(Ok(Loaded::Empty));
+        assert!(!strict.callers.is_ready() && !strict.ready.is_ready(), "nobody can come yet");
+        strict.set_ports_open();
         assert!(!strict.callers.is_ready() && strict.ready.is_ready());
         strict.set_configuration(Ok(Loaded::WithDomains));
         assert!(strict.callers.is_ready());

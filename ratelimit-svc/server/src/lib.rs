@@ -108,7 +108,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     server.register(&mut registry);
     let port_tls = own_tls(settings, &mut registry)?.or(tls);
     let counters = counters::routes(limits.clone(), settings.admin_token.clone());
-    let _admin = serve_admin(settings, registry, metrics, health.ready, configuration, counters)?;
+    let ready = health.ready.clone();
+    let _admin = serve_admin(settings, registry, metrics, ready, configuration, counters)?;
     tokio::select! {
         () = first.heard() => {}
         () = shutdown.wait() => return Ok(()),
@@ -124,6 +125,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
         })?;
     }
     tracing::info!("listening for gRPC on {}", listener.address()?);
+    health.set_ports_open();
     server.serve(listener, port_tls, health.callers, DRAIN, shutdown).await;
     if let Some(sending) = sending {
         sending.finish(LAST_SPANS).await;

@@ -36,7 +36,9 @@ pub(crate) fn run(case: &Value, store: Store) {
         let (mut ok, mut over, mut last) = (0, 0, RateLimitResponse::default());
         for _ in 0..send["n"].as_u64().unwrap_or(1) {
             let request = request(send);
-            last = limiter.call(request).unwrap();
+            last = limiter
+                .call(request)
+                .unwrap_or_else(|e| panic!("{e}\nserver log:\n{}", limiter.process.log()));
             if last.overall_code == i32::from(Code::OverLimit) { over += 1 } else { ok += 1 }
         }
         let got = answer(&last, ok, over);

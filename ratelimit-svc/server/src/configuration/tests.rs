@@ -27,6 +27,7 @@ impl Folder {
         let settings = args.settings(&Environment::of(variables)).unwrap();
         let metrics = Metrics::register(&mut Registry::default(), true, Naming::default());
         let health = Health::new(false, true);
+        health.set_ports_open();
         health.set_store("store", Ok(()));
         let to = Configuration(Live::new(Snapshot::default()));
         let loader = Loader::new(&settings, &metrics, &health, to);
