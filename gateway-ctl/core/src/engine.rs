@@ -75,8 +75,8 @@ pub struct Settings {
     pub environment: Environment,
     /// Texts that bodies of errors may name.
     pub error_pages: error_page::Files,
-    /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
-    /// both, where both are there.
+    /// Whether a Host takes a Mapping that fits its hostname or its selector, and a selector what has
+    /// one of its labels; otherwise all must fit, where they are there.
     pub loose_selectors: bool,
     /// Whether somebody says of the files that TLS settings name whether they can be used; what names
     /// one is not in force before that.
@@ -118,7 +118,7 @@ pub struct Engine {
     groups: Groups,
     bindings: BTreeMap<ObjectRef, Binding>,
     binding_found: Vec<Diagnostic>,
-    fallback_notice: bool,
+    fallback_notice: Option<&'static str>,
     secrets: Secrets,
     tls_files: Arc<BTreeSet<FileUse>>,
     passed_on: PassedOn,
@@ -142,7 +142,7 @@ impl Engine {
             groups: Groups::default(),
             bindings: BTreeMap::new(),
             binding_found: Vec::new(),
-            fallback_notice: false,
+            fallback_notice: None,
             secrets: Secrets::default(),
             tls_files: Arc::default(),
             passed_on: PassedOn::default(),
@@ -276,13 +276,8 @@ impl Engine {
         }
         found.extend(self.published.found());
         found.extend(self.authorization.found().iter().cloned());
-        if self.fallback_notice {
-            let mut d = Diagnostic::new(
-                Severity::Notice,
-                ObjectRef::default(),
-                "",
-                "there is no Host, so every hostname is served, in the clear",
-            );
+        if let Some(text) = self.fallback_notice {
+            let mut d = Diagnostic::new(Severity::Notice, ObjectRef::default(), "", text);
             d.hint("create a Host");
             found.push(d);
         }
