@@ -39,6 +39,7 @@ use self::references::References;
 use self::secrets::Secrets;
 use crate::derived::{self, Derived};
 use crate::envoy;
+use crate::envoy::secret::Spelling;
 use crate::ir::balance::ConsulService;
 use crate::kinds::FALLBACK_SECRET;
 use crate::lower::binding::Binding;
@@ -150,7 +151,7 @@ impl Engine {
             published: Published::default(),
         };
         if let Some(folder) = &engine.settings.service_tls {
-            for (name, body) in envoy::secret::own(folder) {
+            for (name, body) in envoy::secret::own(folder, Spelling::Plain) {
                 let version = envoy::version(&body);
                 let resource_type = ResourceType::Secret;
                 let resource =
@@ -224,7 +225,42 @@ impl Engine {
     /// Takes Envoy's refusal of a resource: what it had before stays until the inputs change, and
     /// a finding is on the objects whose change it was.
     pub fn reject(&mut self, kind: ResourceType, name: &str, message: &str) -> Output {
-        self.published.reject(kind, name, message);
+        let may_heal = self.may_heal(kind, name);
+        self.published.reject(kind, name, message, may_heal);
+        self.output(0, false)
+    }
+
+    /// Whether Envoy may take later what it refused, although nothing here changes: a resource for which
+    /// it reads files of its own disk. Then it is to be asked again ([`Self::ask_again`]).
+    pub fn may_heal(&self, kind: ResourceType, name: &str) -> bool {
+        kind == ResourceType::Secret && (self.is_own_secret(name) || self.secrets.is_of_files(name))
+    }
+
+    fn is_own_secret(&self, name: &str) -> bool {
+        self.settings.service_tls.is_some() && envoy::secret::OWN.contains(&name)
+    }
+
+    /// Publishes a resource again that Envoy refused and may take now. None when it is not wanted any
+    /// longer, or not refused. The finding stays until [`Self::heal`].
+    pub fn ask_again(&mut self, kind: ResourceType, name: &str) -> Option<Output> {
+        if !self.may_heal(kind, name) {
+            return None;
+        }
+        let resource = match &self.settings.service_tls {
+            Some(folder) if self.is_own_secret(name) => {
+                let own = envoy::secret::own(folder, self.secrets.respelled(name));
+                let (name, body) = own.into_iter().find(|(own, _)| own == name)?;
+                let version = envoy::version(&body);
+                Resource { resource_type: kind, name, version, body: body.into(), owners: vec![] }
+            }
+            _ => self.secrets.respell(name, &self.store)?,
+        };
+        self.published.ask_again(resource).then(|| self.output(0, false))
+    }
+
+    /// Notes that every Envoy took what was published again.
+    pub fn heal(&mut self, kind: ResourceType, name: &str) -> Output {
+        self.published.heal(kind, name);
         self.output(0, false)
     }
 

@@ -12,8 +12,8 @@ use crate::derived::is_of_ingress;
 use crate::ir::ServerTls;
 use crate::ir::listener::Match;
 use crate::resource::host::{Host, InsecureAction};
-use crate::resource::selector::Selector;
 use crate::resource::listener::{Listener, Namespaces, SecurityModel};
+use crate::resource::selector::Selector;
 use crate::syntax::Hostname;
 
 /// How a Host's routes are served on a Listener.

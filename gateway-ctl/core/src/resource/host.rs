@@ -239,7 +239,10 @@ fn check_acme(spec: &Value, found: &mut Diagnostics<'_>) {
     }
     if provider.is_some_and(|p| !fields::is_unset(&p["privateKeySecret"])) {
         found
-            .notice("spec.acmeProvider.privateKeySecret", "it has no effect here, nor is it looked for")
+            .notice(
+                "spec.acmeProvider.privateKeySecret",
+                "it has no effect here, nor is it looked for",
+            )
             .hint("remove it");
     }
 }
@@ -265,7 +268,10 @@ fn read_tls(
     };
     if settings.as_ref().is_some_and(|s| s.server_name.is_some()) {
         found
-            .notice("spec.tls.sni", "it has no effect here: it is the name that services are asked for")
+            .notice(
+                "spec.tls.sni",
+                "it has no effect here: it is the name that services are asked for",
+            )
             .hint("write it in the TLSContext that a Mapping names");
     }
     let namespace = secret.as_ref().and_then(|s| given(s.namespace.clone()));
