@@ -10,6 +10,8 @@ mod login;
 mod logout;
 #[path = "tests/origins.rs"]
 mod origins;
+#[path = "tests/providers.rs"]
+mod providers;
 #[path = "tests/refresh.rs"]
 mod refresh;
 #[path = "tests/settings.rs"]

@@ -65,16 +65,51 @@ pub(super) fn sign(claims: &Json) -> String {
     format!("{signed}.{signature}")
 }
 
+/// In what providers differ.
+pub(super) struct Manner {
+    pub(super) issuer: &'static str,
+    pub(super) authorize: &'static str,
+    pub(super) token: &'static str,
+    pub(super) userinfo: &'static str,
+    pub(super) keys: &'static str,
+    pub(super) end_session: Option<&'static str>,
+    pub(super) client: &'static str,
+    /// The client's secret comes in the form.
+    pub(super) secret_in_form: bool,
+    /// The scope that is granted, as the token endpoint tells it.
+    pub(super) granted: fn(&str) -> String,
+    /// Claims of an access token by the login's parameters and scope; none: it is opaque.
+    pub(super) access: fn(&HashMap<String, String>, &str) -> Option<Json>,
+    /// Whether there is a refresh token, by the login's parameters.
+    pub(super) refreshes: fn(&HashMap<String, String>) -> bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            issuer: ISSUER,
+            authorize: "http://idp.test/auth",
+            token: "http://idp.test/token",
+            userinfo: "http://idp.test/userinfo",
+            keys: "http://idp.test/keys",
+            end_session: Some("http://idp.test/bye"),
+            client: "cl",
+            secret_in_form: false,
+            granted: str::to_owned,
+            access: |_, _| Some(json!({})),
+            refreshes: |_| true,
+        }
+    }
+}
+
 /// A login at the provider that waits for its code to be shown.
 pub(super) struct Code {
-    nonce: String,
-    challenge: Option<String>,
-    redirect_uri: String,
-    scope: String,
+    query: HashMap<String, String>,
 }
 
 /// The identity provider.
 pub(super) struct Idp {
+    pub(super) manner: Manner,
     pub(super) down: bool,
     /// Only its token endpoint.
     pub(super) tokens_down: bool,
@@ -103,6 +138,7 @@ pub(super) struct Idp {
 impl Default for Idp {
     fn default() -> Self {
         Self {
+            manner: Manner::default(),
             down: false,
             tokens_down: false,
             life: 300,
@@ -129,26 +165,24 @@ impl Idp {
         assert_eq!(query["response_type"], "code");
         self.count += 1;
         let code = format!("code-{}", self.count);
-        self.codes.insert(
-            code.clone(),
-            Code {
-                nonce: query["nonce"].clone(),
-                challenge: query.get("code_challenge").cloned(),
-                redirect_uri: query["redirect_uri"].clone(),
-                scope: query["scope"].clone(),
-            },
-        );
-        format!("{}?code={code}&state={}", query["redirect_uri"], query["state"])
+        let back = query["redirect_uri"].clone();
+        let state = query["state"].clone();
+        self.codes.insert(code.clone(), Code { query });
+        format!("{back}?code={code}&state={state}")
     }
 
     fn provider(&self) -> Provider {
+        let manner = &self.manner;
         Provider {
-            issuer: ISSUER.to_owned(),
-            authorization_endpoint: Some(format!("{ISSUER}/auth")),
-            token_endpoint: Some(format!("{ISSUER}/token")),
-            userinfo_endpoint: Some(format!("{ISSUER}/userinfo")),
-            jwks_uri: Some(format!("{ISSUER}/keys")),
-            end_session_endpoint: self.end_session.then(|| format!("{ISSUER}/bye")),
+            issuer: manner.issuer.to_owned(),
+            authorization_endpoint: Some(manner.authorize.to_owned()),
+            token_endpoint: Some(manner.token.to_owned()),
+            userinfo_endpoint: Some(manner.userinfo.to_owned()),
+            jwks_uri: Some(manner.keys.to_owned()),
+            end_session_endpoint: manner
+                .end_session
+                .filter(|_| self.end_session)
+                .map(str::to_owned),
             introspection_endpoint: None,
         }
     }
@@ -159,17 +193,17 @@ impl Idp {
         }
         let header =
             |name: &str| call.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        match call.url.strip_prefix(ISSUER) {
-            Some("/token") if self.tokens_down => {
+        match call.url.as_str() {
+            url if url == self.manner.token && self.tokens_down => {
                 Ok(HttpAnswer { status: 503, ..HttpAnswer::default() })
             }
-            Some("/token") => {
+            url if url == self.manner.token => {
                 let form: HashMap<String, String> = parse(&call.body).into_owned().collect();
                 self.calls.push((header("authorization"), form.clone()));
                 let (status, body) = self.token(&form, now);
                 Ok(HttpAnswer { status, headers: vec![], body: body.to_string().into_bytes() })
             }
-            Some("/userinfo") => {
+            url if url == self.manner.userinfo => {
                 self.userinfo_calls += 1;
                 Ok(HttpAnswer { status: self.userinfo, ..HttpAnswer::default() })
             }
@@ -182,17 +216,19 @@ impl Idp {
         match form["grant_type"].as_str() {
             "authorization_code" => {
                 let Some(code) = self.codes.remove(&form["code"]) else { return invalid };
-                assert_eq!(form["redirect_uri"], code.redirect_uri);
-                if let Some(challenge) = &code.challenge {
+                let query = code.query;
+                assert_eq!(form["redirect_uri"], query["redirect_uri"]);
+                assert_eq!(form.contains_key("client_secret"), self.manner.secret_in_form);
+                if let Some(challenge) = query.get("code_challenge") {
                     let verifier = form.get("code_verifier").map(Sha256::digest);
                     if verifier.map(|v| B64.encode(v)).as_ref() != Some(challenge) {
                         return invalid;
                     }
                 }
-                (200, self.grant(&code.scope, Some(&code.nonce), now))
+                (200, self.grant(&query["scope"], &query, now))
             }
             "refresh_token" if form["refresh_token"] == self.refresh_token => {
-                let mut answer = self.grant("", None, now);
+                let mut answer = self.grant("", &HashMap::new(), now);
                 let map = answer.as_object_mut().unwrap();
                 map.remove("scope");
                 map.remove("id_token");
@@ -202,41 +238,50 @@ impl Idp {
             "password" if form["password"] != "right" => invalid,
             _ => {
                 let scope = form.get("scope").cloned().unwrap_or_default();
-                (200, self.grant(&scope, None, now))
+                (200, self.grant(&scope, &HashMap::new(), now))
             }
         }
     }
 
-    fn grant(&mut self, scope: &str, nonce: Option<&str>, now: u64) -> Json {
+    /// Tokens for a login with these parameters.
+    fn grant(&mut self, scope: &str, login: &HashMap<String, String>, now: u64) -> Json {
         self.count += 1;
-        let count = self.count;
+        let (count, issuer) = (self.count, self.manner.issuer);
         let scope: Vec<&str> =
             scope.split(' ').filter(|s| !self.never.iter().any(|n| n == s)).collect();
         let scope = scope.join(" ");
-        let access = if self.jwt {
-            sign(&json!({"iss": ISSUER, "sub": "ann", "exp": now + self.life, "n": count}))
-        } else {
-            format!("opaque-{count}")
-        };
+        let own = (self.manner.access)(login, &scope).filter(|_| self.jwt);
+        let access = own.map_or_else(
+            || format!("opaque-{count}"),
+            |own| {
+                let usual =
+                    json!({"iss": issuer, "sub": "ann", "exp": now + self.life, "n": count});
+                sign(&with(usual, &own))
+            },
+        );
         let mut answer = json!({
-            "access_token": access, "token_type": "Bearer", "expires_in": self.life, "scope": scope,
+            "access_token": access, "token_type": "Bearer", "expires_in": self.life,
+            "scope": (self.manner.granted)(&scope),
         });
-        if self.refresh_tokens {
+        if self.refresh_tokens && (self.manner.refreshes)(login) {
             self.refresh_token = format!("refresh-{count}");
             answer["refresh_token"] = self.refresh_token.clone().into();
         }
         if self.id_token {
-            let mut claims = json!({"iss": ISSUER, "aud": "cl", "sub": "ann", "exp": now + 300,
-                "iat": now, "name": "Ann"});
-            if let Some(nonce) = nonce {
-                claims["nonce"] = nonce.into();
+            let mut claims = json!({"iss": issuer, "aud": self.manner.client, "sub": "ann",
+                "exp": now + 300, "iat": now, "name": "Ann"});
+            if let Some(nonce) = login.get("nonce") {
+                claims["nonce"] = nonce.clone().into();
             }
-            let other = self.id_claims.as_object().unwrap().clone();
-            claims.as_object_mut().unwrap().extend(other);
-            answer["id_token"] = sign(&claims).into();
+            answer["id_token"] = sign(&with(claims, &self.id_claims)).into();
         }
         answer
     }
+}
+
+fn with(mut claims: Json, more: &Json) -> Json {
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    claims
 }
 
 pub(super) fn query(url: &str) -> HashMap<String, String> {
@@ -278,6 +323,10 @@ impl World {
         let mut objects: Vec<Object> =
             filters.iter().map(|(name, spec)| object("Filter", name, spec)).collect();
         objects.push(object("FilterPolicy", "p", &json!({"rules": rules})));
+        Self::of_objects(&objects)
+    }
+
+    pub(super) fn of_objects(objects: &[Object]) -> Self {
         let compiled = compile(objects.iter(), &Settings::default());
         Self {
             snapshot: Arc::new(compiled.snapshot),
@@ -315,9 +364,13 @@ impl World {
             Need::Wait(_) => Answer::Waited,
             Need::Document(fetch) => Answer::Document(match fetch.what {
                 _ if self.idp.down => Err(CallError::Unavailable),
-                DocumentKind::KeySet => Ok(Document::KeySet(public_keys())),
+                DocumentKind::KeySet => {
+                    assert_eq!(&*fetch.url, self.idp.manner.keys);
+                    Ok(Document::KeySet(public_keys()))
+                }
                 DocumentKind::Provider => {
-                    assert_eq!(&*fetch.url, "http://idp.test/.well-known/openid-configuration");
+                    let issuer = self.idp.manner.issuer.trim_end_matches('/');
+                    assert_eq!(*fetch.url, format!("{issuer}/.well-known/openid-configuration"));
                     Ok(Document::Provider(Arc::new(self.idp.provider())))
                 }
             }),
@@ -498,7 +551,7 @@ impl Browser {
     pub(super) fn follow(&mut self, world: &mut World, url: &str) -> Got {
         let mut url = url.to_owned();
         for _ in 0..20 {
-            if url.starts_with(ISSUER) {
+            if url.starts_with(world.idp.manner.authorize) {
                 url = world.idp.authorize(&url);
             }
             let got = self.get(world, &url);
