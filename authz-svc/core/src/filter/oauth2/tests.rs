@@ -4,6 +4,8 @@
 mod credentials;
 #[path = "tests/double.rs"]
 mod double;
+#[path = "tests/idp.rs"]
+mod idp;
 #[path = "tests/login.rs"]
 mod login;
 #[path = "tests/logout.rs"]

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use serde_json::{Value as Json, json};
 use service_kit::{Object, yaml};
 
-use super::double::{Browser, Manner, World, query};
+use super::double::{Ask, Browser, World};
+use super::idp::{Manner, query};
 
 const SITE: &str = "https://shop.example.org/orders";
 
@@ -62,7 +63,7 @@ fn log_in(world: &mut World) -> (Browser, HashMap<String, String>) {
 /// Where the logout leads to.
 fn log_out(world: &mut World, browser: &mut Browser) -> String {
     let xsrf = browser.cookie(SITE, "ambassador_xsrf.login.edge").unwrap();
-    let ask = super::double::Ask {
+    let ask = Ask {
         method: "POST",
         url: "https://shop.example.org/.ambassador/oauth2/logout",
         headers: &[],

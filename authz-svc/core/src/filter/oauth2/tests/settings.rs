@@ -1,6 +1,7 @@
 use serde_json::{Value as Json, json};
 
-use super::double::{Browser, ISSUER, World, pem};
+use super::double::{Browser, World};
+use super::idp::{ISSUER, pem};
 use super::{PAGE, logged_in};
 
 #[test]
