@@ -51,6 +51,7 @@ test-cluster: ## The whole product in a real cluster of one node: install, use, 
 
 .PHONY: lint
 lint: ## Formatting, lints, the direction of dependencies, licences.
+	@scripts/require.sh cargo python3
 	@cargo fmt --all --check
 	@cargo clippy -q --workspace --all-targets -- -D warnings
 	@scripts/check-dependencies.sh

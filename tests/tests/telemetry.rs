@@ -61,6 +61,7 @@ fn where_traces_go_changes_without_a_restart_of_envoy() {
     assert_eq!(spans[0]["tags"]["fixed"], "yes", "{spans}");
     assert_eq!(spans[0]["tags"]["host"], "none", "{spans}");
     assert_eq!(spans[0]["traceId"].as_str().unwrap().len(), 32, "{spans}");
+    assert_eq!(spans[0]["localEndpoint"]["serviceName"], "tollgate", "{spans}");
 
     // Another driver at another place.
     let collector = Collector::start(Protocol::Grpc, otlp_at);

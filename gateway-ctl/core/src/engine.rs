@@ -243,7 +243,7 @@ impl Engine {
     /// Publishes a resource again that Envoy refused and may take now. None when it is not wanted any
     /// longer, or not refused. The finding stays until [`Self::heal`].
     pub fn ask_again(&mut self, kind: ResourceType, name: &str) -> Option<Output> {
-        if !self.may_heal(kind, name) {
+        if !self.may_heal(kind, name) || !self.published.is_refused(kind, name) {
             return None;
         }
         let resource = match &self.settings.service_tls {
@@ -255,7 +255,8 @@ impl Engine {
             }
             _ => self.secrets.respell(name, &self.store)?,
         };
-        self.published.ask_again(resource).then(|| self.output(0, false))
+        self.published.ask_again(resource);
+        Some(self.output(0, false))
     }
 
     /// Notes that every Envoy took what was published again.

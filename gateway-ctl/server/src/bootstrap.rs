@@ -17,6 +17,8 @@ pub struct Bootstrap {
     pub admin: SocketAddr,
     /// `node.id`.
     pub node: String,
+    /// `node.cluster`: the gateway's name in traces and in the descriptors of `source_cluster`.
+    pub cluster: String,
     /// Over which the xDS server is reached, if not in the clear.
     pub tls: Option<XdsTls>,
     /// Where `/ready` and `/stats/prometheus` of the admin port, and nothing else of it, are served
@@ -89,6 +91,8 @@ impl XdsTls {
     }
 }
 
+/// `node.cluster` where nobody says another.
+pub const NODE_CLUSTER: &str = "tollgate";
 /// Name of the cluster that the xDS server is.
 const XDS_CLUSTER: &str = "xds_cluster";
 /// Name of the cluster that Envoy's own admin port is.
@@ -107,7 +111,7 @@ impl Bootstrap {
             "initial_fetch_timeout": "0s",
         });
         let mut document = json!({
-            "node": {"id": self.node, "cluster": "tollgate"},
+            "node": {"id": self.node, "cluster": self.cluster},
             "admin": admin(self.admin),
             "deferred_stat_options": deferred_statistics(),
             "dynamic_resources": {

@@ -17,7 +17,7 @@ use service_kit::server::shutdown::Shutdown;
 use service_kit::server::{grpc, telemetry};
 use service_kit::{Diagnostic, Secret};
 
-use crate::bootstrap::{Bootstrap, XdsTls};
+use crate::bootstrap::{Bootstrap, NODE_CLUSTER, XdsTls};
 use crate::consul;
 use crate::crds::{self, Content, Only};
 use crate::output::{self, Format, note};
@@ -370,6 +370,9 @@ struct EnvoyBootstrapArgs {
     /// Envoy's `node.id`
     #[arg(long, default_value = "gateway", value_name = "ID")]
     node_id: String,
+    /// Envoy's `node.cluster`: the gateway's name in traces, and what `source_cluster` of labels says
+    #[arg(long, default_value = NODE_CLUSTER, value_name = "NAME")]
+    node_cluster: String,
     /// Folder with tls.crt, tls.key and ca.crt, as Envoy sees it: xDS comes over mutual TLS. Two
     /// small files that Envoy needs for it are written beside --output
     #[arg(long, env = "TLS_DIR", value_name = "DIR", requires = "output")]
@@ -557,6 +560,7 @@ fn print_bootstrap(args: &EnvoyBootstrapArgs) -> Result<u8, Failure> {
         xds_port: port.parse().map_err(|_| wrong())?,
         admin: args.envoy_admin_addr,
         node: args.node_id.clone(),
+        cluster: args.node_cluster.clone(),
         tls: xds_tls(args),
         ready: args.ready_addr,
         statsd: Statsd::from_variables(|name| std::env::var(name).ok()).map_err(failed)?,

@@ -6,6 +6,7 @@
 
 mod agent;
 mod environment;
+mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::agent::{Agent, Answer};
+use self::name::Names;
 use crate::controller::Aside;
 use crate::source::Noticed;
 
@@ -289,8 +291,13 @@ impl Follower {
 async fn follow(agent: Arc<Agent>, service: ConsulService, heard: mpsc::Sender<Heard>) {
     let mut index = 0;
     let mut failures = 0_u32;
+    let mut names = Names::default();
     loop {
-        let asked = agent.ask(&service, index).await;
+        let mut asked = agent.ask(&service, index).await;
+        let moved = match &mut asked {
+            Ok(answer) => names.resolve(answer).await,
+            Err(_) => false,
+        };
         let pause = match &asked {
             Ok(answer) => {
                 failures = 0;
@@ -304,7 +311,7 @@ async fn follow(agent: Arc<Agent>, service: ConsulService, heard: mpsc::Sender<H
         };
         let is_news = match &asked {
             Ok(answer) => {
-                let is_news = answer.index != index;
+                let is_news = answer.index != index || moved;
                 // An index that goes back is of an agent that began anew (Consul's own rule).
                 index = if answer.index < index { 0 } else { answer.index };
                 is_news

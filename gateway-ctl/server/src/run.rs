@@ -19,7 +19,7 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, NODE_CLUSTER};
 use crate::controller::Aside;
 use crate::plane::{self, Plane};
 use crate::source::Noticed;
@@ -164,6 +164,7 @@ impl Children {
             xds_port: plane.xds_addr.port(),
             admin: ports.envoy_admin,
             node: "gateway".to_owned(),
+            cluster: NODE_CLUSTER.to_owned(),
             tls: None,
             ready: None,
             statsd: Statsd::from_variables(|name| std::env::var(name).ok())?,

@@ -134,7 +134,10 @@ fn a_rendered_quick_start_is_valid_for_envoy() {
 fn the_printed_bootstrap_is_valid_for_envoy() {
     let output = gateway_ctl(&["envoy-bootstrap", "--xds", "controller.example:18000"]);
     assert!(output.status.success());
+    assert!(text(&output.stdout).contains("cluster: tollgate"));
     validate("bootstrap", &output.stdout);
+    let output = gateway_ctl(&["envoy-bootstrap", "--node-cluster", "ambassador-edge"]);
+    assert!(text(&output.stdout).contains("cluster: ambassador-edge"));
     let output = gateway_ctl(&["envoy-bootstrap", "--xds", "nowhere"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("HOST:PORT"));

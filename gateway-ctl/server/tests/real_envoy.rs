@@ -119,6 +119,7 @@ impl Gateway {
             xds_port: xds.port(),
             admin: common::free_port(),
             node: "test".to_owned(),
+            cluster: "test".to_owned(),
             tls: None,
             ready: None,
             statsd: None,

@@ -14,6 +14,7 @@ mod logout;
 mod multicookie;
 mod origin;
 mod refresh;
+mod scope;
 mod seal;
 mod session;
 mod spec;

@@ -108,19 +108,25 @@ impl Published {
         slot.current = slot.previous.take();
     }
 
+    /// Whether a resource was refused and not asked for again since.
+    pub(super) fn is_refused(&self, resource_type: ResourceType, name: &str) -> bool {
+        let slot = self.slots.get(&(resource_type, name.to_owned()));
+        slot.and_then(|s| s.refusal.as_ref()).is_some_and(|r| r.asked.is_none())
+    }
+
     /// Publishes a refused resource in a version that Envoy has not seen. That it was refused is said
-    /// until it is known that it was taken ([`Self::heal`]). `false` when it is not refused any longer.
-    pub(super) fn ask_again(&mut self, resource: Resource) -> bool {
+    /// until it is known that it was taken ([`Self::heal`]).
+    pub(super) fn ask_again(&mut self, resource: Resource) {
+        if !self.is_refused(resource.resource_type, &resource.name) {
+            return;
+        }
         let key = (resource.resource_type, resource.name.clone());
-        let Some(slot) = self.slots.get_mut(&key) else { return false };
-        let Some(refusal) = slot.refusal.as_mut().filter(|r| r.asked.is_none()) else {
-            return false;
-        };
+        let slot = self.slots.entry(key.clone()).or_default();
+        let Some(refusal) = &mut slot.refusal else { return };
         refusal.asked = Some(resource.version.clone());
         let version = slot.current.as_ref().map(|r| r.version.clone());
         self.before.entry(key).or_insert(version);
         slot.previous = slot.current.replace(resource);
-        true
     }
 
     /// Notes that Envoy took what it was asked again for.
@@ -241,8 +247,9 @@ mod tests {
         published.take_changes();
         published.reject(ResourceType::Route, "edge", "no file", true);
         assert_eq!(versions(&mut published), (Vec::new(), 1));
-        assert!(published.ask_again(resource("2")));
-        assert!(!published.ask_again(resource("3")), "it is asked already");
+        assert!(published.is_refused(ResourceType::Route, "edge"));
+        published.ask_again(resource("2"));
+        published.ask_again(resource("3"));
         assert_eq!(versions(&mut published), (vec!["2".to_owned()], 0));
         assert!(published.found()[0].message.contains("no file; it is not in force"));
         published.put(resource("2"), Vec::new());
@@ -252,12 +259,13 @@ mod tests {
         assert_eq!((removed.len(), found_changed), (1, false));
         published.put(resource("2"), Vec::new());
         assert_eq!(published.iter().count(), 0);
-        assert!(published.ask_again(resource("1")));
+        published.ask_again(resource("1"));
         published.heal(ResourceType::Route, "edge");
         assert_eq!(versions(&mut published), (vec!["1".to_owned()], 0));
         assert!(published.found().is_empty());
         published.heal(ResourceType::Route, "edge");
-        assert!(!published.ask_again(resource("2")), "there is nothing to heal");
+        published.ask_again(resource("2"));
+        assert_eq!(versions(&mut published), (Vec::new(), 0), "there is nothing to heal");
     }
 
     #[test]

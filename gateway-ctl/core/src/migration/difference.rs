@@ -64,6 +64,12 @@ impl Case<'_> {
     fn text(&self, field: &str) -> &str {
         self.spec[field].as_str().unwrap_or_default()
     }
+
+    /// Whether the header of Linkerd is added.
+    fn for_linkerd(&self) -> bool {
+        let of_module = self.survey.module["add_linkerd_headers"].as_bool();
+        self.spec["add_linkerd_headers"].as_bool().or(of_module) == Some(true)
+    }
 }
 
 fn when(holds: bool, path: &'static str) -> Option<&'static str> {
@@ -308,6 +314,15 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ("Metrics and diagnostics", "`/metrics` of port", Meets::All),
     ("Metrics and diagnostics", "`/ambassador/v0/diag/", Meets::All),
     (
+        "Metrics and diagnostics",
+        "the gateway's name in traces",
+        Meets::Field(&["TracingService", "Mapping"], |c| {
+            let named = c.spec["labels"].to_string().contains("source_cluster");
+            let field = if named { "spec.labels" } else { "spec.service" };
+            when(named || c.object.reference.kind == "TracingService", field)
+        }),
+    ),
+    (
         "Upstreams",
         "two Mappings with one cluster name",
         Meets::Field(&["Mapping"], |c| {
@@ -370,6 +385,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(CALLED, |c| c.first(&["spec.stats_name", "spec.tls"])),
     ),
     ("Upstreams", "an AuthService that breaks", Meets::Told),
+    ("Upstreams", "the body of the 500", Meets::Told),
     ("Upstreams", "a RateLimitService that cannot be used", Meets::Told),
     (
         "Upstreams",
@@ -397,12 +413,13 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ),
     (
         "Upstreams",
-        "`l5d-dst-override`",
-        Meets::Field(&["AuthService"], |c| {
-            let of_module = c.survey.module["add_linkerd_headers"].as_bool();
-            let added = c.spec["add_linkerd_headers"].as_bool().or(of_module);
-            when(added == Some(true), "spec.add_linkerd_headers")
-        }),
+        "`l5d-dst-override` of the",
+        Meets::Field(&["AuthService"], |c| when(c.for_linkerd(), "spec.add_linkerd_headers")),
+    ),
+    (
+        "Upstreams",
+        "`l5d-dst-override` that",
+        Meets::Field(&["Mapping"], |c| when(c.for_linkerd(), "spec.add_linkerd_headers")),
     ),
     ("Upstreams", "EndpointSlices", Meets::All),
     (

@@ -1,7 +1,7 @@
 //! `$NAME` and `${NAME}` in resources: the value of an environment variable of the controller.
 //!
-//! Only in fields whose texts are names and addresses: in a regular expression, a path or a header's
-//! format a `$` is one. And only variables that whoever runs the controller lets resources see: who
+//! Only in fields whose texts are names and addresses, and in scripts: in a regular expression, a path
+//! or a header's format a `$` is one. And only variables that whoever runs the controller lets resources see: who
 //! may write a Mapping must not read what else the process was given.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("Listener", &["bind_address", "bindAddress"]),
     ("LogService", &["service"]),
     ("Mapping", &["service", "hostname", "host_rewrite", "resolver", "tls", "cluster_tag"]),
+    ("Module", &["config/lua_scripts"]),
     ("RateLimitService", &["service", "domain", "tls"]),
     ("TCPMapping", &["service", "host", "address", "resolver", "tls", "cluster_tag"]),
     (

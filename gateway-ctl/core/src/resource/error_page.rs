@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use service_kit::{Diagnostics, Object};
 
@@ -21,10 +21,19 @@ const MAX_PAGES: usize = 200;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ErrorPageSpec {
     /// The status of answers that get the body, 400 to 599.
+    #[serde(deserialize_with = "number_or_text")]
     #[schemars(range(min = 400, max = 599))]
     on_status_code: u16,
     /// The body.
     body: BodySpec,
+}
+
+/// A status as a number, or quoted as users of Emissary's Module may have it.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let value = Value::deserialize(deserializer)?;
+    let digits = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    digits.parse().map_err(|_| D::Error::invalid_value(Unexpected::Other(&digits), &"a status"))
 }
 
 /// A body: one of `text_format`, `json_format` and `text_format_source`.

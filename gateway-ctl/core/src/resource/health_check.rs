@@ -159,11 +159,12 @@ impl HttpSpec {
         for (i, range) in self.expected_statuses.iter().flatten().enumerate() {
             if !(100..=range.max).contains(&range.min) || range.max > 599 {
                 let path = format!("{path}.expected_statuses[{i}]");
-                let text = format!("{} to {} are no statuses", range.min, range.max);
+                let text =
+                    format!("{} to {} are no statuses; they are left out", range.min, range.max);
                 found
                     .error(path, text)
                     .hint("min is at least 100, max at least min and at most 599");
-                return None;
+                continue;
             }
             statuses.push((range.min, range.max));
         }

@@ -122,18 +122,21 @@ fn read_about(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<About> {
             return None;
         }
     }
-    let mut good = true;
+    let mut logged = Vec::with_capacity(headers.len());
     for (i, spec) in headers.iter().enumerate() {
-        if let Err(why) = header::check_match_name(&spec.header_name) {
-            found.error(format!("{path}[{i}].header_name"), why);
-            good = false;
+        match header::check_match_name(&spec.header_name) {
+            Ok(()) => logged.push(spec),
+            Err(why) => {
+                let text = format!("{why}; the rest is logged without it");
+                found.error(format!("{path}[{i}].header_name"), text);
+            }
         }
     }
     let names = |during: fn(&HeaderSpec) -> Option<bool>| {
-        let wanted = headers.iter().filter(|h| during(h).unwrap_or(true));
+        let wanted = logged.iter().filter(|h| during(h).unwrap_or(true));
         wanted.map(|h| h.header_name.to_ascii_lowercase()).collect()
     };
-    good.then(|| About::Requests {
+    Some(About::Requests {
         request: names(|h| h.during_request),
         response: names(|h| h.during_response),
         trailer: names(|h| h.during_trailer),

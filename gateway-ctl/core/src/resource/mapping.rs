@@ -413,7 +413,9 @@ fn read_error_pages(raw: &Raw, found: &mut Diagnostics<'_>) -> ErrorPages {
             let text = "this Mapping has bodies of its own, so this has no effect";
             found.notice("spec.bypass_error_response_overrides", text);
         }
-        return ErrorPages::Own(error_page::read(list, path, found));
+        let pages = error_page::read(list, path, found);
+        // Envoy refuses a route with an empty list of its own.
+        return if pages.is_empty() { ErrorPages::Kept } else { ErrorPages::Own(pages) };
     }
     match raw.bypass_error_response_overrides {
         Some(true) => ErrorPages::Kept,

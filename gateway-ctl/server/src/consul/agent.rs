@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::Environment;
+use super::name::Named;
 
 /// How long an agent may wait for a change until it answers that there is none.
 const WAIT: Duration = Duration::from_secs(60);
@@ -36,10 +37,12 @@ pub(super) struct Agent {
 }
 
 /// The instances of a service.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Address and port of those whose checks pass.
     pub(super) instances: BTreeSet<(String, u16)>,
+    /// Those that have names instead of addresses.
+    pub(super) named: Vec<Named>,
     /// Those that cannot be used, and why.
     pub(super) left_out: Vec<String>,
     /// What to wait for a change of.
@@ -114,8 +117,10 @@ impl Agent {
             let text: String = text.chars().take(200).collect();
             return Err(format!("it answered {} ({text})", status.as_u16()));
         }
-        let (instances, left_out) = read(&body)?;
-        Ok(Answer { instances, left_out, index: index_of(&headers), took: begun.elapsed() })
+        let mut answer = read(&body)?;
+        answer.index = index_of(&headers);
+        answer.took = begun.elapsed();
+        Ok(answer)
     }
 }
 
@@ -165,30 +170,27 @@ struct Instance {
     port: i64,
 }
 
-type Instances = (BTreeSet<(String, u16)>, Vec<String>);
-
-/// Reads an answer.
-fn read(body: &[u8]) -> Result<Instances, String> {
+/// Reads an answer's body.
+fn read(body: &[u8]) -> Result<Answer, String> {
     let entries: Vec<Entry> = serde_json::from_slice(body)
         .map_err(|_| "its answer is no list of instances".to_owned())?;
-    let (mut instances, mut left_out) = (BTreeSet::new(), Vec::new());
+    let mut answer = Answer::default();
     for Entry { node, service } in entries {
+        let id = service.id;
         // An instance without an address is where its node is.
-        let address = if service.address.is_empty() { node.address } else { service.address };
-        let port = u16::try_from(service.port).ok().filter(|p| *p > 0);
-        match (address.parse::<IpAddr>(), port) {
-            (Ok(ip), Some(port)) => {
-                instances.insert((ip.to_string(), port));
+        let host = if service.address.is_empty() { node.address } else { service.address };
+        let Some(port) = u16::try_from(service.port).ok().filter(|p| *p > 0) else {
+            answer.left_out.push(format!("instance {id} has no port"));
+            continue;
+        };
+        match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                answer.instances.insert((ip.to_string(), port));
             }
-            (Ok(_), None) => left_out.push(format!("instance {} has no port", service.id)),
-            (Err(_), _) => {
-                let text =
-                    format!("address `{address}` of instance {} is no IP address", service.id);
-                left_out.push(text);
-            }
+            Err(_) => answer.named.push(Named { id, host, port }),
         }
     }
-    Ok((instances, left_out))
+    Ok(answer)
 }
 
 /// The innermost reason.
@@ -212,11 +214,12 @@ mod tests {
             {"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "c", "Address": "c.test", "Port": 82}},
             {"Node": {"Address": "10.0.0.1"}, "Service": {"ID": "d", "Port": 0}}
         ]"#;
-        let (instances, left_out) = read(body.as_bytes()).unwrap();
-        let instances: Vec<_> = instances.into_iter().collect();
+        let answer = read(body.as_bytes()).unwrap();
+        let instances: Vec<_> = answer.instances.into_iter().collect();
         assert_eq!(instances, [("10.0.0.1".to_owned(), 80), ("fd00::1".to_owned(), 81)]);
-        assert_eq!(left_out.len(), 2);
-        assert!(left_out[0].contains("`c.test`") && left_out[1].contains("d has no port"));
+        let named = Named { id: "c".to_owned(), host: "c.test".to_owned(), port: 82 };
+        assert_eq!(answer.named, [named]);
+        assert_eq!(answer.left_out, ["instance d has no port"]);
         assert!(read(b"{}").is_err());
     }
 }

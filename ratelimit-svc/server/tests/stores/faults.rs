@@ -81,7 +81,7 @@ async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
     redis.signal("STOP");
     let start = Instant::now();
     let error = try_ask(&store, ONE).await.unwrap_err().to_string();
-    assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 4);
+    assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 20);
     assert!(error.contains("did not answer within 250ms"), "{error}");
     given_up(&store, "no ").await;
     limits_decide(&store).await;
@@ -122,7 +122,7 @@ async fn a_redis_that_is_slow_is_left_until_it_is_quick_again() {
     let port = slow_proxy(redis.port, delay.clone()).await;
     let place = ratelimit_svc::store::Topology::Single(crate::servers::local(port));
     let store = open(&settings(server(place, Duration::from_millis(60))));
-    ask(&store, ONE).await;
+    recovered(&store).await;
     delay.store(100, std::sync::atomic::Ordering::Relaxed);
     let start = Instant::now();
     let error = loop {

@@ -118,7 +118,22 @@ fn issuer(spec: &Spec, compiling: &mut Compiling<'_, '_>) -> Option<String> {
             .hint("write the issuer, like https://login.example/realms/staff");
         return None;
     }
+    if let Some(tenant) = any_tenant(url) {
+        compiling
+            .warning(
+                "authorizationURL",
+                format!("`{tenant}` is no issuer: every login will be refused"),
+            )
+            .hint("write the tenant's id: https://login.microsoftonline.com/TENANT-ID/v2.0");
+    }
     Some(url.strip_suffix('/').unwrap_or(url).to_owned())
+}
+
+/// What Entra ID has for the tenants of all; its tokens have issuers that its configuration does not
+/// tell.
+fn any_tenant(url: &str) -> Option<&str> {
+    let tenant = url.strip_prefix("https://login.microsoftonline.com/")?.split('/').next()?;
+    ["common", "organizations", "consumers"].contains(&tenant).then_some(tenant)
 }
 
 fn client(spec: &Spec, kind: Kind, compiling: &mut Compiling<'_, '_>) -> Option<Client> {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::client::{Method, Proof, by_assertion, by_body, by_header};
+use super::scope::covers;
 use super::seal::Id;
 use super::tokens::{Granted, Refusal};
-use super::validation::demanded;
 use super::{Go, OAuth2, Passed, Stop, distinct};
 use crate::arguments::Arguments;
 use crate::context::Context;
@@ -118,7 +118,7 @@ impl OAuth2 {
                 self.keep(context, id, answer, scope)?
             }
         };
-        if !demanded(&arguments.scope).all(|s| kept.granted.iter().any(|g| g == s)) {
+        if !covers(&kept.granted, &arguments.scope) {
             let words = "a scope that is needed here was not granted";
             return Err(Stop::deny(context, 403, words));
         }

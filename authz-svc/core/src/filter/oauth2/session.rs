@@ -9,9 +9,10 @@ use service_kit::Secret;
 use super::cookie::{Attributes, SessionCookie};
 use super::login::Wanted;
 use super::origin::{self, Here};
+use super::scope::covers;
 use super::seal::Id;
 use super::tokens::Granted;
-use super::validation::{Good, demanded};
+use super::validation::Good;
 use super::{Go, Login, OAuth2, Passed, Stop, distinct};
 use crate::arguments::{Arguments, SameSite};
 use crate::context::Context;
@@ -162,8 +163,8 @@ impl OAuth2 {
             }
         }
         let session = &found.session;
-        if !demanded(&arguments.scope).all(|s| session.granted.iter().any(|g| g == s)) {
-            if demanded(&arguments.scope).all(|s| session.asked.iter().any(|a| a == s)) {
+        if !covers(&session.granted, &arguments.scope) {
+            if covers(&session.asked, &arguments.scope) {
                 let words = "a scope that is needed here was not granted";
                 return Err(Stop::deny(context, 403, words));
             }

@@ -4,12 +4,16 @@
 mod credentials;
 #[path = "tests/double.rs"]
 mod double;
+#[path = "tests/idp.rs"]
+mod idp;
 #[path = "tests/login.rs"]
 mod login;
 #[path = "tests/logout.rs"]
 mod logout;
 #[path = "tests/origins.rs"]
 mod origins;
+#[path = "tests/providers.rs"]
+mod providers;
 #[path = "tests/refresh.rs"]
 mod refresh;
 #[path = "tests/settings.rs"]

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value as Json, json};
 
+use super::scope::{by_name, demanded};
 use super::{Go, OAuth2, Stop};
 use crate::context::Context;
 use crate::filter::Verdict;
@@ -108,7 +109,11 @@ impl OAuth2 {
         let Some(jwt) = jwt else {
             return Err(Stop::fail(context, "the JWT Filter of access tokens is not there"));
         };
-        let token = match jwt.good(context, token, &filter.wanted(scope))? {
+        let mut wanted = filter.wanted(scope);
+        if let Some(token) = unverified(token) {
+            wanted = by_name(token.claims(), wanted);
+        }
+        let token = match jwt.good(context, token, &wanted)? {
             Ok(token) => token,
             Err(verdict) => return refused(*verdict),
         };
@@ -251,12 +256,6 @@ impl OAuth2 {
     }
 }
 
-/// What of a scope a token must have: `openid` asks for an ID token, `offline_access` for a refresh
-/// token.
-pub(super) fn demanded(scope: &[String]) -> impl Iterator<Item = &str> {
-    scope.iter().map(String::as_str).filter(|s| !["openid", "offline_access"].contains(s))
-}
-
 fn looks_like_jwt(token: &str) -> bool {
     token.bytes().filter(|b| *b == b'.').count() == 2
 }
@@ -267,7 +266,7 @@ fn claims_fit(
     token: Arc<Verified>,
     scope: &[String],
 ) -> Go<Result<Good, Reply>> {
-    let wanted: Vec<String> = demanded(scope).map(str::to_owned).collect();
+    let wanted = by_name(token.claims(), demanded(scope).map(str::to_owned).collect());
     match jwt.claims_fit(context, &token, &wanted) {
         Ok(()) => Ok(Ok(Good { token: Some(token), headers: Vec::new() })),
         Err(verdict) => refused(*verdict),

@@ -47,7 +47,7 @@ pub(super) struct Raw {
 #[serde(default)]
 struct GrpcStatsSpec {
     /// Whether all methods have statistics; their names are as clients send them, so only for
-    /// clients that are trusted. Default: false.
+    /// clients that are trusted. No effect beside `services`. Default: false.
     all_methods: Option<bool>,
     /// Services and methods that have statistics.
     services: Option<Vec<GrpcServiceSpec>>,
@@ -150,10 +150,10 @@ pub(super) fn read(
 
 fn grpc_stats(spec: &GrpcStatsSpec, found: &mut Diagnostics<'_>) -> GrpcStats {
     let listed = spec.services.as_deref().unwrap_or_default();
-    let all = spec.all_methods == Some(true);
-    if all && !listed.is_empty() {
+    let all = spec.all_methods == Some(true) && spec.services.is_none();
+    if spec.all_methods == Some(true) && !all {
         found
-            .warning("spec.config.grpc_stats.services", "all_methods counts, this has no effect")
+            .warning("spec.config.grpc_stats.all_methods", "services counts, this has no effect")
             .hint("keep one of them");
     }
     let services = listed.iter().filter(|s| !s.name.is_empty());

@@ -1,248 +1,22 @@
-//! An identity provider, a store and browsers, as far as these tests need them.
+//! A store and browsers that are played, beside the provider.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64};
-use form_urlencoded::parse;
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use proto::envoy::service::auth::v3::{AttributeContext, CheckRequest, attribute_context};
 use serde_json::{Value as Json, json};
 use service_kit::Object;
 use sha2::{Digest as _, Sha256};
 
-use crate::keys::KeySet;
+use super::idp::{ISSUER, Idp, public_keys};
 use crate::need::{
-    Answer, CallError, Document, DocumentKind, HttpAnswer, HttpCall, Need, StoreAnswer,
-    StoreCommand, StoreError,
+    Answer, CallError, Document, DocumentKind, Need, StoreAnswer, StoreCommand, StoreError,
 };
-use crate::provider::Provider;
-use crate::{Flow, Mutations, Outcome, Reply, Request, Settings, Snapshot, Step, compile};
+use crate::reply::Reply;
+use crate::{Flow, Mutations, Outcome, Request, Settings, Snapshot, Step, compile};
 
 pub(super) const NOW: u64 = 1_800_000_000;
-pub(super) const ISSUER: &str = "http://idp.test";
-
-struct Keys {
-    key: EncodingKey,
-    public: Arc<KeySet>,
-    pub(super) pem: String,
-}
-
-static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(der.as_ref())
-    );
-    let n = B64.encode(pair.public_key().modulus().big_endian_without_leading_zero());
-    let e = B64.encode(pair.public_key().exponent().big_endian_without_leading_zero());
-    let set = json!({"keys": [{"kty": "RSA", "kid": "k", "alg": "RS256", "n": n, "e": e}]});
-    Keys {
-        key: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
-        public: Arc::new(KeySet::from_json(&set).unwrap()),
-        pem,
-    }
-});
-
-pub(super) fn pem() -> &'static str {
-    &KEYS.pem
-}
-
-pub(super) fn public_keys() -> Arc<KeySet> {
-    KEYS.public.clone()
-}
-
-pub(super) fn sign(claims: &Json) -> String {
-    let part = |json: &Json| B64.encode(json.to_string());
-    let signed = format!("{}.{}", part(&json!({"alg": "RS256", "kid": "k"})), part(claims));
-    let signature = crypto::sign(signed.as_bytes(), &KEYS.key, Algorithm::RS256).unwrap();
-    format!("{signed}.{signature}")
-}
-
-/// A login at the provider that waits for its code to be shown.
-pub(super) struct Code {
-    nonce: String,
-    challenge: Option<String>,
-    redirect_uri: String,
-    scope: String,
-}
-
-/// The identity provider.
-pub(super) struct Idp {
-    pub(super) down: bool,
-    /// Only its token endpoint.
-    pub(super) tokens_down: bool,
-    /// Seconds.
-    pub(super) life: u64,
-    /// Access tokens are JWTs.
-    pub(super) jwt: bool,
-    pub(super) end_session: bool,
-    pub(super) refresh_tokens: bool,
-    /// What is never granted.
-    pub(super) never: Vec<String>,
-    /// What of the ID token is other than it should be.
-    pub(super) id_claims: Json,
-    pub(super) id_token: bool,
-    /// Status of the userinfo endpoint.
-    pub(super) userinfo: u16,
-    /// Calls of the token endpoint: `Authorization` and form.
-    pub(super) calls: Vec<(Option<String>, HashMap<String, String>)>,
-    pub(super) userinfo_calls: usize,
-    codes: HashMap<String, Code>,
-    /// The only refresh token that is good: they rotate.
-    pub(super) refresh_token: String,
-    count: usize,
-}
-
-impl Default for Idp {
-    fn default() -> Self {
-        Self {
-            down: false,
-            tokens_down: false,
-            life: 300,
-            jwt: true,
-            end_session: true,
-            refresh_tokens: true,
-            never: Vec::new(),
-            id_claims: json!({}),
-            id_token: true,
-            userinfo: 200,
-            calls: Vec::new(),
-            userinfo_calls: 0,
-            codes: HashMap::new(),
-            refresh_token: String::new(),
-            count: 0,
-        }
-    }
-}
-
-impl Idp {
-    /// A user logs in; where the browser goes then.
-    pub(super) fn authorize(&mut self, url: &str) -> String {
-        let query: HashMap<String, String> = query(url);
-        assert_eq!(query["response_type"], "code");
-        self.count += 1;
-        let code = format!("code-{}", self.count);
-        self.codes.insert(
-            code.clone(),
-            Code {
-                nonce: query["nonce"].clone(),
-                challenge: query.get("code_challenge").cloned(),
-                redirect_uri: query["redirect_uri"].clone(),
-                scope: query["scope"].clone(),
-            },
-        );
-        format!("{}?code={code}&state={}", query["redirect_uri"], query["state"])
-    }
-
-    fn provider(&self) -> Provider {
-        Provider {
-            issuer: ISSUER.to_owned(),
-            authorization_endpoint: Some(format!("{ISSUER}/auth")),
-            token_endpoint: Some(format!("{ISSUER}/token")),
-            userinfo_endpoint: Some(format!("{ISSUER}/userinfo")),
-            jwks_uri: Some(format!("{ISSUER}/keys")),
-            end_session_endpoint: self.end_session.then(|| format!("{ISSUER}/bye")),
-            introspection_endpoint: None,
-        }
-    }
-
-    fn http(&mut self, call: &HttpCall, now: u64) -> Result<HttpAnswer, CallError> {
-        if self.down {
-            return Err(CallError::Unavailable);
-        }
-        let header =
-            |name: &str| call.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        match call.url.strip_prefix(ISSUER) {
-            Some("/token") if self.tokens_down => {
-                Ok(HttpAnswer { status: 503, ..HttpAnswer::default() })
-            }
-            Some("/token") => {
-                let form: HashMap<String, String> = parse(&call.body).into_owned().collect();
-                self.calls.push((header("authorization"), form.clone()));
-                let (status, body) = self.token(&form, now);
-                Ok(HttpAnswer { status, headers: vec![], body: body.to_string().into_bytes() })
-            }
-            Some("/userinfo") => {
-                self.userinfo_calls += 1;
-                Ok(HttpAnswer { status: self.userinfo, ..HttpAnswer::default() })
-            }
-            _ => panic!("{}", call.url),
-        }
-    }
-
-    fn token(&mut self, form: &HashMap<String, String>, now: u64) -> (u16, Json) {
-        let invalid = (400, json!({"error": "invalid_grant"}));
-        match form["grant_type"].as_str() {
-            "authorization_code" => {
-                let Some(code) = self.codes.remove(&form["code"]) else { return invalid };
-                assert_eq!(form["redirect_uri"], code.redirect_uri);
-                if let Some(challenge) = &code.challenge {
-                    let verifier = form.get("code_verifier").map(Sha256::digest);
-                    if verifier.map(|v| B64.encode(v)).as_ref() != Some(challenge) {
-                        return invalid;
-                    }
-                }
-                (200, self.grant(&code.scope, Some(&code.nonce), now))
-            }
-            "refresh_token" if form["refresh_token"] == self.refresh_token => {
-                let mut answer = self.grant("", None, now);
-                let map = answer.as_object_mut().unwrap();
-                map.remove("scope");
-                map.remove("id_token");
-                (200, answer)
-            }
-            "refresh_token" => invalid,
-            "password" if form["password"] != "right" => invalid,
-            _ => {
-                let scope = form.get("scope").cloned().unwrap_or_default();
-                (200, self.grant(&scope, None, now))
-            }
-        }
-    }
-
-    fn grant(&mut self, scope: &str, nonce: Option<&str>, now: u64) -> Json {
-        self.count += 1;
-        let count = self.count;
-        let scope: Vec<&str> =
-            scope.split(' ').filter(|s| !self.never.iter().any(|n| n == s)).collect();
-        let scope = scope.join(" ");
-        let access = if self.jwt {
-            sign(&json!({"iss": ISSUER, "sub": "ann", "exp": now + self.life, "n": count}))
-        } else {
-            format!("opaque-{count}")
-        };
-        let mut answer = json!({
-            "access_token": access, "token_type": "Bearer", "expires_in": self.life, "scope": scope,
-        });
-        if self.refresh_tokens {
-            self.refresh_token = format!("refresh-{count}");
-            answer["refresh_token"] = self.refresh_token.clone().into();
-        }
-        if self.id_token {
-            let mut claims = json!({"iss": ISSUER, "aud": "cl", "sub": "ann", "exp": now + 300,
-                "iat": now, "name": "Ann"});
-            if let Some(nonce) = nonce {
-                claims["nonce"] = nonce.into();
-            }
-            let other = self.id_claims.as_object().unwrap().clone();
-            claims.as_object_mut().unwrap().extend(other);
-            answer["id_token"] = sign(&claims).into();
-        }
-        answer
-    }
-}
-
-pub(super) fn query(url: &str) -> HashMap<String, String> {
-    let text = url.split_once('?').map_or("", |(_, q)| q);
-    parse(text.as_bytes()).into_owned().collect()
-}
 
 /// Everything outside of the filter.
 pub(super) struct World {
@@ -278,6 +52,10 @@ impl World {
         let mut objects: Vec<Object> =
             filters.iter().map(|(name, spec)| object("Filter", name, spec)).collect();
         objects.push(object("FilterPolicy", "p", &json!({"rules": rules})));
+        Self::of_objects(&objects)
+    }
+
+    pub(super) fn of_objects(objects: &[Object]) -> Self {
         let compiled = compile(objects.iter(), &Settings::default());
         Self {
             snapshot: Arc::new(compiled.snapshot),
@@ -315,9 +93,13 @@ impl World {
             Need::Wait(_) => Answer::Waited,
             Need::Document(fetch) => Answer::Document(match fetch.what {
                 _ if self.idp.down => Err(CallError::Unavailable),
-                DocumentKind::KeySet => Ok(Document::KeySet(public_keys())),
+                DocumentKind::KeySet => {
+                    assert_eq!(&*fetch.url, self.idp.manner.keys);
+                    Ok(Document::KeySet(public_keys()))
+                }
                 DocumentKind::Provider => {
-                    assert_eq!(&*fetch.url, "http://idp.test/.well-known/openid-configuration");
+                    let issuer = self.idp.manner.issuer.trim_end_matches('/');
+                    assert_eq!(*fetch.url, format!("{issuer}/.well-known/openid-configuration"));
                     Ok(Document::Provider(Arc::new(self.idp.provider())))
                 }
             }),
@@ -498,7 +280,7 @@ impl Browser {
     pub(super) fn follow(&mut self, world: &mut World, url: &str) -> Got {
         let mut url = url.to_owned();
         for _ in 0..20 {
-            if url.starts_with(ISSUER) {
+            if url.starts_with(world.idp.manner.authorize) {
                 url = world.idp.authorize(&url);
             }
             let got = self.get(world, &url);

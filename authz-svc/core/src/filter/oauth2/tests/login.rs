@@ -1,6 +1,7 @@
 use serde_json::json;
 
-use super::double::{Ask, Browser, Got, ISSUER, World, host, query, request, sign};
+use super::double::{Ask, Browser, Got, World, host, request};
+use super::idp::{ISSUER, query, sign};
 use super::{CALLBACK, PAGE, logged_in};
 use crate::Outcome;
 

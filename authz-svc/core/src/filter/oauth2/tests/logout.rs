@@ -1,6 +1,7 @@
 use serde_json::json;
 
-use super::double::{Ask, Browser, Got, World, query};
+use super::double::{Ask, Browser, Got, World};
+use super::idp::query;
 use super::{PAGE, logged_in};
 
 const LOGOUT: &str = "https://a.test/.ambassador/oauth2/logout";

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::PAGE;
-use super::double::{Browser, Got, World, host, query};
+use super::double::{Browser, Got, World, host};
+use super::idp::query;
 
 const COOKIE: &str = "ambassador_session.o.ns";
 

@@ -1,6 +1,7 @@
 use serde_json::{Value as Json, json};
 
-use super::double::{Browser, ISSUER, World, pem};
+use super::double::{Browser, World};
+use super::idp::{ISSUER, pem};
 use super::{PAGE, logged_in};
 
 #[test]
@@ -174,6 +175,7 @@ fn a_client_may_have_a_key() {
 fn a_client_may_say_its_secret_in_the_body() {
     let method = json!({"clientAuthentication": {"method": "BodyPassword"}});
     let mut world = World::new(method, json!({}));
+    world.idp.manner.secret_in_form = true;
     logged_in(&mut world);
     let (authorization, form) = &world.idp.calls[0];
     assert!(authorization.is_none());
