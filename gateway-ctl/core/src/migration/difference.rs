@@ -11,6 +11,7 @@ use super::Met;
 use super::survey::{
     Survey, cluster_settings, hosts_of_ingress, path_text, paths_of_ingress, spec_of, tcp_group,
 };
+use crate::resource::environment;
 
 /// The page.
 const PAGE: &str = include_str!("../../../../docs/emissary-differences.md");
@@ -76,6 +77,21 @@ fn when(holds: bool, path: &'static str) -> Option<&'static str> {
     holds.then_some(path)
 }
 
+/// Kinds whose texts may name environment variables.
+const EXPANDED: &[&str] = &[
+    "AuthService",
+    "ConsulResolver",
+    "Host",
+    "Listener",
+    "LogService",
+    "Mapping",
+    "Module",
+    "RateLimitService",
+    "TCPMapping",
+    "TLSContext",
+    "TracingService",
+];
+
 const CALLED: &[&str] = &["AuthService", "RateLimitService", "TracingService", "LogService"];
 
 /// Each row, by its section and the start of its first cell.
@@ -125,6 +141,19 @@ const ROWS: &[(&str, &str, Meets)] = &[
             let id = c.object.annotations.get("getambassador.io/ambassador-id")?;
             when(id.contains(',') || id == "_automatic_", "metadata.annotations")
         }),
+    ),
+    (
+        "Environment variables in resources",
+        "`$NAME` and `${NAME}` in other",
+        Meets::Field(EXPANDED, |c| {
+            let kind = c.object.reference.kind.as_str();
+            when(environment::is_named_elsewhere(kind, c.spec), "spec")
+        }),
+    ),
+    (
+        "Environment variables in resources",
+        "which variables",
+        Meets::Field(EXPANDED, |c| when(environment::is_named(c.spec), "spec")),
     ),
     ("Mappings", "`prefix_separated`", Meets::Nobody),
     (

@@ -60,6 +60,32 @@ pub fn expand(object: Arc<Object>, environment: &Environment) -> Arc<Object> {
     expanded.map_or(object, Arc::new)
 }
 
+/// Whether a field in which nothing is replaced names a variable.
+pub fn is_named_elsewhere(kind: &str, spec: &Value) -> bool {
+    let mut rest = spec.clone();
+    let fields = FIELDS.iter().find(|(k, _)| *k == kind).map_or(&[][..], |(_, fields)| *fields);
+    for field in fields {
+        if let Some(value) = rest.pointer_mut(&split(field).0) {
+            *value = Value::Null;
+        }
+    }
+    is_named(&rest)
+}
+
+/// Whether a text within names a variable, as `a$NAME` and `${NAME}` do.
+pub fn is_named(value: &Value) -> bool {
+    let begins = |after: &str| {
+        let name = after.strip_prefix('{').unwrap_or(after);
+        name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+    };
+    match value {
+        Value::String(text) => text.split('$').skip(1).any(begins),
+        Value::Array(items) => items.iter().any(is_named),
+        Value::Object(fields) => fields.values().any(is_named),
+        _ => false,
+    }
+}
+
 /// The texts at a field.
 fn texts<'a>(spec: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
     let (place, list) = split(field);
@@ -136,6 +162,14 @@ mod tests {
         let environment = [("HOST_IP", "10.0.0.1"), ("N", "v")];
         let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         expand(object, &environment).json["spec"].clone()
+    }
+
+    #[test]
+    fn variables_in_other_fields_are_noticed() {
+        let named = |spec| is_named_elsewhere("Mapping", &spec);
+        assert!(named(json!({"service": "$A", "headers": {"x": "${N}"}})));
+        assert!(named(json!({"methods": ["a", "b$N"]})));
+        assert!(!named(json!({"service": "$A", "prefix": "/a$", "regex": "a${2}|$n"})));
     }
 
     #[test]
