@@ -339,6 +339,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Module", "`header_case_overrides`", Meets::Told),
+    ("Module", "an entry of `ip_allow`", Meets::Told),
     ("Module", "one fault in the Module", Meets::All),
     ("Metrics and diagnostics", "`/metrics` of port", Meets::All),
     ("Metrics and diagnostics", "`/ambassador/v0/diag/", Meets::All),
@@ -347,8 +348,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         "the gateway's name in traces",
         Meets::Field(&["TracingService", "Mapping"], |c| {
             let named = c.spec["labels"].to_string().contains("source_cluster");
-            let field = if named { "spec.labels" } else { "spec.service" };
-            when(named || c.object.reference.kind == "TracingService", field)
+            when(named, "spec.labels").or_else(|| when(c.text("driver") == "zipkin", "spec.driver"))
         }),
     ),
     (
@@ -531,6 +531,16 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("TLS and TCP", "an unknown TLSContext", Meets::Told),
+    (
+        "TLS and TCP",
+        "TCPMappings of one port",
+        Meets::Field(&["TCPMapping"], |c| {
+            let shared = c.survey.tcp_groups.get(&tcp_group(c.spec)).is_some_and(|n| *n > 1);
+            let fields =
+                ["spec.tls", "spec.circuit_breakers", "spec.enable_ipv6", "spec.enable_ipv4"];
+            c.first(&fields).filter(|_| shared)
+        }),
+    ),
     (
         "TLS and TCP",
         "weights of TCPMappings",
