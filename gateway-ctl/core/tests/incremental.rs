@@ -184,6 +184,26 @@ fn a_secret_of_files_is_asked_for_in_words_that_envoy_does_not_know_yet() {
 }
 
 #[test]
+fn what_the_installation_shows_its_services_may_come_late_too() {
+    let settings = Settings { service_tls: Some("/tls".to_owned()), ..Settings::default() };
+    let mut engine = Engine::new(settings);
+    engine.apply(edge(), vec![]);
+    for name in gateway_core::envoy::secret::OWN {
+        let version = |engine: &Engine| {
+            engine.resources().find(|r| r.name == name).map(|r| r.version.clone())
+        };
+        let first = version(&engine).unwrap();
+        engine.reject(ResourceType::Secret, name, "no file");
+        let found = findings(&engine);
+        assert!(found.iter().any(|f| f.contains(name) && f.contains("no file")), "{found:?}");
+        assert!(engine.ask_again(ResourceType::Secret, name).is_some());
+        assert_ne!(version(&engine).unwrap(), first);
+        engine.heal(ResourceType::Secret, name);
+        assert!(findings(&engine).iter().all(|f| !f.contains(name)));
+    }
+}
+
+#[test]
 fn one_label_of_a_selector_is_enough_where_that_is_said() {
     let settings = || Settings { loose_selectors: true, ..Settings::default() };
     let labelled = |name: &str, labels: &str| {
