@@ -30,7 +30,7 @@ pub struct Certificates {
 
 impl Certificates {
     /// Makes those of `certs` (name to names, or to `{names, ca, ca_only, expired, wrong_key,
-    /// secret, namespace}`) and the lists of `crls` (name to `{ca, revoked}`).
+    /// secret, namespace, istio}`; `istio` names the authority in a Secret of Istio's type) and the lists of `crls` (name to `{ca, revoked}`).
     ///
     /// # Panics
     /// When an authority is not there.
@@ -87,6 +87,13 @@ impl Certificates {
             let wrong = spec["wrong_key"] == true;
             data["tls.key"] = json!(if wrong { other } else { key.serialize_pem() });
         }
+        if let Some(root) = spec["istio"].as_str() {
+            data = json!({
+                "cert-chain.pem": data["tls.crt"],
+                "key.pem": data["tls.key"],
+                "root-cert.pem": self.get(root).chain,
+            });
+        }
         if spec["secret"] != false {
             self.secrets.push(secret(name, spec, data));
         }
@@ -139,7 +146,7 @@ fn secret(name: &str, spec: &Value, data: Value) -> Value {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace},
-        "type": "Opaque",
+        "type": if spec["istio"].is_null() { "Opaque" } else { "istio.io/key-and-cert" },
         "stringData": data,
     })
 }

@@ -13,6 +13,10 @@ use serde_json::json;
 
 /// Two Hosts with files, of which those of the second are not there.
 fn resources(port: u16, files: &TempDir) -> String {
+    resources_of(port, files, &["good", "late"])
+}
+
+fn resources_of(port: u16, files: &TempDir, hosts: &[&str]) -> String {
     let folder = files.path().display();
     let host = |name: &str| {
         format!(
@@ -34,9 +38,8 @@ apiVersion: getambassador.io/v3alpha1
 kind: Mapping
 metadata: {{name: moved}}
 spec: {{hostname: \"*\", prefix: /, service: to.test, host_redirect: true}}
-{}{}",
-        host("good"),
-        host("late"),
+{}",
+        hosts.iter().map(|name| host(name)).collect::<String>(),
     )
 }
 
@@ -54,7 +57,8 @@ fn write(files: &TempDir, name: &str, certificates: &Certificates) {
 }
 
 fn certificates() -> Certificates {
-    Certificates::of(&json!({"certs": {"good": ["good.test"], "late": ["late.test"]}}))
+    let certs = json!({"good": ["good.test"], "late": ["late.test"], "wrong": ["wrong.test"]});
+    Certificates::of(&json!({"certs": certs}))
 }
 
 #[test]
@@ -75,11 +79,31 @@ fn a_file_is_checked_where_it_is_seen_and_taken_when_it_is_right() {
 }
 
 #[test]
-fn a_file_that_only_envoy_sees_is_told_in_its_words() {
+fn a_file_that_only_envoy_sees_is_asked_for_until_it_is_right() {
     let (files, secure, certificates) = (TempDir::new("tls-files"), free_addr(), certificates());
     write(&files, "good", &certificates);
-    let gateway = Gateway::start(&resources(secure.port(), &files), &[]);
+    files.write("wrong.crt", "nothing");
+    files.write("wrong.key", "nothing");
+    let resources = resources_of(secure.port(), &files, &["good", "late", "wrong"]);
+    let gateway = Gateway::start(&resources, &[]);
     gateway.eventually("served", |_| status(secure, "good.test") == Some(301));
-    gateway.eventually("told", |g| g.finds("late.crt"));
-    assert_eq!(status(secure, "late.test"), None);
+    gateway.eventually("told", |g| g.finds("late.crt") && g.finds("wrong.crt"));
+    assert!(gateway.finds("Envoy is asked again by itself"), "{:#}", gateway.found());
+    assert_eq!((status(secure, "late.test"), status(secure, "wrong.test")), (None, None));
+    // It was asked again, and what is wrong is said all the time.
+    let refused =
+        || gateway.metric("tollgate_xds_nacks_total{type=\"secret\"}").unwrap_or_default();
+    let first = refused();
+    gateway.eventually("asked again", |g| {
+        assert!(g.finds("late.crt") && g.finds("wrong.crt"), "{:#}", g.found());
+        refused() > first
+    });
+    for (name, other) in [("late", "wrong"), ("wrong", "good")] {
+        write(&files, name, &certificates);
+        gateway.eventually("served", |_| status(secure, &format!("{name}.test")) == Some(301));
+        gateway.eventually("not told", |g| !g.finds(&format!("{name}.crt")));
+        assert_eq!(gateway.finds(&format!("{other}.crt")), other == "wrong");
+        assert_eq!(status(secure, "good.test"), Some(301));
+    }
+    assert!(gateway.is_in_sync());
 }

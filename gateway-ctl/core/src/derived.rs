@@ -12,7 +12,7 @@ use std::sync::Arc;
 use service_kit::{Diagnostic, Object, ObjectRef, Severity};
 
 pub use self::annotation::stands_in;
-pub use self::ingress::{Ways, secret_refs};
+pub use self::ingress::{Ways, is_of_ingress, secret_refs};
 pub use self::module::tls_contexts;
 use crate::store::Store;
 

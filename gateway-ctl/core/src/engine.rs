@@ -39,6 +39,7 @@ use self::references::References;
 use self::secrets::Secrets;
 use crate::derived::{self, Derived};
 use crate::envoy;
+use crate::envoy::secret::Spelling;
 use crate::ir::balance::ConsulService;
 use crate::kinds::FALLBACK_SECRET;
 use crate::lower::binding::Binding;
@@ -75,8 +76,8 @@ pub struct Settings {
     pub environment: Environment,
     /// Texts that bodies of errors may name.
     pub error_pages: error_page::Files,
-    /// Whether a Host takes a Mapping that fits its hostname or its selector; otherwise it must fit
-    /// both, where both are there.
+    /// Whether a Host takes a Mapping that fits its hostname or its selector, and a selector what has
+    /// one of its labels; otherwise all must fit, where they are there.
     pub loose_selectors: bool,
     /// Whether somebody says of the files that TLS settings name whether they can be used; what names
     /// one is not in force before that.
@@ -118,7 +119,7 @@ pub struct Engine {
     groups: Groups,
     bindings: BTreeMap<ObjectRef, Binding>,
     binding_found: Vec<Diagnostic>,
-    fallback_notice: bool,
+    fallback_notice: Option<&'static str>,
     secrets: Secrets,
     tls_files: Arc<BTreeSet<FileUse>>,
     passed_on: PassedOn,
@@ -142,7 +143,7 @@ impl Engine {
             groups: Groups::default(),
             bindings: BTreeMap::new(),
             binding_found: Vec::new(),
-            fallback_notice: false,
+            fallback_notice: None,
             secrets: Secrets::default(),
             tls_files: Arc::default(),
             passed_on: PassedOn::default(),
@@ -150,7 +151,7 @@ impl Engine {
             published: Published::default(),
         };
         if let Some(folder) = &engine.settings.service_tls {
-            for (name, body) in envoy::secret::own(folder) {
+            for (name, body) in envoy::secret::own(folder, Spelling::Plain) {
                 let version = envoy::version(&body);
                 let resource_type = ResourceType::Secret;
                 let resource =
@@ -224,7 +225,43 @@ impl Engine {
     /// Takes Envoy's refusal of a resource: what it had before stays until the inputs change, and
     /// a finding is on the objects whose change it was.
     pub fn reject(&mut self, kind: ResourceType, name: &str, message: &str) -> Output {
-        self.published.reject(kind, name, message);
+        let may_heal = self.may_heal(kind, name);
+        self.published.reject(kind, name, message, may_heal);
+        self.output(0, false)
+    }
+
+    /// Whether Envoy may take later what it refused, although nothing here changes: a resource for which
+    /// it reads files of its own disk. Then it is to be asked again ([`Self::ask_again`]).
+    pub fn may_heal(&self, kind: ResourceType, name: &str) -> bool {
+        kind == ResourceType::Secret && (self.is_own_secret(name) || self.secrets.is_of_files(name))
+    }
+
+    fn is_own_secret(&self, name: &str) -> bool {
+        self.settings.service_tls.is_some() && envoy::secret::OWN.contains(&name)
+    }
+
+    /// Publishes a resource again that Envoy refused and may take now. None when it is not wanted any
+    /// longer, or not refused. The finding stays until [`Self::heal`].
+    pub fn ask_again(&mut self, kind: ResourceType, name: &str) -> Option<Output> {
+        if !self.may_heal(kind, name) || !self.published.is_refused(kind, name) {
+            return None;
+        }
+        let resource = match &self.settings.service_tls {
+            Some(folder) if self.is_own_secret(name) => {
+                let own = envoy::secret::own(folder, self.secrets.respelled(name));
+                let (name, body) = own.into_iter().find(|(own, _)| own == name)?;
+                let version = envoy::version(&body);
+                Resource { resource_type: kind, name, version, body: body.into(), owners: vec![] }
+            }
+            _ => self.secrets.respell(name, &self.store)?,
+        };
+        self.published.ask_again(resource);
+        Some(self.output(0, false))
+    }
+
+    /// Notes that every Envoy took what was published again.
+    pub fn heal(&mut self, kind: ResourceType, name: &str) -> Output {
+        self.published.heal(kind, name);
         self.output(0, false)
     }
 
@@ -276,13 +313,8 @@ impl Engine {
         }
         found.extend(self.published.found());
         found.extend(self.authorization.found().iter().cloned());
-        if self.fallback_notice {
-            let mut d = Diagnostic::new(
-                Severity::Notice,
-                ObjectRef::default(),
-                "",
-                "there is no Host, so every hostname is served, in the clear",
-            );
+        if let Some(text) = self.fallback_notice {
+            let mut d = Diagnostic::new(Severity::Notice, ObjectRef::default(), "", text);
             d.hint("create a Host");
             found.push(d);
         }

@@ -290,6 +290,10 @@ fn live(steps: &[Step]) {
                     engine.resources().map(|r| (r.resource_type, r.name.clone())).collect();
                 if let Some((resource_type, name)) = pick(&all, usize::from(*n)) {
                     engine.reject(*resource_type, name, "no");
+                    if n % 2 == 0 && engine.ask_again(*resource_type, name).is_some() && n % 4 == 0
+                    {
+                        engine.heal(*resource_type, name);
+                    }
                 }
                 continue;
             }

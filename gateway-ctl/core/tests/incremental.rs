@@ -149,6 +149,78 @@ fn what_envoy_refuses_is_taken_back_and_reported_on_what_changed() {
 }
 
 #[test]
+fn a_secret_of_files_is_asked_for_in_words_that_envoy_does_not_know_yet() {
+    let secret = "certificate/file//tls/a.crt+/tls/a.key";
+    let host =
+        "{hostname: a.test, tls: {cert_chain_file: /tls/a.crt, private_key_file: /tls/a.key}}";
+    let listener = object(
+        "Listener",
+        "secure",
+        "{port: 8443, protocol: HTTPS, securityModel: XFP, hostBinding: {namespace: {from: ALL}}}",
+    );
+    let mut engine = engine(vec![listener, object("Host", "a", host)]);
+    let version =
+        |engine: &Engine| engine.resources().find(|r| r.name == secret).map(|r| r.version.clone());
+    let first = version(&engine).unwrap();
+    assert!(engine.may_heal(ResourceType::Secret, secret));
+    assert!(!engine.may_heal(ResourceType::Listener, "secure"));
+    assert!(engine.ask_again(ResourceType::Secret, secret).is_none(), "nobody refused it");
+    // Whatever was asked for in vain is known to Envoy, too.
+    let mut last = first;
+    for _ in 0..3 {
+        engine.reject(ResourceType::Secret, secret, "no file");
+        assert_eq!(version(&engine), None);
+        let output = engine.ask_again(ResourceType::Secret, secret).unwrap();
+        assert_eq!(changed(&output), [format!("Secret {secret}")]);
+        let now = version(&engine).unwrap();
+        assert_ne!(now, last);
+        last = now;
+    }
+    engine.apply(vec![mapping("m", "*", "/")], vec![]);
+    assert_eq!(version(&engine), Some(last), "another change does not change the words");
+    assert!(findings(&engine)[0].contains("no file"), "it is not known yet whether it is there");
+    assert!(engine.heal(ResourceType::Secret, secret).diagnostics_changed);
+    assert!(engine.diagnostics().is_empty());
+}
+
+#[test]
+fn one_label_of_a_selector_is_enough_where_that_is_said() {
+    let settings = || Settings { loose_selectors: true, ..Settings::default() };
+    let labelled = |name: &str, labels: &str| {
+        let yaml = format!(
+            "{{apiVersion: getambassador.io/v3alpha1, kind: Mapping, metadata: {{name: {name}, labels: {labels}}}, spec: {{prefix: /{name}/, service: s}}}}"
+        );
+        objects(&yaml).remove(0)
+    };
+    let host = |labels: &str| {
+        let spec = format!("{{hostname: a.test, mappingSelector: {{matchLabels: {labels}}}}}");
+        object("Host", "a", &spec)
+    };
+    let mut all = edge();
+    all.retain(|o| o.reference.kind != "Host");
+    let mut live = Engine::new(settings());
+    live.apply(all.clone(), vec![]);
+    for change in [
+        host("{one: x, two: y}"),
+        labelled("m", "{two: y}"),
+        labelled("m", "{one: x}"),
+        labelled("m", "{three: z}"),
+        host("{one: x, three: z}"),
+        host("{one: x, two: y}"),
+    ] {
+        all.retain(|o| o.reference != change.reference);
+        all.push(change.clone());
+        live.apply(vec![change], vec![]);
+        let mut fresh = Engine::new(settings());
+        fresh.apply(all.clone(), vec![]);
+        assert_eq!(live.resources().collect::<Vec<_>>(), fresh.resources().collect::<Vec<_>>());
+        assert_eq!(live.diagnostics(), fresh.diagnostics());
+    }
+    live.apply(vec![labelled("m", "{two: y}")], vec![]);
+    assert_eq!(routes(&live).len(), 1);
+}
+
+#[test]
 fn objects_of_other_instances_are_not_there() {
     let mut engine = engine(edge());
     let other =

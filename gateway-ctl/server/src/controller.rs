@@ -19,9 +19,10 @@ use crate::explain::Material;
 use crate::history::{Before, History};
 use crate::metrics::Metrics;
 use crate::reporter::Reporter;
+use crate::retries::Retries;
 use crate::source::Noticed;
 use crate::tls_files;
-use crate::xds::{Rejection, Snapshot};
+use crate::xds::{Clients, Rejection, Snapshot};
 
 /// How often the time is looked at.
 const TICK: Duration = Duration::from_secs(60);
@@ -79,6 +80,7 @@ pub struct Controller {
     /// All that was wrong when it was looked at last.
     found: Arc<Vec<Diagnostic>>,
     reporter: Reporter,
+    retries: Retries,
     metrics: Metrics,
     ready: Readiness,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -111,6 +113,7 @@ impl Controller {
             found_by: BTreeMap::new(),
             found: Arc::default(),
             reporter: Reporter::default(),
+            retries: Retries::default(),
             metrics,
             ready,
             snapshots: watch::channel(Arc::new(snapshot)).0,
@@ -271,9 +274,35 @@ impl Controller {
         if in_force.get(&rejection.name).is_none_or(|r| r.version != rejection.version) {
             return;
         }
-        let output =
-            self.engine.reject(rejection.resource_type, &rejection.name, &rejection.message);
+        let (resource_type, name) = (rejection.resource_type, &rejection.name);
+        let output = self.engine.reject(resource_type, name, &rejection.message);
+        if self.engine.may_heal(resource_type, name) {
+            self.retries.refused((resource_type, name.clone()), Instant::now());
+        }
         self.publish(output, Instant::now(), BTreeSet::new(), true);
+    }
+
+    /// Asks Envoys again for what they may take now.
+    fn ask_again(&mut self) {
+        for key in self.retries.take_due(Instant::now()) {
+            let output = self.engine.ask_again(key.0, &key.1);
+            let wanted = output.is_some();
+            if let Some(output) = output {
+                tracing::debug!(resource = key.1, "asking again for what was refused");
+                self.publish(output, Instant::now(), BTreeSet::new(), false);
+            }
+            let revision = self.snapshots.borrow().revision;
+            self.retries.asked(&key, wanted.then_some(revision));
+        }
+    }
+
+    /// Says no longer of what Envoys took now that they refused it.
+    fn note_healed(&mut self, clients: &Clients) {
+        for (resource_type, name) in self.retries.take_healed(&clients.list()) {
+            if self.engine.heal(resource_type, &name).diagnostics_changed {
+                self.say(BTreeSet::new());
+            }
+        }
     }
 
     fn publish(
@@ -339,19 +368,33 @@ impl Controller {
         mut rejections: mpsc::Receiver<Rejection>,
         mut questions: mpsc::Receiver<Question>,
         mut asides: mpsc::Receiver<Aside>,
+        clients: Clients,
         shutdown: Shutdown,
     ) {
         let mut ticks = tokio::time::interval(TICK);
+        let mut answers = clients.changes();
         loop {
+            let due = self.retries.due();
+            let is_asking = self.retries.is_asking();
             tokio::select! {
                 _ = ticks.tick() => self.tick(),
                 Some(noticed) = changes.recv() => self.apply(noticed),
                 Some(rejection) = rejections.recv() => self.reject(&rejection),
+                () = sleep_until(due) => self.ask_again(),
+                _ = answers.changed(), if is_asking => self.note_healed(&clients),
                 Some(aside) = asides.recv() => self.take_aside(aside),
                 Some(question) = questions.recv() => self.answer(question),
                 () = shutdown.wait() => return,
             }
         }
+    }
+}
+
+/// Never, if that is not given.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -23,6 +23,7 @@ pub mod plane;
 pub mod probe;
 pub mod render;
 pub mod reporter;
+pub mod retries;
 pub mod run;
 pub mod services;
 pub mod source;

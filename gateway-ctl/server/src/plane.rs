@@ -241,7 +241,14 @@ impl Plane {
             })
         };
         tasks.push(serving);
-        tasks.push(tokio::spawn(controller.run(changes, rejected, asked, noticed, shutdown)));
+        tasks.push(tokio::spawn(controller.run(
+            changes,
+            rejected,
+            asked,
+            noticed,
+            clients.clone(),
+            shutdown,
+        )));
         Ok(Self {
             xds_addr,
             admin,

@@ -21,6 +21,14 @@ const ID_ANNOTATION: &str = "getambassador.io/ambassador-id";
 /// Most paths of one Ingress; an API server takes 1 MiB.
 const MAX_PATHS: usize = 10_000;
 
+/// Start of the names of Hosts that are made of Ingresses. No object of the API has a colon in its name.
+const HOST_PREFIX: &str = "ingress:";
+
+/// Whether a Host was made of an Ingress.
+pub fn is_of_ingress(host: &ObjectRef) -> bool {
+    host.name.starts_with(HOST_PREFIX)
+}
+
 /// How paths of an Ingress are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ways {
@@ -151,8 +159,9 @@ fn is_ours(object: &Object, store: &Store, id: &str, made: &mut Made) -> bool {
     if !is_for(object, id) {
         return false;
     }
-    if let Some(class) = object.annotations.get(CLASS_ANNOTATION) {
-        return class == CLASS;
+    let class = object.annotations.get(CLASS_ANNOTATION);
+    if class.is_some_and(|class| class.eq_ignore_ascii_case(CLASS)) {
+        return true;
     }
     let Some(name) = class_name(object) else { return false };
     // Classes have no namespace; objects without one are in `default`.
@@ -173,7 +182,7 @@ fn is_ours(object: &Object, store: &Store, id: &str, made: &mut Made) -> bool {
         return false;
     };
     let controller = class.latest.json.pointer("/spec/controller").and_then(Value::as_str);
-    controller == Some(CONTROLLER) && is_for(&class.latest, id)
+    controller.is_some_and(|c| c.eq_ignore_ascii_case(CONTROLLER)) && is_for(&class.latest, id)
 }
 
 /// Reads an Ingress into `made`, if it is for the installation `id`.
@@ -271,7 +280,7 @@ impl Reader<'_> {
                 "tlsSecret": {"name": secret},
                 "requestPolicy": {"insecure": {"action": "Route"}},
             });
-            let name = format!("ingress:{host}");
+            let name = format!("{HOST_PREFIX}{host}");
             let twice = |i: &Inner| i.object.reference.name == name;
             if self.made.inner.iter().any(twice) {
                 continue;

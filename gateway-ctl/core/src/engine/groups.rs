@@ -59,12 +59,13 @@ fn mapping_keys(mapping: &Mapping) -> Keys<'_> {
     }
 }
 
-/// A Host with a selector is found by one of its labels, others (and all, where that is enough) by
-/// their hostname.
+/// A Host with a selector is found by one of its labels (by each, where each is enough), others (and
+/// all, where that is enough) by their hostname.
 pub(super) fn host_keys(host: &Host, loose: bool) -> Keys<'_> {
     let selector = host.selector.as_ref();
+    let most = if loose { usize::MAX } else { 1 };
     Keys {
-        labels: selector.iter().flat_map(|s| &s.labels).take(1).collect(),
+        labels: selector.iter().flat_map(|s| &s.labels).take(most).collect(),
         hostname: (selector.is_none() || loose).then_some(&host.hostname),
         ..Keys::default()
     }
@@ -146,13 +147,13 @@ impl Groups {
         if is_unlabelled(host) {
             return self.dirty_all();
         }
-        let label = host.selector.as_ref().and_then(|s| s.labels.iter().next());
+        let keys = host_keys(host, self.loose);
         let mut mappings: Vec<&ObjectRef> = Vec::new();
-        if let Some((key, value)) = label {
+        for (key, value) in keys.labels {
             mappings.extend(self.mapping_index.by_label(key, value));
         }
-        if label.is_none() || self.loose {
-            mappings.extend(self.mapping_index.by_hostname(&host.hostname));
+        if let Some(hostname) = keys.hostname {
+            mappings.extend(self.mapping_index.by_hostname(hostname));
         }
         for mapping in mappings {
             if let Some(mapping) = mapping_of(store, mapping) {

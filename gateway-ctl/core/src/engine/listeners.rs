@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::claims::lookups;
 use super::dirty::Dirty;
+use crate::derived::is_of_ingress;
 use crate::envoy;
 use crate::ir;
 use crate::lower::binding::{self, Binding, Content};
@@ -23,12 +24,14 @@ impl Engine {
         let is_fallback = self.groups.hosts.contains_key(&fallback);
         let mut found = Vec::new();
         let (lookup, _) = lookups(&self.store, &self.settings, &self.services);
-        let hosts: Vec<_> = self
+        let mut hosts: Vec<_> = self
             .groups
             .hosts
             .iter()
             .map(|(r, s)| (r, s.host(), lookup.terminate(r, s.host(), &mut found)))
             .collect();
+        // A user's own goes before one that is made of an Ingress.
+        hosts.sort_by_key(|(reference, ..)| is_of_ingress(reference));
         let tcp = tcp::lower(&self.store, lookup, &hosts, &self.settings.bind_address, &mut found);
         if is_fallback {
             found.extend(lookup.unused_terminations());
@@ -50,6 +53,7 @@ impl Engine {
             .collect();
         let inputs = binding::Inputs {
             namespaces: &namespaces,
+            loose: self.settings.loose_selectors,
             hosts: &hosts,
             tcp: &tcp,
             fallback: is_fallback,

@@ -14,6 +14,10 @@ struct Refusal {
     version: String,
     message: String,
     objects: Vec<ObjectRef>,
+    /// Whether Envoy is asked again by itself: what it missed may be there later.
+    may_heal: bool,
+    /// The version in which it is asked again just now. It is not known yet whether Envoy takes it.
+    asked: Option<String>,
 }
 
 /// A resource's place: what is in force, what was before, and what was refused.
@@ -43,7 +47,10 @@ impl Published {
         if slot.refusal.as_ref().is_some_and(|r| r.version == resource.version) {
             return;
         }
-        self.found_changed |= slot.refusal.take().is_some();
+        let asked = slot.refusal.as_ref().and_then(|r| r.asked.as_ref());
+        if asked != Some(&resource.version) {
+            self.found_changed |= slot.refusal.take().is_some();
+        }
         match &mut slot.current {
             Some(current) if current.version == resource.version => {
                 current.owners = resource.owners;
@@ -69,23 +76,67 @@ impl Published {
     }
 
     /// Takes Envoy's refusal: what was before is in force again. A second refusal before anything
-    /// new was published only changes the message: what is in force now was taken once.
-    pub(super) fn reject(&mut self, resource_type: ResourceType, name: &str, message: &str) {
+    /// new was published only changes the message: what is in force now was taken once. With
+    /// `may_heal` the resource will be asked for again ([`Self::ask_again`]).
+    pub(super) fn reject(
+        &mut self,
+        resource_type: ResourceType,
+        name: &str,
+        message: &str,
+        may_heal: bool,
+    ) {
         let key = (resource_type, name.to_owned());
         let Some(slot) = self.slots.get_mut(&key) else { return };
         // Envoy's messages may be long; the beginning says it.
         let message: String = message.chars().take(1000).collect();
-        self.found_changed = true;
         if let Some(refusal) = &mut slot.refusal {
+            self.found_changed |= refusal.message != message;
             refusal.message = message;
+            let Some(version) = refusal.asked.take() else { return };
+            self.before.entry(key).or_insert_with(|| Some(version.clone()));
+            refusal.version = version;
+            slot.current = slot.previous.take();
             return;
         }
         let Some(current) = slot.current.take() else { return };
+        self.found_changed = true;
         self.before.entry(key).or_insert(Some(current.version.clone()));
         let causes = std::mem::take(&mut slot.causes);
         let objects = if causes.is_empty() { current.owners } else { causes };
-        slot.refusal = Some(Refusal { version: current.version, message, objects });
+        let version = current.version;
+        slot.refusal = Some(Refusal { version, message, objects, may_heal, asked: None });
         slot.current = slot.previous.take();
+    }
+
+    /// Whether a resource was refused and not asked for again since.
+    pub(super) fn is_refused(&self, resource_type: ResourceType, name: &str) -> bool {
+        let slot = self.slots.get(&(resource_type, name.to_owned()));
+        slot.and_then(|s| s.refusal.as_ref()).is_some_and(|r| r.asked.is_none())
+    }
+
+    /// Publishes a refused resource in a version that Envoy has not seen. That it was refused is said
+    /// until it is known that it was taken ([`Self::heal`]).
+    pub(super) fn ask_again(&mut self, resource: Resource) {
+        if !self.is_refused(resource.resource_type, &resource.name) {
+            return;
+        }
+        let key = (resource.resource_type, resource.name.clone());
+        let slot = self.slots.entry(key.clone()).or_default();
+        let Some(refusal) = &mut slot.refusal else { return };
+        refusal.asked = Some(resource.version.clone());
+        let version = slot.current.as_ref().map(|r| r.version.clone());
+        self.before.entry(key).or_insert(version);
+        slot.previous = slot.current.replace(resource);
+    }
+
+    /// Notes that Envoy took what it was asked again for.
+    pub(super) fn heal(&mut self, resource_type: ResourceType, name: &str) {
+        if let Some(slot) = self.slots.get_mut(&(resource_type, name.to_owned()))
+            && slot.refusal.as_ref().is_some_and(|r| r.asked.is_some())
+        {
+            slot.refusal = None;
+            self.found_changed = true;
+        }
     }
 
     /// What changed since the last call: what is new or different, and what is gone.
@@ -112,15 +163,27 @@ impl Published {
         for ((resource_type, name), slot) in &self.slots {
             let Some(refusal) = &slot.refusal else { continue };
             let what = resource_type.message_name().rsplit('.').next().unwrap_or_default();
-            let rest = match slot.current {
+            let before = if refusal.asked.is_some() { &slot.previous } else { &slot.current };
+            let rest = match before {
                 Some(_) => "the version before stays in force",
                 None => "it is not in force",
             };
-            for object in &refusal.objects {
+            let hint = match refusal.may_heal {
+                true => {
+                    "put the file where Envoy sees it, or name another; Envoy is asked again by itself, once a minute at least"
+                }
+                false => "change what Envoy names; it is tried again with the next change",
+            };
+            // What this installation needs itself is nobody's object.
+            let nobody = [ObjectRef::default()];
+            let objects = match refusal.objects.as_slice() {
+                [] => nobody.as_slice(),
+                objects => objects,
+            };
+            for object in objects {
                 let text = format!("Envoy refused {what} `{name}`: {}; {rest}", refusal.message);
                 let mut d = Diagnostic::new(Severity::Error, object.clone(), "", text);
-                d.hint("change what Envoy names; it is tried again with the next change")
-                    .reason(Reason::RefusedByEnvoy);
+                d.hint(hint).reason(Reason::RefusedByEnvoy);
                 found.push(d);
             }
         }
@@ -154,7 +217,7 @@ mod tests {
         published.take_changes();
         published.put(resource("2"), vec![ObjectRef::new("Mapping", "default", "m")]);
         assert_eq!(versions(&mut published), (vec!["2".to_owned()], 0));
-        published.reject(ResourceType::Route, "edge", "no");
+        published.reject(ResourceType::Route, "edge", "no", false);
         assert_eq!(versions(&mut published), (vec!["1".to_owned()], 0));
         let found = published.found();
         assert_eq!(found[0].object.kind, "Mapping");
@@ -171,10 +234,38 @@ mod tests {
         let mut published = Published::default();
         published.put(resource("1"), Vec::new());
         published.take_changes();
-        published.reject(ResourceType::Route, "edge", "no");
+        published.reject(ResourceType::Route, "edge", "no", false);
         assert_eq!(versions(&mut published), (Vec::new(), 1));
         published.put(resource("1"), Vec::new());
         assert_eq!(published.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_may_heal_is_asked_for_again_and_told_until_it_is_taken() {
+        let mut published = Published::default();
+        published.put(resource("1"), Vec::new());
+        published.take_changes();
+        published.reject(ResourceType::Route, "edge", "no file", true);
+        assert_eq!(versions(&mut published), (Vec::new(), 1));
+        assert!(published.is_refused(ResourceType::Route, "edge"));
+        published.ask_again(resource("2"));
+        published.ask_again(resource("3"));
+        assert_eq!(versions(&mut published), (vec!["2".to_owned()], 0));
+        assert!(published.found()[0].message.contains("no file; it is not in force"));
+        published.put(resource("2"), Vec::new());
+        assert_eq!(published.found().len(), 1, "the same again says nothing new");
+        published.reject(ResourceType::Route, "edge", "no file", true);
+        let (_, removed, found_changed) = published.take_changes();
+        assert_eq!((removed.len(), found_changed), (1, false));
+        published.put(resource("2"), Vec::new());
+        assert_eq!(published.iter().count(), 0);
+        published.ask_again(resource("1"));
+        published.heal(ResourceType::Route, "edge");
+        assert_eq!(versions(&mut published), (vec!["1".to_owned()], 0));
+        assert!(published.found().is_empty());
+        published.heal(ResourceType::Route, "edge");
+        published.ask_again(resource("2"));
+        assert_eq!(versions(&mut published), (Vec::new(), 0), "there is nothing to heal");
     }
 
     #[test]

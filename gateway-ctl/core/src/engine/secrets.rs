@@ -8,7 +8,7 @@ use super::clusters::{Clusters, MAX_OWNERS};
 use super::publish::Published;
 use crate::certificate::Validity;
 use crate::envoy;
-use crate::envoy::secret::Pem;
+use crate::envoy::secret::{Pem, Spelling};
 use crate::ir::tls::{Place, SecretUse};
 use crate::lower::binding::{Binding, Content};
 use crate::lower::tls::secret_tls;
@@ -20,6 +20,8 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     wanted: BTreeMap<SecretUse, BTreeSet<ObjectRef>>,
+    /// Those that Envoy was asked for again, by their names.
+    spellings: BTreeMap<String, Spelling>,
     /// Seconds since the Unix epoch, as far as that was told.
     now: Option<i64>,
     found: Vec<Diagnostic>,
@@ -45,22 +47,58 @@ impl Secrets {
             return (0, false);
         }
         for gone in self.wanted.keys().filter(|w| !wanted.contains_key(w)) {
-            published.remove(ResourceType::Secret, &gone.name());
+            let name = gone.name();
+            published.remove(ResourceType::Secret, &name);
+            self.spellings.remove(&name);
         }
         self.wanted = wanted;
         let mut lowered = 0;
         for (secret, users) in &self.wanted {
-            let name = secret.name();
             // Whoever needs a Secret that is not there or not right is not in force.
-            let Some(body) = encode(&name, secret, store) else { continue };
+            let Some(resource) = self.resource(secret, users, store) else { continue };
             lowered += 1;
-            let owners = secret.secrets().chain(users).cloned().collect();
-            let version = envoy::version(&body);
-            let resource_type = ResourceType::Secret;
-            let resource = Resource { resource_type, name, version, body: body.into(), owners };
             published.put(resource, Vec::new());
         }
         (lowered, self.look_at_validity(store))
+    }
+
+    fn resource(
+        &self,
+        secret: &SecretUse,
+        users: &BTreeSet<ObjectRef>,
+        store: &Store,
+    ) -> Option<Resource> {
+        let name = secret.name();
+        let spelling = self.spellings.get(&name).copied().unwrap_or_default();
+        let body = encode(&name, secret, store, spelling)?;
+        let owners = secret.secrets().chain(users).cloned().collect();
+        let version = envoy::version(&body);
+        let resource_type = ResourceType::Secret;
+        Some(Resource { resource_type, name, version, body: body.into(), owners })
+    }
+
+    /// Whether a secret is made of files of Envoy's disk, so that what was refused may be right later.
+    pub(super) fn is_of_files(&self, name: &str) -> bool {
+        self.wanted.keys().any(|secret| secret.is_of_files() && secret.name() == name)
+    }
+
+    /// A secret of files in the spelling that it did not have last.
+    pub(super) fn respell(&mut self, name: &str, store: &Store) -> Option<Resource> {
+        let of_files =
+            |(secret, _): &(&SecretUse, _)| secret.is_of_files() && secret.name() == name;
+        if !self.is_of_files(name) {
+            return None;
+        }
+        self.respelled(name);
+        let (secret, users) = self.wanted.iter().find(of_files)?;
+        self.resource(secret, users, store)
+    }
+
+    /// The spelling that a secret did not have last; from now on it has this one.
+    pub(super) fn respelled(&mut self, name: &str) -> Spelling {
+        let spelling = self.spellings.entry(name.to_owned()).or_default();
+        *spelling = spelling.other();
+        *spelling
     }
 
     fn look_at_validity(&mut self, store: &Store) -> bool {
@@ -135,13 +173,15 @@ pub(super) fn wanted(
     wanted
 }
 
-fn encode(name: &str, secret: &SecretUse, store: &Store) -> Option<Vec<u8>> {
+fn encode(name: &str, secret: &SecretUse, store: &Store, spelling: Spelling) -> Option<Vec<u8>> {
     match secret {
         SecretUse::Certificate(reference) => {
             let (identity, _) = tls_of(store, reference)?.identity.as_ref()?.as_ref().ok()?;
             Some(envoy::secret::certificate(name, &identity.chain, identity.key.expose()))
         }
-        SecretUse::Files { chain, key } => Some(envoy::secret::certificate_files(name, chain, key)),
+        SecretUse::Files { chain, key } => {
+            Some(envoy::secret::certificate_files(name, chain, key, spelling))
+        }
         SecretUse::Authorities { ca, revoked } => {
             let ca = match ca {
                 Place::Secret(r) => {
@@ -156,7 +196,7 @@ fn encode(name: &str, secret: &SecretUse, store: &Store) -> Option<Vec<u8>> {
                 }
                 Some(Place::File(path)) => Some(Pem::File(path)),
             };
-            Some(envoy::secret::authorities(name, ca, revoked))
+            Some(envoy::secret::authorities(name, ca, revoked, spelling))
         }
     }
 }

@@ -65,8 +65,15 @@ impl Engine {
         lowered += self.passed_on.settle(&self.store, &mut self.published);
         found_changed |= self.authorization.settle(&self.store);
         let any = |kind| self.store.of_kind(kind).next().is_some();
-        let notice = self.groups.hosts.contains_key(&self.fallback_reference())
-            && (any("Mapping") || any("Listener"));
+        let fallback = self.groups.hosts.get(&self.fallback_reference());
+        let notice = fallback.filter(|_| any("Mapping") || any("Listener")).map(|state| {
+            match state.host().tls.secret {
+                None => "there is no Host, so every hostname is served, in the clear",
+                Some(_) => {
+                    "there is no Host, so every hostname is served, over TLS with the Secret fallback-self-signed-cert"
+                }
+            }
+        });
         found_changed |= std::mem::replace(&mut self.fallback_notice, notice) != notice;
         (lowered, found_changed)
     }

@@ -10,9 +10,34 @@ pub fn certificate(name: &str, chain: &[u8], key: &[u8]) -> Vec<u8> {
     certificate_of(name, inline(chain), inline(key), None)
 }
 
+/// Two ways to write one and the same secret of files. Envoy compares a secret with the one that it got
+/// last, also with one that it refused, and reads its files only when they differ: asked for the same
+/// again it acknowledges without a look. So what was refused is sent in the other spelling, in which the
+/// watched folder has a `/.` behind it. Either is made of the content alone: replicas whose Envoys
+/// refused nothing have equal versions, as ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spelling {
+    /// As it is first.
+    #[default]
+    Plain,
+    /// The other one.
+    Dotted,
+}
+
+impl Spelling {
+    /// The one that this one is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Plain => Self::Dotted,
+            Self::Dotted => Self::Plain,
+        }
+    }
+}
+
 /// A certificate with its key, in files that Envoy reads and watches.
-pub fn certificate_files(name: &str, chain: &str, key: &str) -> Vec<u8> {
-    certificate_of(name, file(chain), file(key), folder_of(key))
+pub fn certificate_files(name: &str, chain: &str, key: &str, spelling: Spelling) -> Vec<u8> {
+    certificate_of(name, file(chain), file(key), folder_of(key, spelling))
 }
 
 fn certificate_of(
@@ -41,10 +66,15 @@ pub enum Pem<'a> {
 }
 
 /// Authorities, and what they revoked.
-pub fn authorities(name: &str, ca: Pem<'_>, revoked: Option<Pem<'_>>) -> Vec<u8> {
-    let watched_directory = match ca {
-        Pem::Text(_) => None,
-        Pem::File(path) => folder_of(path),
+pub fn authorities(
+    name: &str,
+    ca: Pem<'_>,
+    revoked: Option<Pem<'_>>,
+    spelling: Spelling,
+) -> Vec<u8> {
+    let watched_directory = match (ca, revoked) {
+        (Pem::File(path), _) | (_, Some(Pem::File(path))) => folder_of(path, spelling),
+        _ => None,
     };
     let context = tls::CertificateValidationContext {
         trusted_ca: Some(ca.source()),
@@ -80,9 +110,21 @@ fn file(path: &str) -> core::DataSource {
 }
 
 /// Kubernetes changes what a folder is a link to.
-fn folder_of(path: &str) -> Option<core::WatchedDirectory> {
-    let (folder, _) = path.rsplit_once('/').filter(|(folder, _)| !folder.is_empty())?;
-    Some(core::WatchedDirectory { path: folder.to_owned(), ..core::WatchedDirectory::default() })
+fn folder_of(path: &str, spelling: Spelling) -> Option<core::WatchedDirectory> {
+    let folder = match path.rsplit_once('/') {
+        None => ".",
+        Some(("", _)) => "/",
+        Some((folder, _)) => folder,
+    };
+    Some(watched(folder, spelling))
+}
+
+fn watched(folder: &str, spelling: Spelling) -> core::WatchedDirectory {
+    let path = match spelling {
+        Spelling::Plain => folder.to_owned(),
+        Spelling::Dotted => format!("{}/.", folder.trim_end_matches('/')),
+    };
+    core::WatchedDirectory { path, ..core::WatchedDirectory::default() }
 }
 
 /// Name of the secret with the certificate and key.
@@ -90,11 +132,13 @@ pub const IDENTITY: &str = "tollgate-identity";
 /// Name of the secret with the CA.
 pub const CA: &str = "tollgate-ca";
 
+/// The names of both.
+pub const OWN: [&str; 2] = [IDENTITY, CA];
+
 /// The two secrets of a folder with `tls.crt`, `tls.key` and `ca.crt`, which Envoy watches.
-pub fn own(folder: &str) -> [(String, Vec<u8>); 2] {
+pub fn own(folder: &str, spelling: Spelling) -> [(String, Vec<u8>); 2] {
     let file = |name: &str| file(&format!("{folder}/{name}"));
-    let watched =
-        core::WatchedDirectory { path: folder.to_owned(), ..core::WatchedDirectory::default() };
+    let watched = watched(folder, spelling);
     let identity = tls::Secret {
         name: IDENTITY.to_owned(),
         r#type: Some(tls::secret::Type::TlsCertificate(tls::TlsCertificate {

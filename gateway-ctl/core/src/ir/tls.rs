@@ -46,6 +46,17 @@ impl SecretUse {
         }
     }
 
+    /// Whether Envoy reads a file for it.
+    pub const fn is_of_files(&self) -> bool {
+        match self {
+            Self::Certificate(_) => false,
+            Self::Files { .. } => true,
+            Self::Authorities { ca, revoked } => {
+                matches!(ca, Place::File(_)) || matches!(revoked, Some(Place::File(_)))
+            }
+        }
+    }
+
     /// The Kubernetes Secrets it is made of.
     pub fn secrets(&self) -> impl Iterator<Item = &ObjectRef> {
         let (first, second) = match self {

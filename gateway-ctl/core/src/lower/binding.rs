@@ -8,10 +8,12 @@ use service_kit::{Diagnostic, ObjectRef, Severity};
 
 use super::tcp::{self, TcpGroup, TcpGroups};
 use super::tls::Termination;
+use crate::derived::is_of_ingress;
 use crate::ir::ServerTls;
 use crate::ir::listener::Match;
 use crate::resource::host::{Host, InsecureAction};
 use crate::resource::listener::{Listener, Namespaces, SecurityModel};
+use crate::resource::selector::Selector;
 use crate::syntax::Hostname;
 
 /// How a Host's routes are served on a Listener.
@@ -122,6 +124,8 @@ pub struct Inputs<'a> {
     pub own_namespace: &'a str,
     /// The address of Listeners that name none.
     pub default_address: &'a str,
+    /// Whether one label of a selector is enough.
+    pub loose: bool,
     /// The labels of the namespaces that are known.
     pub namespaces: &'a BTreeMap<&'a str, &'a BTreeMap<String, String>>,
 }
@@ -229,7 +233,8 @@ fn bind(
                 inputs.namespaces.get(&*host_ref.namespace).is_some_and(|l| selector.fits(l))
             }
         };
-        let wanted = listener.selector.as_ref().is_none_or(|s| s.fits(&host.object_labels));
+        let fits = if inputs.loose { Selector::fits_loosely } else { Selector::fits };
+        let wanted = listener.selector.as_ref().is_none_or(|s| fits(s, &host.object_labels));
         let taken = inputs.fallback || (here && wanted);
         if !taken {
             continue;
@@ -239,7 +244,11 @@ fn bind(
             let text = format!(
                 "two Hosts have the hostname `{domain}` on {reference}: {first} and {host_ref}; the first is in force"
             );
-            let mut d = error(host_ref, "spec.hostname", text);
+            let severity = match is_of_ingress(host_ref) && !is_of_ingress(first) {
+                true => Severity::Notice,
+                false => Severity::Error,
+            };
+            let mut d = Diagnostic::new(severity, (*host_ref).clone(), "spec.hostname", text);
             d.hint("remove one of them, or bind them to different Listeners");
             found.push(d);
             continue;

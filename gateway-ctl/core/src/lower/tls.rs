@@ -11,6 +11,7 @@ use crate::resource::tls::{Named, TlsSettings};
 use crate::resource::tls_file::{self, FileUse};
 use crate::resource::{Host, SecretTls, Spec, TlsContext};
 use crate::store::{Good, Store};
+use crate::syntax::Hostname;
 
 /// How a Host is served.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,10 +113,10 @@ impl<'a> Lookup<'a> {
         };
         let path = if context.is_some() { "spec.tlsContext" } else { "spec.tls" };
         Ok(Some(ServerTls {
-            certificate,
             authorities: self
-                .authorities(settings, namespace, namespacing)
+                .authorities(settings, &certificate, namespace, namespacing)
                 .map_err(|why| (path, why))?,
+            certificate,
             requires_certificate: settings.requires_certificate,
             parameters: settings.parameters.clone(),
         }))
@@ -133,24 +134,19 @@ impl<'a> Lookup<'a> {
             let (r, context) = self
                 .context(name, &reference.namespace)
                 .ok_or_else(|| ("spec.tlsContext", format!("there is no TLSContext `{name}`")))?;
-            if !context.hosts.is_empty() && !context.hosts.contains(&host.hostname) {
-                let text =
-                    format!("{r} does not have `{}` among its hosts; it is used", host.hostname);
-                let severity = Severity::Error;
-                let mut d = Diagnostic::new(severity, reference.clone(), "spec.tlsContext", text);
-                d.hint("add the hostname to its hosts, or remove the hosts");
-                found.push(d);
-            }
+            found.extend(not_named(reference, host, r, context));
             return Ok(Some((r, context)));
         }
-        if host.tls.settings.is_some() {
+        // Nobody's Host, which is there when there is none, takes no TLSContext.
+        if host.tls.settings.is_some() || reference.name.is_empty() {
             return Ok(None);
         }
         if host.tls.secret.is_some() {
             let named = format!("{}-context", reference.name);
             let named = ObjectRef::new("TLSContext", &reference.namespace, named);
-            if let Some(found) = self.contexts().find(|(r, _)| **r == named) {
-                return Ok(Some(found));
+            if let Some((r, context)) = self.contexts().find(|(r, _)| **r == named) {
+                found.extend(not_named(reference, host, r, context));
+                return Ok(Some((r, context)));
             }
         }
         let mut naming: Vec<_> =
@@ -171,7 +167,7 @@ impl<'a> Lookup<'a> {
     /// Why it cannot be served.
     pub fn named_by_hosts(
         &self,
-        hostname: &crate::syntax::Hostname,
+        hostname: &Hostname,
         namespace: &str,
     ) -> Result<Option<Option<ServerTls>>, String> {
         let mut naming: Vec<_> =
@@ -191,8 +187,13 @@ impl<'a> Lookup<'a> {
         };
         let namespacing = context.secret_namespacing.unwrap_or(self.namespacing);
         Ok(Some(Some(ServerTls {
+            authorities: self.authorities(
+                &context.settings,
+                &certificate,
+                &r.namespace,
+                namespacing,
+            )?,
             certificate,
-            authorities: self.authorities(&context.settings, &r.namespace, namespacing)?,
             requires_certificate: context.settings.requires_certificate,
             parameters: context.settings.parameters.clone(),
         })))
@@ -246,10 +247,10 @@ impl<'a> Lookup<'a> {
         Ok(ClientTls {
             server_name: context.settings.server_name.clone(),
             own: false,
-            certificate,
             authorities: self
-                .authorities(&context.settings, &r.namespace, namespacing)
+                .authorities(&context.settings, certificate.as_ref(), &r.namespace, namespacing)
                 .map_err(|why| format!("{r}: {why}"))?,
+            certificate,
             parameters: context.settings.parameters.clone(),
         })
     }
@@ -278,18 +279,30 @@ impl<'a> Lookup<'a> {
         Some(secret_ref(context.secret.as_ref()?, &reference.namespace, namespacing))
     }
 
-    fn authorities(
+    /// The authorities that are named, else those that the certificate's own Secret brings.
+    fn authorities<'c>(
         &self,
         settings: &TlsSettings,
+        certificate: impl Into<Option<&'c SecretUse>>,
         namespace: &str,
         namespacing: bool,
     ) -> Result<Option<SecretUse>, String> {
-        let Some(ca) = &settings.ca else { return Ok(None) };
         let place = |named: &Named| match named {
             Named::Secret(text) => Place::Secret(secret_ref(text, namespace, namespacing)),
             Named::File(file) => Place::File(file.clone()),
         };
-        let (ca, revoked) = (place(ca), settings.revoked.as_ref().map(place));
+        let brought = |certificate: &SecretUse| match certificate {
+            SecretUse::Certificate(secret) => {
+                let tls = secret_tls(self.store.good(secret).map(AsRef::as_ref))?;
+                tls.brings_authorities.then(|| Place::Secret(secret.clone()))
+            }
+            _ => None,
+        };
+        let named = settings.ca.as_ref().map(place);
+        let Some(ca) = named.or_else(|| certificate.into().and_then(brought)) else {
+            return Ok(None);
+        };
+        let revoked = settings.revoked.as_ref().map(place);
         if let Place::File(path) = &ca {
             self.check_file(&FileUse::Authorities(path.clone()))?;
         }
@@ -358,6 +371,24 @@ impl<'a> Lookup<'a> {
             None => Err(format!("Secret `{name}` of namespace `{namespace}` does not have {what}")),
         }
     }
+}
+
+/// That a TLSContext with `hosts` has none that means the Host which it is used for. A Host may be meant
+/// by its own name, too.
+fn not_named(
+    reference: &ObjectRef,
+    host: &Host,
+    of: &ObjectRef,
+    context: &TlsContext,
+) -> Option<Diagnostic> {
+    let means = |h: &Hostname| *h == host.hostname || h.to_string() == reference.name;
+    if context.hosts.is_empty() || context.hosts.iter().any(means) {
+        return None;
+    }
+    let text = format!("{of} does not have `{}` among its hosts; it is used", host.hostname);
+    let mut d = Diagnostic::new(Severity::Error, reference.clone(), "spec.tlsContext", text);
+    d.hint("add the hostname to its hosts, or remove the hosts");
+    Some(d)
 }
 
 /// What a Secret in force has for TLS.

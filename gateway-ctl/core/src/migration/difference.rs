@@ -132,6 +132,16 @@ const ROWS: &[(&str, &str, Meets)] = &[
             when(hosts_of_ingress(c.object).iter().any(several), "spec.rules")
         }),
     ),
+    ("Ingress", "a host of `tls`", Meets::Told),
+    ("Ingress", "a port by a name", Meets::Told),
+    (
+        "Ingress",
+        "`getambassador.io/ambassador-id`",
+        Meets::Field(&["Ingress", "IngressClass"], |c| {
+            let id = c.object.annotations.get("getambassador.io/ambassador-id")?;
+            when(id.contains(',') || id == "_automatic_", "metadata.annotations")
+        }),
+    ),
     (
         "Environment variables in resources",
         "`$NAME` and `${NAME}` in other",
@@ -146,6 +156,15 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(EXPANDED, |c| when(environment::is_named(c.spec), "spec")),
     ),
     ("Mappings", "`prefix_separated`", Meets::Nobody),
+    (
+        "Mappings",
+        "a `host_redirect` without `hostname`",
+        Meets::Field(&["Mapping"], |c| {
+            let redirects = c.spec["host_redirect"] == true;
+            let labelled = !c.object.labels.is_empty();
+            when(redirects && labelled && !c.has("hostname") && !c.has("host"), "spec.hostname")
+        }),
+    ),
     (
         "Mappings",
         "the condition `:authority`",
@@ -259,6 +278,40 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Hosts and Listeners", "`requestPolicy.insecure.additionalPort`", Meets::Told),
+    ("Hosts and Listeners", "two Hosts with one hostname", Meets::Told),
+    (
+        "Hosts and Listeners",
+        "`requestPolicy.insecure.action: Reject`",
+        Meets::Field(&["Host"], |c| {
+            let action = c.spec.pointer("/requestPolicy/insecure/action").and_then(Value::as_str);
+            when(
+                action == Some("Reject") && c.survey.has_insecure_listener,
+                "spec.requestPolicy.insecure.action",
+            )
+        }),
+    ),
+    (
+        "Hosts and Listeners",
+        "PROXY and TLS on one port",
+        Meets::Field(&["Listener"], |c| {
+            let place =
+                |layer: &str| c.spec["protocolStack"].as_array()?.iter().position(|l| l == layer);
+            let tls_first =
+                place("TLS").zip(place("PROXY")).is_some_and(|(tls, proxy)| tls < proxy);
+            match tls_first {
+                true => Some("spec.protocolStack"),
+                false => when(c.text("protocol") == "HTTPSPROXY", "spec.protocol"),
+            }
+        }),
+    ),
+    (
+        "Hosts and Listeners",
+        "`protocolStack: [HTTP, UDP]`",
+        Meets::Field(&["Listener"], |c| {
+            let stack = c.spec["protocolStack"].to_string();
+            when(stack.contains("\"UDP\"") && !stack.contains("\"TLS\""), "spec.protocolStack")
+        }),
+    ),
     ("Module", "probes on Listeners", Meets::All),
     ("Module", "a Mapping with the path of a probe", Meets::Told),
     ("Module", "diagnostics on Listeners", Meets::All),
@@ -435,6 +488,53 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ),
     ("TLS and TCP", "a Host whose Secret", Meets::Told),
     ("TLS and TCP", "a Secret that becomes wrong", Meets::All),
+    ("TLS and TCP", "TLS for a name without a certificate", Meets::All),
+    (
+        "TLS and TCP",
+        "a TLSContext that nothing names",
+        Meets::Field(&["TLSContext"], |c| {
+            let named = c.survey.named_contexts.contains(&c.object.reference.name);
+            let hosts = c.spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            when(!named && hosts.into_iter().any(|h| c.survey.hostnames.contains(h)), "spec.hosts")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "`tlsContext` of a Host without",
+        Meets::Field(&["Host"], |c| {
+            when(c.has("tlsContext.name") && !c.has("tlsSecret.name"), "spec.tlsContext")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "`secret: name.namespace`",
+        Meets::Field(&["TLSContext"], |c| {
+            let named = c.survey.named_contexts.contains(&c.object.reference.name);
+            when(named && c.text("secret").contains('.'), "spec.secret")
+        }),
+    ),
+    ("TLS and TCP", "a star that TLS has no word for", Meets::Told),
+    (
+        "TLS and TCP",
+        "two Hosts of one name and different ports",
+        Meets::Field(&["Host"], |c| {
+            when(c.text("hostname").contains(':') && c.has("tlsSecret"), "spec.hostname")
+        }),
+    ),
+    ("TLS and TCP", "a Secret of another type", Meets::All),
+    (
+        "TLS and TCP",
+        "`cert_required` of a TLSContext",
+        Meets::Field(&["TLSContext"], |c| {
+            let serves =
+                c.has("hosts") || c.survey.named_contexts.contains(&c.object.reference.name);
+            match serves {
+                true => c.first(&["spec.sni"]),
+                false => c.first(&["spec.cert_required"]),
+            }
+        }),
+    ),
+    ("TLS and TCP", "a TCPMapping without `host`", Meets::Told),
     (
         "TLS and TCP",
         "no TLS on a port",

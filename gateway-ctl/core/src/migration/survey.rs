@@ -24,6 +24,12 @@ pub(super) struct Survey {
     pub(super) tcp_groups: BTreeMap<(u64, String), usize>,
     /// Whether a Host has TLS.
     pub(super) has_tls: bool,
+    /// The hostnames of Hosts.
+    pub(super) hostnames: BTreeSet<String>,
+    /// The TLSContexts that Hosts name, or that are called after one with a Secret.
+    pub(super) named_contexts: BTreeSet<String>,
+    /// Whether a Listener takes nothing for secure.
+    pub(super) has_insecure_listener: bool,
     /// What the settings of clusters say, by service.
     pub(super) settings_of_service: BTreeMap<String, BTreeSet<String>>,
     /// How Mappings compare paths, by [`path_text`].
@@ -87,7 +93,15 @@ impl Survey {
                 self.has_tls |= ["tlsSecret", "tls", "tlsContext", "acmeProvider"]
                     .iter()
                     .any(|field| spec.get(field).is_some());
+                let hostname = spec["hostname"].as_str().filter(|h| !h.is_empty()).unwrap_or("*");
+                self.hostnames.insert(hostname.to_owned());
+                if let Some(name) = spec["tlsContext"]["name"].as_str() {
+                    self.named_contexts.insert(name.to_owned());
+                } else if spec.get("tlsSecret").is_some() && spec.get("tls").is_none() {
+                    self.named_contexts.insert(format!("{}-context", object.reference.name));
+                }
             }
+            "Listener" => self.has_insecure_listener |= spec["securityModel"] == "INSECURE",
             _ => {}
         }
     }

@@ -195,20 +195,22 @@ impl Host {
         })
     }
 
-    /// The Host that is there when there is none: every domain, in the clear, and over TLS with the
-    /// certificate of `secret` if there is one.
+    /// The Host that is there when there is none: every domain, in the clear, or over TLS with the
+    /// certificate of `secret` if there is one; then requests in the clear are sent there.
     pub fn fallback(secret: Option<(String, String)>) -> Self {
+        let insecure =
+            if secret.is_some() { InsecureAction::Redirect } else { InsecureAction::Route };
         Self {
             tls: HostTls { secret, ..HostTls::default() },
             hostname: Hostname::Any,
             selector: None,
-            insecure: InsecureAction::Route,
+            insecure,
             object_labels: BTreeMap::new(),
         }
     }
 
-    /// Whether it takes a Mapping with this hostname and these labels; `loose`: one of the two is
-    /// enough.
+    /// Whether it takes a Mapping with this hostname and these labels; `loose`: one of the two, and of
+    /// the labels, is enough.
     pub fn takes(
         &self,
         hostname: Option<&Hostname>,
@@ -218,7 +220,7 @@ impl Host {
     ) -> bool {
         let by_name = || any_host || hostname.is_some_and(|h| h.overlaps(&self.hostname));
         match &self.selector {
-            Some(selector) if loose => selector.fits(labels) || by_name(),
+            Some(selector) if loose => selector.fits_loosely(labels) || by_name(),
             Some(selector) => selector.fits(labels) && (hostname.is_none() || by_name()),
             None => by_name(),
         }
@@ -234,6 +236,14 @@ fn check_acme(spec: &Value, found: &mut Diagnostics<'_>) {
         found
             .notice("spec.acmeProvider", text)
             .hint("have cert-manager write the Secret that tlsSecret names");
+    }
+    if provider.is_some_and(|p| !fields::is_unset(&p["privateKeySecret"])) {
+        found
+            .notice(
+                "spec.acmeProvider.privateKeySecret",
+                "it has no effect here, nor is it looked for",
+            )
+            .hint("remove it");
     }
 }
 
@@ -256,6 +266,14 @@ fn read_tls(
         Some(spec) => Some(spec.read("spec.tls", found)?),
         None => None,
     };
+    if settings.as_ref().is_some_and(|s| s.server_name.is_some()) {
+        found
+            .notice(
+                "spec.tls.sni",
+                "it has no effect here: it is the name that services are asked for",
+            )
+            .hint("write it in the TLSContext that a Mapping names");
+    }
     let namespace = secret.as_ref().and_then(|s| given(s.namespace.clone()));
     let secret = secret.and_then(|s| given(s.name));
     let namespace = namespace.unwrap_or_else(|| object.reference.namespace.clone());

@@ -77,7 +77,7 @@ enum Layer {
     "message": "hostBinding needs namespace or selector; {namespace: {from: ALL}} serves every Host",
 }]))]
 struct HostBinding {
-    /// Namespaces of the Hosts.
+    /// Namespaces of the Hosts. Default, with a `selector`: the Listener's own.
     namespace: Option<NamespaceBinding>,
     /// Labels of the Hosts.
     selector: Option<SelectorSpec>,
@@ -345,7 +345,7 @@ fn read_binding(raw: &Raw, found: &mut Diagnostics<'_>) -> Option<Binding> {
                 .hint("ALL, SELF or SELECTOR");
             return None;
         }
-        (None, _) if selector.is_some() => Namespaces::All,
+        (None, _) if selector.is_some() => Namespaces::Own,
         (None, _) => {
             found
                 .error(path, "a Listener needs hostBinding.namespace or hostBinding.selector")

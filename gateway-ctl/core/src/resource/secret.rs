@@ -17,6 +17,9 @@ const AUTHORITIES: &[&str] = &["tls.crt", "ca.crt", "root-cert.pem", "cert-chain
 /// Keys with revoked certificates.
 const REVOKED: &[&str] = &["crl.pem", "ca.crl", "tls.crl"];
 
+/// The type of a Secret that Istio writes, with certificate, key and authorities.
+const ISTIO: &str = "istio.io/key-and-cert";
+
 /// A PEM text, when it is valid, or why it cannot be used; none where the Secret has no such key.
 pub type Part<T> = Option<Result<(T, Validity), String>>;
 
@@ -38,6 +41,9 @@ pub struct SecretTls {
     pub authorities: Part<Vec<u8>>,
     /// Revoked certificates.
     pub revoked: Part<Vec<u8>>,
+    /// Whether it is one of Istio's, whose authorities are those of the other side's certificate where
+    /// none are named.
+    pub brings_authorities: bool,
 }
 
 impl SecretTls {
@@ -63,8 +69,11 @@ impl SecretTls {
         let checked = |names, check: fn(&[u8]) -> Result<Validity, String>| {
             get(names).map(|(_, pem)| check(&pem).map(|valid| (pem, valid)))
         };
+        let istio = object.json.get("type").and_then(Value::as_str) == Some(ISTIO);
         Self {
             identity,
+            brings_authorities: istio
+                && get(AUTHORITIES).is_some_and(|(name, _)| name == "root-cert.pem"),
             authorities: checked(AUTHORITIES, certificate::check_authorities),
             revoked: checked(REVOKED, certificate::check_revoked),
         }

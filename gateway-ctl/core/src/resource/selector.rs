@@ -125,6 +125,13 @@ impl Selector {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
             && self.conditions.iter().all(|c| c.holds(labels.get(&c.key)))
     }
+
+    /// The same, where one of its labels is enough.
+    pub fn fits_loosely(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has = |(key, value): (&String, &String)| labels.get(key) == Some(value);
+        (self.labels.is_empty() || self.labels.iter().any(has))
+            && self.conditions.iter().all(|c| c.holds(labels.get(&c.key)))
+    }
 }
 
 impl Condition {

@@ -115,7 +115,8 @@ impl Istio {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": NAME, "namespace": self.namespace},
-            "type": "istio.io/key-and-cert",
+            // Not Istio's own type: the authorities are there to be named, but not meant unasked.
+            "type": "Opaque",
             "stringData": data,
         });
         match Object::from_json(object) {

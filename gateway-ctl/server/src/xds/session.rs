@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gateway_core::envoy::secret::OWN;
 use gateway_core::{Resource, ResourceType};
 use prost::Message as _;
 use proto::envoy::config::cluster::v3::cluster;
@@ -499,7 +500,10 @@ impl Session {
 /// also with one that it refused: a bad one that is sent again it acknowledges. So one that names a file,
 /// which Envoy may not find, is sent alone.
 fn part_files(updates: &mut Vec<Arc<Resource>>) {
-    let names_file = |r: &Arc<Resource>| r.name.contains("/file/") || r.name.contains("+file/");
+    let names_file = |r: &Arc<Resource>| {
+        let own = OWN.contains(&r.name.as_str());
+        own || r.name.contains("/file/") || r.name.contains("+file/")
+    };
     if let Some(first) = updates.iter().position(names_file) {
         updates.truncate(first.max(1));
     }
