@@ -500,9 +500,27 @@ const ROWS: &[(&str, &str, Meets)] = &[
     ),
     (
         "TLS and TCP",
-        "`tlsContext` of a Host without",
+        "`tls` and `tlsContext` of a Host",
+        Meets::Field(&["Host"], |c| match c.has("tlsSecret.name") {
+            true => None,
+            false => c.first(&["spec.tlsContext.name", "spec.tls"]),
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "fields of `Host.tls` in camel case",
         Meets::Field(&["Host"], |c| {
-            when(c.has("tlsContext.name") && !c.has("tlsSecret.name"), "spec.tlsContext")
+            let camel = |field: &String| field.contains(|c: char| c.is_ascii_uppercase());
+            let fields = c.spec["tls"].as_object();
+            when(fields.is_some_and(|f| f.keys().any(camel)), "spec.tls")
+        }),
+    ),
+    (
+        "TLS and TCP",
+        "TLSContexts of one name",
+        Meets::Field(&["TLSContext"], |c| {
+            let count = c.survey.contexts.get(&c.object.reference.name);
+            when(count.is_some_and(|n| *n > 1), "metadata.name")
         }),
     ),
     (

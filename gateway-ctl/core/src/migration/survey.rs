@@ -28,6 +28,8 @@ pub(super) struct Survey {
     pub(super) hostnames: BTreeSet<String>,
     /// The TLSContexts that Hosts name, or that are called after one with a Secret.
     pub(super) named_contexts: BTreeSet<String>,
+    /// TLSContexts of a name.
+    pub(super) contexts: BTreeMap<String, usize>,
     /// Whether a Listener takes nothing for secure.
     pub(super) has_insecure_listener: bool,
     /// What the settings of clusters say, by service.
@@ -100,6 +102,9 @@ impl Survey {
                 } else if spec.get("tlsSecret").is_some() && spec.get("tls").is_none() {
                     self.named_contexts.insert(format!("{}-context", object.reference.name));
                 }
+            }
+            "TLSContext" => {
+                *self.contexts.entry(object.reference.name.clone()).or_default() += 1;
             }
             "Listener" => self.has_insecure_listener |= spec["securityModel"] == "INSECURE",
             _ => {}
