@@ -208,6 +208,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         }),
     ),
     ("Mappings", "an expression, `%FORMAT%`", Meets::Told),
+    ("Mappings", "a scheme of `service`", Meets::Told),
     ("Mappings", "a word or a type", Meets::Told),
     (
         "Mappings",
@@ -414,6 +415,18 @@ const ROWS: &[(&str, &str, Meets)] = &[
         Meets::Field(CALLED, |c| c.first(&["spec.stats_name", "spec.tls"])),
     ),
     ("Upstreams", "an AuthService that breaks", Meets::Told),
+    (
+        "Upstreams",
+        "a service named without a namespace",
+        Meets::Field(CALLED, |c| {
+            let of_gateway =
+                c.survey.module["use_ambassador_namespace_for_service_resolution"] == true;
+            let field = c.first(&["spec.auth_service", "spec.service"])?;
+            let text = c.text(&field["spec.".len()..]);
+            let host = text.rsplit("//").next().unwrap_or_default();
+            when(!of_gateway && !host.contains(['.', '[']), field)
+        }),
+    ),
     ("Upstreams", "the body of the 500", Meets::Told),
     ("Upstreams", "a RateLimitService that cannot be used", Meets::Told),
     (
