@@ -284,7 +284,7 @@ impl Controller {
 
     /// Asks Envoys again for what they may take now.
     fn ask_again(&mut self) {
-        for key in self.retries.take_due(Instant::now()) {
+        for key in self.retries.due_now(Instant::now()) {
             let output = self.engine.ask_again(key.0, &key.1);
             let wanted = output.is_some();
             if let Some(output) = output {

@@ -46,7 +46,7 @@ impl Retries {
     }
 
     /// What is due, to be asked for.
-    pub fn take_due(&self, now: Instant) -> Vec<Key> {
+    pub fn due_now(&self, now: Instant) -> Vec<Key> {
         let is_due = |state: &State| matches!(state, State::Waiting(until) if *until <= now);
         self.0.iter().filter(|(_, (_, s))| is_due(s)).map(|(key, _)| key.clone()).collect()
     }
@@ -110,8 +110,8 @@ mod tests {
         let waits = (0..9).map(|_| {
             retries.refused(key(), start);
             let due = retries.due().unwrap();
-            assert!(retries.take_due(due - Duration::from_millis(1)).is_empty());
-            assert_eq!(retries.take_due(due), [key()]);
+            assert!(retries.due_now(due - Duration::from_millis(1)).is_empty());
+            assert_eq!(retries.due_now(due), [key()]);
             retries.asked(&key(), Some(1));
             assert_eq!(retries.due(), None);
             (due - start).as_secs()
