@@ -59,6 +59,8 @@ be meant.
 {{- else if eq .name "AMBASSADOR_LABEL_SELECTOR" -}}{{- $_ := set $values "labelSelector" .value -}}
 {{- else if eq .name "AMBASSADOR_SINGLE_NAMESPACE" -}}
 {{- if has (lower (toString .value)) (list "true" "yes" "1") -}}{{- $_ := set $values "watchNamespaces" (list (include "tollgate.namespace" $)) -}}{{- end -}}
+{{- else if regexMatch "^(STATSD_(ENABLED|HOST|PORT|FLUSH_INTERVAL)|DOGSTATSD)$" .name -}}
+{{- $_ := set $gateway "extraEnv" (append $gateway.extraEnv .) -}}
 {{- else if regexMatch "^(AMBASSADOR|AES|STATSD|DD|AGENT|SCOUT|KUBE)_" .name -}}
 {{- fail (printf "\n\nenv: nothing here reads %s; leave it out. What Envoy does is in the Module (gateway.module); other variables go to gatewayCtl.extraEnv, ratelimit.extraEnv and authz.extraEnv.\n" .name) -}}
 {{- else -}}{{- $_ := set $ctl "extraEnv" (append $ctl.extraEnv .) -}}
