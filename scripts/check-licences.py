@@ -10,22 +10,17 @@ import tomllib
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 
 
+def chain(tokens, word, item, join):
+    """Items with `word` between them, up to the end, another word or a bracket."""
+    found = [item(tokens)]
+    while tokens[:1] == [word]:
+        tokens.pop(0)
+        found.append(item(tokens))
+    return join(found)
+
+
 def alternatives(tokens):
-    """A chain of OR, up to the end or a bracket: whether one of them is allowed."""
-    found = parts(tokens)
-    while tokens and tokens[0] == "OR":
-        tokens.pop(0)
-        found = parts(tokens) or found
-    return found
-
-
-def parts(tokens):
-    """A chain of AND: whether all of them are allowed."""
-    found = term(tokens)
-    while tokens and tokens[0] == "AND":
-        tokens.pop(0)
-        found = term(tokens) and found
-    return found
+    return chain(tokens, "OR", lambda rest: chain(rest, "AND", term, all), any)
 
 
 def term(tokens):

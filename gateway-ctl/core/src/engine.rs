@@ -151,12 +151,8 @@ impl Engine {
             published: Published::default(),
         };
         if let Some(folder) = &engine.settings.service_tls {
-            for (name, body) in envoy::secret::own(folder, Spelling::Plain) {
-                let version = envoy::version(&body);
-                let resource_type = ResourceType::Secret;
-                let resource =
-                    Resource { resource_type, name, version, body: body.into(), owners: vec![] };
-                engine.published.put(resource, Vec::new());
+            for secret in own_secrets(folder, Spelling::Plain) {
+                engine.published.put(secret, Vec::new());
             }
         }
         engine.groups.loose = engine.settings.loose_selectors;
@@ -248,10 +244,8 @@ impl Engine {
         }
         let resource = match &self.settings.service_tls {
             Some(folder) if self.is_own_secret(name) => {
-                let own = envoy::secret::own(folder, self.secrets.respelled(name));
-                let (name, body) = own.into_iter().find(|(own, _)| own == name)?;
-                let version = envoy::version(&body);
-                Resource { resource_type: kind, name, version, body: body.into(), owners: vec![] }
+                let spelling = self.secrets.respelled(name);
+                own_secrets(folder, spelling).find(|secret| secret.name == name)?
             }
             _ => self.secrets.respell(name, &self.store)?,
         };
@@ -406,4 +400,13 @@ impl Engine {
     fn fallback_reference(&self) -> ObjectRef {
         ObjectRef::new("Host", &self.settings.namespace, "")
     }
+}
+
+/// The secrets with which the installation's own services are called.
+fn own_secrets(folder: &str, spelling: Spelling) -> impl Iterator<Item = Resource> {
+    envoy::secret::own(folder, spelling).into_iter().map(|(name, body)| {
+        let version = envoy::version(&body);
+        let resource_type = ResourceType::Secret;
+        Resource { resource_type, name, version, body: body.into(), owners: Vec::new() }
+    })
 }

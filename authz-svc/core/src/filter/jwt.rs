@@ -28,7 +28,7 @@ use crate::need::{Fetch, Pending};
 use crate::reply::{Reply, json_body, template_data};
 use cache::Known;
 use token::Token;
-pub(in crate::filter) use token::{Challenge, bearer, check_scope};
+pub(in crate::filter) use token::{Challenge, bearer, check_scope, scopes};
 
 /// The arguments it takes.
 pub(crate) const ARGUMENTS: &[&str] = &["scope"];

@@ -61,7 +61,7 @@ async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
     redis.signal("STOP");
     let start = Instant::now();
     assert!(get(&store, "k").await.is_err());
-    assert!(start.elapsed() >= DEADLINE / 2 && start.elapsed() < DEADLINE * 20);
+    assert!(start.elapsed() >= DEADLINE / 2 && start.elapsed() < DEADLINE * 4);
     given_up(&store).await;
     redis.signal("CONT");
     assert!(recovered(&store).await < RECOVERY);

@@ -82,15 +82,10 @@ impl Secrets {
         self.wanted.keys().any(|secret| secret.is_of_files() && secret.name() == name)
     }
 
-    /// A secret of files in the spelling that it did not have last.
+    /// A secret of files ([`Self::is_of_files`]) in the spelling that it did not have last.
     pub(super) fn respell(&mut self, name: &str, store: &Store) -> Option<Resource> {
-        let of_files =
-            |(secret, _): &(&SecretUse, _)| secret.is_of_files() && secret.name() == name;
-        if !self.is_of_files(name) {
-            return None;
-        }
         self.respelled(name);
-        let (secret, users) = self.wanted.iter().find(of_files)?;
+        let (secret, users) = self.wanted.iter().find(|(secret, _)| secret.name() == name)?;
         self.resource(secret, users, store)
     }
 

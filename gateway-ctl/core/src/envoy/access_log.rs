@@ -13,10 +13,14 @@ use crate::ir::telemetry::{Driver, Telemetry};
 /// Encodes the log of requests.
 pub(super) fn encode(ir: &AccessLog, telemetry: &Telemetry) -> accesslog::AccessLog {
     let driver = telemetry.tracing.as_ref().map(|tracing| &tracing.driver);
-    let (name, config) = match driver {
-        Some(Driver::Datadog { .. }) => target(&ir.target, &ir.format.joined_to_datadog()),
-        _ => target(&ir.target, &ir.format),
-    };
+    match driver {
+        Some(Driver::Datadog { .. }) => log(&ir.target, &ir.format.joined_to_datadog()),
+        _ => log(&ir.target, &ir.format),
+    }
+}
+
+fn log(ir: &LogTarget, format: &LogFormat) -> accesslog::AccessLog {
+    let (name, config) = target(ir, format);
     let config_type = Some(accesslog::access_log::ConfigType::TypedConfig(config));
     accesslog::AccessLog { name: name.to_owned(), config_type, ..accesslog::AccessLog::default() }
 }
@@ -25,16 +29,11 @@ pub(super) fn encode(ir: &AccessLog, telemetry: &Telemetry) -> accesslog::Access
 /// which no Host has: there is no request that could be logged.
 pub(super) fn of_refused(ir: &AccessLog) -> accesslog::AccessLog {
     use accesslog::access_log_filter::FilterSpecifier;
-    let (name, config) = target(&ir.target, &ir.format);
     let flags = accesslog::ResponseFlagFilter { flags: vec!["NR".to_owned()] };
     let filter = accesslog::AccessLogFilter {
         filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(flags)),
     };
-    accesslog::AccessLog {
-        name: name.to_owned(),
-        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(config)),
-        filter: Some(filter),
-    }
+    accesslog::AccessLog { filter: Some(filter), ..log(&ir.target, &ir.format) }
 }
 
 fn target(ir: &LogTarget, format: &LogFormat) -> (&'static str, Any) {

@@ -66,6 +66,11 @@ impl Case<'_> {
         self.spec[field].as_str().unwrap_or_default()
     }
 
+    /// Whether a Host takes a TLSContext by its name.
+    fn is_named_by_host(&self) -> bool {
+        self.survey.named_contexts.contains(&self.object.reference.name)
+    }
+
     /// Whether the header of Linkerd is added.
     fn for_linkerd(&self) -> bool {
         let of_module = self.survey.module["add_linkerd_headers"].as_bool();
@@ -76,21 +81,6 @@ impl Case<'_> {
 fn when(holds: bool, path: &'static str) -> Option<&'static str> {
     holds.then_some(path)
 }
-
-/// Kinds whose texts may name environment variables.
-const EXPANDED: &[&str] = &[
-    "AuthService",
-    "ConsulResolver",
-    "Host",
-    "Listener",
-    "LogService",
-    "Mapping",
-    "Module",
-    "RateLimitService",
-    "TCPMapping",
-    "TLSContext",
-    "TracingService",
-];
 
 const CALLED: &[&str] = &["AuthService", "RateLimitService", "TracingService", "LogService"];
 
@@ -145,7 +135,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "Environment variables in resources",
         "`$NAME` and `${NAME}` in other",
-        Meets::Field(EXPANDED, |c| {
+        Meets::Field(environment::KINDS, |c| {
             let kind = c.object.reference.kind.as_str();
             when(environment::is_named_elsewhere(kind, c.spec), "spec")
         }),
@@ -153,7 +143,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "Environment variables in resources",
         "which variables",
-        Meets::Field(EXPANDED, |c| when(environment::is_named(c.spec), "spec")),
+        Meets::Field(environment::KINDS, |c| when(environment::is_named(c.spec), "spec")),
     ),
     ("Mappings", "`prefix_separated`", Meets::Nobody),
     (
@@ -493,9 +483,11 @@ const ROWS: &[(&str, &str, Meets)] = &[
         "TLS and TCP",
         "a TLSContext that nothing names",
         Meets::Field(&["TLSContext"], |c| {
-            let named = c.survey.named_contexts.contains(&c.object.reference.name);
             let hosts = c.spec["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            when(!named && hosts.into_iter().any(|h| c.survey.hostnames.contains(h)), "spec.hosts")
+            when(
+                !c.is_named_by_host() && hosts.into_iter().any(|h| c.survey.hostnames.contains(h)),
+                "spec.hosts",
+            )
         }),
     ),
     (
@@ -527,8 +519,7 @@ const ROWS: &[(&str, &str, Meets)] = &[
         "TLS and TCP",
         "`secret: name.namespace`",
         Meets::Field(&["TLSContext"], |c| {
-            let named = c.survey.named_contexts.contains(&c.object.reference.name);
-            when(named && c.text("secret").contains('.'), "spec.secret")
+            when(c.is_named_by_host() && c.text("secret").contains('.'), "spec.secret")
         }),
     ),
     ("TLS and TCP", "a star that TLS has no word for", Meets::Told),
@@ -543,13 +534,9 @@ const ROWS: &[(&str, &str, Meets)] = &[
     (
         "TLS and TCP",
         "`cert_required` of a TLSContext",
-        Meets::Field(&["TLSContext"], |c| {
-            let serves =
-                c.has("hosts") || c.survey.named_contexts.contains(&c.object.reference.name);
-            match serves {
-                true => c.first(&["spec.sni"]),
-                false => c.first(&["spec.cert_required"]),
-            }
+        Meets::Field(&["TLSContext"], |c| match c.has("hosts") || c.is_named_by_host() {
+            true => c.first(&["spec.sni"]),
+            false => c.first(&["spec.cert_required"]),
         }),
     ),
     ("TLS and TCP", "a TCPMapping without `host`", Meets::Told),

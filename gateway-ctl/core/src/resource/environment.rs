@@ -60,6 +60,17 @@ pub fn expand(object: Arc<Object>, environment: &Environment) -> Arc<Object> {
     expanded.map_or(object, Arc::new)
 }
 
+/// The kinds that have such fields.
+pub const KINDS: &[&str] = &{
+    let mut kinds = [""; FIELDS.len()];
+    let mut i = 0;
+    while i < kinds.len() {
+        kinds[i] = FIELDS[i].0;
+        i += 1;
+    }
+    kinds
+};
+
 /// Whether a field in which nothing is replaced names a variable.
 pub fn is_named_elsewhere(kind: &str, spec: &Value) -> bool {
     let mut rest = spec.clone();

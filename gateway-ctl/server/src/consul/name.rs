@@ -45,19 +45,9 @@ impl Names {
         let before = std::mem::take(&mut self.0);
         let mut unknown = BTreeMap::new();
         for (host, found) in found {
-            match found {
-                Ok(addresses) => {
-                    self.0.insert(host, addresses);
-                }
-                Err(why) => {
-                    match before.get(&host) {
-                        Some(addresses) => self.0.insert(host, addresses.clone()),
-                        None => {
-                            unknown.insert(host, why);
-                            None
-                        }
-                    };
-                }
+            match found.or_else(|why| before.get(&host).cloned().ok_or(why)) {
+                Ok(addresses) => drop(self.0.insert(host, addresses)),
+                Err(why) => drop(unknown.insert(host, why)),
             }
         }
         for Named { id, host, port } in named {

@@ -81,7 +81,7 @@ async fn a_redis_that_is_paused_costs_the_deadline_and_then_nothing() {
     redis.signal("STOP");
     let start = Instant::now();
     let error = try_ask(&store, ONE).await.unwrap_err().to_string();
-    assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 20);
+    assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 4);
     assert!(error.contains("did not answer within 250ms"), "{error}");
     given_up(&store, "no ").await;
     limits_decide(&store).await;
@@ -210,24 +210,41 @@ async fn load(
     (counted, longest)
 }
 
+/// Eight who ask all the time.
+struct Crowd {
+    stop: tokio::sync::watch::Sender<bool>,
+    tasks: Vec<tokio::task::JoinHandle<(u64, Duration)>>,
+}
+
+impl Crowd {
+    fn start(store: &std::sync::Arc<Store>) -> Self {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let task = |_| tokio::spawn(load(store.clone(), stopped.clone()));
+        Self { stop, tasks: (0..8).map(task).collect() }
+    }
+
+    /// Ends it; everybody was counted, and nobody was long without.
+    async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let (counted, longest) = task.await.unwrap();
+            assert!(counted > 0 && longest < Duration::from_secs(20), "{counted} {longest:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinels_name_another_master_and_it_is_taken() {
     let mut redis = SentinelRedis::start();
     let store = std::sync::Arc::new(open(&settings(redis.server(DEADLINE))));
     recovered(&store).await;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let crowd: Vec<_> =
-        (0..8).map(|_| tokio::spawn(load(store.clone(), stopped.clone()))).collect();
+    let crowd = Crowd::start(&store);
     redis.nodes[0].kill();
     given_up(&store, "master `m` of Sentinel").await;
     limits_decide(&store).await;
     let chosen = wait("another master", || redis.nodes[1].ask("ROLE").contains("master"));
     assert!(recovered(&store).await < RECOVERY, "chosen after {chosen:?}");
-    let _ = stop.send(true);
-    for one in crowd {
-        let (counted, longest) = one.await.unwrap();
-        assert!(longest < Duration::from_secs(20), "{counted} counted, {longest:?} without");
-    }
+    crowd.stop().await;
     // The old master comes back as a replica; nobody goes there.
     redis.nodes[0].restart();
     recovered(&store).await;
@@ -238,9 +255,7 @@ async fn a_cluster_gives_a_dead_servers_slots_to_its_replica() {
     let mut cluster = ClusterRedis::start();
     let store = std::sync::Arc::new(open(&settings(cluster.server(DEADLINE))));
     recovered(&store).await;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let crowd: Vec<_> =
-        (0..8).map(|_| tokio::spawn(load(store.clone(), stopped.clone()))).collect();
+    let crowd = Crowd::start(&store);
     let masters = |cluster: &ClusterRedis| {
         cluster.nodes.iter().filter(|n| n.ask("ROLE").contains("master")).count()
     };
@@ -258,11 +273,7 @@ async fn a_cluster_gives_a_dead_servers_slots_to_its_replica() {
         }
     }
     assert!(start.elapsed() < RECOVERY, "{:?}", start.elapsed());
-    let _ = stop.send(true);
-    for one in crowd {
-        let (counted, longest) = one.await.unwrap();
-        assert!(longest < Duration::from_secs(20), "{counted} counted, {longest:?} without");
-    }
+    crowd.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,16 +216,18 @@ fn size(json: &Json) -> usize {
         }
 }
 
-/// Whether all of `wanted` are in the claims `scope` or `scp`, each a list or a text with blanks.
+/// What the claims `scope` and `scp` have, each a list or a text with blanks.
+pub(in crate::filter) fn scopes(claims: &Json) -> impl Iterator<Item = &str> {
+    let claimed = ["scope", "scp"].into_iter().filter_map(|name| claims.get(name));
+    claimed.flat_map(|claim| {
+        let words = claim.as_str().into_iter().flat_map(str::split_whitespace);
+        words.chain(claim.as_array().into_iter().flatten().filter_map(Json::as_str))
+    })
+}
+
+/// Whether all of `wanted` are among the [`scopes`].
 pub(in crate::filter) fn check_scope(claims: &Json, wanted: &[String]) -> Result<(), Challenge> {
-    let has = |claim: &Json, scope: &str| match claim {
-        Json::String(text) => text.split_whitespace().any(|s| s == scope),
-        Json::Array(items) => items.iter().any(|s| s.as_str() == Some(scope)),
-        _ => false,
-    };
-    let granted = |scope: &String| {
-        ["scope", "scp"].iter().any(|name| claims.get(name).is_some_and(|c| has(c, scope)))
-    };
+    let granted = |scope: &String| scopes(claims).any(|s| s == scope);
     if wanted.iter().all(granted) {
         return Ok(());
     }

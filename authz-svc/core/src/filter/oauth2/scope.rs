@@ -3,6 +3,8 @@
 
 use serde_json::Value as Json;
 
+use crate::filter::jwt::scopes;
+
 /// Never demanded: `openid` asks for an ID token, `offline_access` for a refresh token.
 const NEVER: [&str; 2] = ["openid", "offline_access"];
 
@@ -28,7 +30,7 @@ pub(super) fn covers(granted: &[String], scope: &[String]) -> bool {
 
 /// Whether `granted` has `name`. A provider that grants something, and tells not even `openid`, tells
 /// the scope of its API only, as Entra ID does: whether it grants claims is not known, nor asked.
-pub(super) fn has(granted: &[String], name: &str) -> bool {
+fn has(granted: &[String], name: &str) -> bool {
     let listed = |name: &str| granted.iter().any(|g| g == name);
     let alias = ALIASES.iter().any(|(usual, other)| *usual == name && listed(other));
     listed(name) || alias || (CLAIMS.contains(&name) && tells_no_claims(granted))
@@ -43,23 +45,17 @@ fn tells_no_claims(granted: &[String]) -> bool {
     !granted.is_empty() && !granted.iter().any(tells)
 }
 
-/// The scope that a token claims, in `scope` or `scp`: a list or a text with blanks each.
-pub(super) fn claimed(claims: &Json) -> Vec<String> {
-    let names = |claim: &Json| -> Vec<String> {
-        match claim {
-            Json::String(text) => text.split_whitespace().map(str::to_owned).collect(),
-            Json::Array(items) => {
-                items.iter().filter_map(Json::as_str).map(str::to_owned).collect()
-            }
-            _ => Vec::new(),
-        }
-    };
-    ["scope", "scp"].iter().filter_map(|name| claims.get(name)).flat_map(names).collect()
+/// Whether some of it asks for claims: only such may go by other names, or by none.
+pub(super) fn asks_for_claims(scope: &[String]) -> bool {
+    scope.iter().any(|name| CLAIMS.contains(&name.as_str()))
 }
 
 /// What of `wanted` a token with these claims must have by its own name.
 pub(super) fn by_name(claims: &Json, wanted: Vec<String>) -> Vec<String> {
-    let granted = claimed(claims);
+    if !asks_for_claims(&wanted) {
+        return wanted;
+    }
+    let granted: Vec<String> = scopes(claims).map(str::to_owned).collect();
     wanted.into_iter().filter(|w| granted.contains(w) || !has(&granted, w)).collect()
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value as Json, json};
 
-use super::scope::{by_name, demanded};
+use super::scope::{asks_for_claims, by_name, demanded};
 use super::{Go, OAuth2, Stop};
 use crate::context::Context;
 use crate::filter::Verdict;
@@ -110,7 +110,10 @@ impl OAuth2 {
             return Err(Stop::fail(context, "the JWT Filter of access tokens is not there"));
         };
         let mut wanted = filter.wanted(scope);
-        if let Some(token) = unverified(token) {
+        // A token that is known is not read again without need.
+        if asks_for_claims(&wanted)
+            && let Some(token) = unverified(token)
+        {
             wanted = by_name(token.claims(), wanted);
         }
         let token = match jwt.good(context, token, &wanted)? {
