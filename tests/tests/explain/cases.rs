@@ -9,8 +9,8 @@ use e2e::tls::Client;
 
 use super::edge::Edge;
 
-/// How long a change may take to be live, on a busy machine.
-pub(crate) const LIVE: Duration = Duration::from_secs(10);
+/// How long a change may take to be live.
+pub(crate) const LIVE: Duration = Duration::from_secs(3);
 
 /// How a request is sent.
 type Send = Box<dyn Fn(&Edge) -> Option<TcpStream>>;
